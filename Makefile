@@ -1,0 +1,51 @@
+VENV ?= .venv
+PYTHON ?= python3
+FLASK = $(VENV)/bin/flask --app wsgi
+PIP = $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format migration clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## Set up what is missing, migrate the database, and serve
+	@if [ -z "$$GATEWAY_MAIL_SERVER" ]; then \
+		export GATEWAY_MAIL_SUPPRESS_SEND="$${GATEWAY_MAIL_SUPPRESS_SEND:-1}"; fi; \
+	$(FLASK) db upgrade || exit $$?; \
+	echo "Serving on http://$${GATEWAY_BIND:-127.0.0.1:8082} - Ctrl-C stops it"; \
+	if [ -z "$$GATEWAY_MAIL_SERVER" ]; then \
+		echo "Codes are not mailed but appear here, as no GATEWAY_MAIL_SERVER is set"; \
+	else echo "Codes are mailed through $$GATEWAY_MAIL_SERVER"; fi; \
+	exec $(VENV)/bin/gunicorn -c python:gateway.deploy.gunicorn wsgi:app
+
+test: $(VENV)/.dev ## Run every test; they bring their own servers
+	$(VENV)/bin/pytest
+
+lint: $(VENV)/.dev ## Check style and types
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+format: $(VENV)/.dev ## Rewrite the code in the house style
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+migration: $(VENV)/.dev ## Draft a migration from the models: make migration NAME="add a column"
+	$(FLASK) db upgrade
+	$(FLASK) db migrate -m "$(NAME)"
+
+clean: ## Remove what make made, but not instance/
+	rm -rf $(VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed: make PYTHON=python3.x" if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(VENV)/bin/pip setup.cfg constraints.txt
+	$(PIP) --editable '.[postgres]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/pip setup.cfg constraints.txt
+	$(PIP) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,74 @@
+"""Tables of accounts, mailed codes and revoked tokens."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import datetime
+
+from sqlalchemy import String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from gateway.extensions import Base, UtcDateTime
+
+ADMIN_PRIVILEGES = ["ProjectListAny", "ProjectDeleteAny", "ProjectRotateAny"]
+
+
+def name_key(user_name: str) -> str:
+    """Return what makes a user name unique: NFKC and casefold, which SQL's lower() is not."""
+    folded = unicodedata.normalize("NFKC", user_name.strip()).casefold()
+    return unicodedata.normalize("NFKC", folded)
+
+
+def email_key(email: str) -> str:
+    """Return what makes an address unique."""
+    return email.casefold()
+
+
+class User(Base):
+    """An account."""
+
+    __tablename__ = "users"
+    # An id, once in a token, must never name another account.
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_name: Mapped[str] = mapped_column(String(64))
+    name_key: Mapped[str] = mapped_column(String(255), unique=True)
+    email: Mapped[str] = mapped_column(String(254))
+    email_key: Mapped[str] = mapped_column(String(254), unique=True)
+    password_hash: Mapped[str] = mapped_column(String(255))
+    is_admin: Mapped[bool] = mapped_column(default=False)
+    is_banned: Mapped[bool] = mapped_column(default=False)
+    live_projects: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    @property
+    def role(self) -> str:
+        """The role's name as login shows it; "" is an ordinary user."""
+        return "admin" if self.is_admin else ""
+
+    @property
+    def privilege(self) -> list[str]:
+        """What the role allows beyond one's own data."""
+        return ADMIN_PRIVILEGES if self.is_admin else []
+
+
+class MailCode(Base):
+    """The one open code of an address for a purpose, as a keyed hash."""
+
+    __tablename__ = "mail_codes"
+
+    purpose: Mapped[str] = mapped_column(String(16), primary_key=True)
+    email_key: Mapped[str] = mapped_column(String(254), primary_key=True)
+    code_hash: Mapped[str] = mapped_column(String(64))
+    tries: Mapped[int] = mapped_column(default=0)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class RevokedToken(Base):
+    """A token that is refused although it has not expired."""
+
+    __tablename__ = "revoked_tokens"
+
+    jti: Mapped[str] = mapped_column(String(36), primary_key=True)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)

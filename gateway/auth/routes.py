@@ -1,0 +1,59 @@
+"""HTTP for accounts."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+from flask_jwt_extended import get_jwt
+
+from gateway import clock, log, mail
+from gateway.auth import schemas, service, tokens
+from gateway.envelope import load, reply
+from gateway.version import __version__
+
+bp = Blueprint("auth", __name__, url_prefix="/api/v1")
+
+
+@bp.post("/auth-code")
+def auth_code() -> Response:
+    """Mail a registration code."""
+    fields = load(schemas.AuthCodeRequest())
+    language = request.accept_languages.best_match(mail.LANGUAGES, default="en")
+    service.send_registration_code(**fields, ip=log.client_ip(), language=language)
+    return reply()
+
+
+@bp.post("/register")
+def register() -> Response:
+    """Make an account with a mailed code."""
+    user = service.register(**load(schemas.RegisterRequest()))
+    log.note(user=user.id)
+    return reply()
+
+
+@bp.post("/login")
+def login() -> Response:
+    """Trade user name and password for a token."""
+    ip = log.client_ip()
+    user = service.login(**load(schemas.LoginRequest()), ip=ip)
+    log.note(user=user.id)
+    now = clock.now()
+    return reply(
+        {
+            "version": f"v{__version__}",
+            "user_name": user.user_name,
+            "auth_token": tokens.issue(user, now),
+            "login_ip": ip,
+            "login_time": int(now.timestamp()),
+            "role": user.role,
+            "privilege": user.privilege,
+        }
+    )
+
+
+@bp.post("/platform/logout")
+@tokens.signed_in
+def logout() -> Response:
+    """Revoke the token that came with the request."""
+    load(schemas.LogoutRequest())
+    service.logout(get_jwt()["jti"], get_jwt()["exp"])
+    return reply()

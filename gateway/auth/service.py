@@ -1,0 +1,236 @@
+"""The rules of accounts. Each function ends with the one commit that makes it true."""
+
+from __future__ import annotations
+
+import hmac
+import string
+from datetime import datetime, timedelta, timezone
+
+from flask import current_app
+from sqlalchemy import ColumnElement, delete, select, tuple_, update
+from sqlalchemy.exc import IntegrityError
+
+from gateway import clock, crypto, log, mail, throttle
+from gateway.auth.models import MailCode, RevokedToken, User, email_key, name_key
+from gateway.errors import ApiError, Code
+from gateway.extensions import db, upsert
+from gateway.throttle import Counter, ThrottleCount
+
+REGISTER = "register"
+CODE_LIFE = timedelta(minutes=10)
+CODE_TRIES = 5
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+def send_registration_code(user_name: str, email: str, ip: str, language: str) -> None:
+    """Mail a registration code to an address that is not registered.
+
+    :raises ApiError: 1018, 1005, 429, or 1029 when the relay did not take the mail.
+    """
+    _refuse_taken(user_name, email)
+    _mail_code(REGISTER, email, current_app.config["REG_CODE_DIGITS"], ip, language)
+
+
+def register(user_name: str, password: str, email: str, reg_code: str) -> User:
+    """Make an account; the code is spent in the same transaction, or not at all.
+
+    :raises ApiError: 1018, 1005 or 1008.
+    """
+    _refuse_taken(user_name, email)
+    _refuse_without_open_code(REGISTER, email)
+    # Hashing is slow, so it happens before the code's row is locked.
+    user = User(
+        user_name=user_name,
+        name_key=name_key(user_name),
+        email=email,
+        email_key=email_key(email),
+        password_hash=crypto.hash_password(password),
+        created_at=clock.now(),
+    )
+    _spend_code(REGISTER, email, reg_code)
+    db.session.add(user)
+    try:
+        db.session.commit()
+    except IntegrityError:
+        db.session.rollback()  # the code is open again
+        _refuse_taken(user_name, email)
+        raise
+    return user
+
+
+def login(user_name: str, password: str, ip: str) -> User:
+    """Return the account that a name, or address, and a password belong to.
+
+    Failures are counted, successes are not. The counters are looked at before the password, and
+    once more after it: of many guesses sent at once, none may win after the last one allowed.
+
+    :raises ApiError: 1002, 1012 or 429.
+    """
+    user = _find(user_name)
+    who = f"user {user.id}" if user else f"name {name_key(user_name)}"
+    network = throttle.network(ip)
+    of_account = (
+        Counter("login-account-ip", f"{who} {network}", 5, 15 * MINUTE),
+        Counter("login-account", who, 100, DAY),
+    )
+    counters = (*of_account, Counter("login-ip", network, 50, 15 * MINUTE))
+    throttle.check(*counters)
+    matches = crypto.password_matches(password, user.password_hash if user else None)
+    if user is None or not matches:
+        _purge_expired()
+        throttle.take(*counters)
+        db.session.commit()
+        raise ApiError(Code.WRONG_CREDENTIALS, user_id=user.id if user else None)
+    throttle.check(*counters)
+    if user.is_banned:
+        raise ApiError(Code.BANNED, user_id=user.id)
+    throttle.clear(*of_account)
+    if crypto.password_needs_rehash(user.password_hash):
+        user.password_hash = crypto.hash_password(password)
+    db.session.commit()
+    return user
+
+
+def logout(jti: str, expires: int) -> None:
+    """Revoke a token until it has expired of itself.
+
+    :param expires: the token's ``exp``, unix seconds.
+    :raises ApiError: 1001 when another request revoked it first.
+    """
+    _purge_expired()
+    # A margin, so that a node whose clock is behind does not let it in again.
+    until = datetime.fromtimestamp(expires, timezone.utc) + timedelta(minutes=1)
+    revoked = db.session.execute(
+        upsert(RevokedToken)
+        .values(jti=jti, expires_at=until)
+        .on_conflict_do_nothing()
+        .returning(RevokedToken.jti)
+    ).first()
+    db.session.commit()
+    if revoked is None:
+        raise ApiError(Code.UNAUTHENTICATED)
+
+
+def set_flags(who: str, **flags: bool) -> User:
+    """Set ``is_admin`` or ``is_banned`` of the account with this name or address.
+
+    :raises ApiError: 1006 when there is none.
+    """
+    user = _find(who)
+    if user is None:
+        raise ApiError(Code.NOT_FOUND, "There is no such account")
+    for name, value in flags.items():
+        setattr(user, name, value)
+    db.session.commit()
+    return user
+
+
+def _find(name_or_email: str) -> User | None:
+    """Find an account; no user name holds an "@", so the two never collide."""
+    if "@" in name_or_email:
+        found = User.email_key == email_key(name_or_email)
+    else:
+        found = User.name_key == name_key(name_or_email)
+    return db.session.scalar(select(User).where(found))
+
+
+def _refuse_taken(user_name: str, email: str) -> None:
+    """Raise 1018 or 1005, the address first."""
+    if db.session.scalar(select(User.id).where(User.email_key == email_key(email))):
+        raise ApiError(Code.EMAIL_EXISTS)
+    if db.session.scalar(select(User.id).where(User.name_key == name_key(user_name))):
+        raise ApiError(Code.USER_NAME_EXISTS)
+
+
+def _mail_code(purpose: str, email: str, digits: int, ip: str, language: str) -> None:
+    """Mail a code, and record it once the relay has taken the mail.
+
+    No transaction is open while the relay is talked to. A mail that could not be sent counts for
+    nothing, and the code before it stays good.
+    """
+    address = email_key(email)
+    counters = (
+        Counter("mail-minute", address, 1, MINUTE),
+        Counter("mail-day", address, 5, DAY),
+        Counter("mail-ip", throttle.network(ip), current_app.config["MAILS_PER_IP"], HOUR),
+    )
+    _purge_expired()
+    throttle.take(*counters)
+    db.session.commit()
+    code = crypto.random_text(digits, string.digits)
+    minutes = CODE_LIFE // timedelta(minutes=1)
+    try:
+        mail.send(purpose, email, language, code=code, minutes=minutes)
+    except mail.MailError as error:
+        log.logger.error("mail not sent: %s", error)
+        throttle.give_back(*counters)
+        db.session.commit()
+        raise ApiError(Code.MAIL_NOT_SENT) from None
+    fresh = {
+        "code_hash": crypto.code_hash(purpose, address, code),
+        "tries": 0,
+        "expires_at": clock.now() + CODE_LIFE,
+    }
+    db.session.execute(
+        upsert(MailCode)
+        .values(purpose=purpose, email_key=address, **fresh)
+        .on_conflict_do_update(index_elements=[MailCode.purpose, MailCode.email_key], set_=fresh)
+    )
+    db.session.commit()
+
+
+def _is_open(purpose: str, email: str) -> tuple[ColumnElement[bool], ...]:
+    return (
+        MailCode.purpose == purpose,
+        MailCode.email_key == email_key(email),
+        MailCode.expires_at > clock.now(),
+        MailCode.tries < CODE_TRIES,
+    )
+
+
+def _refuse_without_open_code(purpose: str, email: str) -> None:
+    """Raise 1008 early when no code could be right, before anything costly."""
+    if db.session.scalar(select(MailCode.tries).where(*_is_open(purpose, email))) is None:
+        raise ApiError(Code.WRONG_CODE)
+
+
+def _spend_code(purpose: str, email: str, code: str) -> None:
+    """Use up the code within the caller's transaction; a wrong one costs a try, committed here.
+
+    The try is counted, and the row locked, before the code is compared, so that guesses sent at
+    once get no more tries than guesses sent in turn.
+
+    :raises ApiError: 1008.
+    """
+    stored = db.session.scalar(
+        update(MailCode)
+        .where(*_is_open(purpose, email))
+        .values(tries=MailCode.tries + 1)
+        .returning(MailCode.code_hash)
+    )
+    given = crypto.code_hash(purpose, email_key(email), code)
+    if stored is None or not hmac.compare_digest(stored, given):
+        db.session.commit()
+        raise ApiError(Code.WRONG_CODE)
+    db.session.execute(
+        delete(MailCode).where(MailCode.purpose == purpose, MailCode.email_key == email_key(email))
+    )
+
+
+def _purge_expired() -> None:
+    """Delete rows past their time, in a transaction of its own.
+
+    Rows that another transaction holds are left for the next time: waiting for them could
+    deadlock.
+    """
+    for model in (ThrottleCount, MailCode, RevokedToken):
+        key = tuple(model.__table__.primary_key)
+        expired = (
+            select(*key).where(model.expires_at <= clock.now()).with_for_update(skip_locked=True)
+        )
+        db.session.execute(
+            delete(model)
+            .where(tuple_(*key).in_(expired))
+            .execution_options(synchronize_session=False)
+        )
+        db.session.commit()

@@ -1,0 +1,111 @@
+"""Who the caller is: tokens are issued and judged here, for every blueprint."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from functools import wraps
+from typing import Any, TypeVar
+
+from flask import Response, current_app, request
+from flask_jwt_extended import create_access_token, current_user, verify_jwt_in_request
+from flask_jwt_extended.exceptions import NoAuthorizationError
+
+from gateway import log
+from gateway.auth.models import RevokedToken, User
+from gateway.envelope import failure
+from gateway.errors import ApiError, Code
+from gateway.extensions import db, jwt
+
+View = TypeVar("View", bound=Callable[..., Response])
+
+_REQUIRED_CLAIMS = {"exp", "iat", "jti", "sub"}
+
+
+def issue(user: User, issued_at: datetime) -> str:
+    """Return a token with the reference's claims and the registered ones (README, Endpoints)."""
+    iat = int(issued_at.timestamp())
+    expire = iat + int(current_app.config["JWT_ACCESS_TOKEN_EXPIRES"].total_seconds())
+    claims = {
+        "claim_alias": user.user_name,
+        "claim_expire": expire,
+        "claim_iat": iat,
+        "claim_id": user.id,
+        "claim_is_admin": user.is_admin,
+        "claim_phone_number": "",
+        "claim_username": user.user_name,
+        "iat": iat,
+        "exp": expire,
+    }
+    return str(create_access_token(str(user.id), additional_claims=claims))
+
+
+def signed_in(view: View) -> View:
+    """Let only callers with a good token reach the view; anybody else gets 1001."""
+
+    @wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> Response:
+        _strip_bearer()
+        try:
+            verify_jwt_in_request()
+        except RecursionError:  # a junk token may hold JSON nested as deep as its header is long
+            raise ApiError(Code.UNAUTHENTICATED) from None
+        return view(*args, **kwargs)
+
+    return guarded  # type: ignore[return-value]
+
+
+def caller() -> User:
+    """Return the account whose token came with the request."""
+    user: User = current_user._get_current_object()
+    return user
+
+
+def _strip_bearer() -> None:
+    """Accept both ``Bearer <token>`` and the bare token, and nothing of another shape."""
+    given = re.fullmatch(
+        r"\s*(?:bearer\s+)?([\w.=-]+)\s*",
+        request.headers.get("Authorization", ""),
+        re.ASCII | re.IGNORECASE,
+    )
+    if given is None:
+        raise NoAuthorizationError
+    request.environ["HTTP_AUTHORIZATION"] = given[1]
+
+
+def _refuse(*_details: Any) -> Response:
+    return failure(ApiError(Code.UNAUTHENTICATED))
+
+
+for _loader in (
+    jwt.expired_token_loader,
+    jwt.invalid_token_loader,
+    jwt.needs_fresh_token_loader,
+    jwt.revoked_token_loader,
+    jwt.token_verification_failed_loader,
+    jwt.unauthorized_loader,
+    jwt.user_lookup_error_loader,
+):
+    _loader(_refuse)
+
+
+@jwt.token_in_blocklist_loader
+def _is_revoked(_header: dict[str, Any], claims: dict[str, Any]) -> bool:
+    return db.session.get(RevokedToken, str(claims["jti"])) is not None
+
+
+@jwt.token_verification_loader
+def _has_all_claims(_header: dict[str, Any], claims: dict[str, Any]) -> bool:
+    return all(claims.get(name) is not None for name in _REQUIRED_CLAIMS)
+
+
+@jwt.user_lookup_loader
+def _find_caller(_header: dict[str, Any], claims: dict[str, Any]) -> User | None:
+    if not re.fullmatch(r"\d{1,10}", claims["sub"], re.ASCII):
+        return None
+    user = db.session.get(User, int(claims["sub"]))
+    if user is None or user.is_banned:
+        return None
+    log.note(user=user.id)
+    return user

@@ -1,0 +1,13 @@
+"""The only place that asks the system for the time.
+
+Call it through the module, ``clock.now()``, so that a test can replace it everywhere at once.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+
+def now() -> datetime:
+    """Return the present moment, aware, in UTC."""
+    return datetime.now(timezone.utc)

@@ -1,0 +1,270 @@
+"""Every setting: its default, its rule, and the checks that stop a bad start.
+
+Values come from, each over the one before: the defaults here, ``instance/config.py``, environment
+variables ``GATEWAY_<NAME>``, and the mapping given to ``create_app``. To add a setting, add a line
+to ``SETTINGS`` and a row to the README's table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from email.utils import parseaddr
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from flask import Flask
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+MIN_SECRET_BYTES = 32
+MAX_BODY_BYTES = 16 * 1024
+INT32_MAX = 2**31 - 1
+DEFAULT_BIND = "127.0.0.1:8082"
+
+
+class ConfigError(Exception):
+    """A setting makes no sense; the message is one line that names it and holds no value."""
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be text")
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    if not isinstance(value, list | tuple) or not all(isinstance(v, str) and v for v in value):
+        raise ValueError('must be a JSON list of texts, like ["one", "two"]')
+    return list(value)
+
+
+def _flag(value: Any) -> bool:
+    known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    try:
+        return known[str(value).lower()]
+    except KeyError:
+        raise ValueError("must be 1 or 0") from None
+
+
+def _integer(low: int, high: int) -> Callable[[Any], int]:
+    def check(value: Any) -> int:
+        if isinstance(value, str) and re.fullmatch(r"\d{1,10}", value, re.ASCII):
+            value = int(value)
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError(f"must be an integer from {low} to {high}")
+        return value
+
+    return check
+
+
+def _secret(value: Any) -> str:
+    text = value.decode("latin-1") if isinstance(value, bytes) else _text(value)
+    if len(text.encode()) < MIN_SECRET_BYTES:
+        raise ValueError(f"is too short; at least {MIN_SECRET_BYTES} random bytes are needed")
+    return text
+
+
+def _database(value: Any) -> str:
+    text = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", _text(value))
+    try:
+        backend = make_url(text).get_backend_name()
+    except (ArgumentError, ValueError):
+        backend = ""
+    if backend not in ("sqlite", "postgresql"):
+        raise ValueError("must be an sqlite:/// or postgresql:// URL")
+    if backend == "postgresql" and find_spec("psycopg") is None:
+        raise ValueError("names Postgres, whose driver is missing; install gateway[postgres]")
+    return text
+
+
+def _sender(value: Any) -> Any:
+    _, address = value if isinstance(value, tuple) else parseaddr(_text(value))
+    if "@" not in address:
+        raise ValueError("must be an address like gateway@example.com")
+    return value
+
+
+def _timezone(value: Any) -> str:
+    try:
+        return ZoneInfo(_text(value)).key
+    except (KeyError, ValueError, OSError):
+        raise ValueError("must be a time zone name like UTC or Asia/Shanghai") from None
+
+
+def _bind(value: Any) -> str:
+    if not re.fullmatch(r"unix:.+|(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):\d{1,5}", _text(value)):
+        raise ValueError("must be an address like 127.0.0.1:8082 or unix:/path")
+    return str(value)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting; ``None`` as default means it may stay unset.
+
+    ``check`` takes text from the environment or a Python value, returns the value to use, and
+    raises ``ValueError`` with the rest of a sentence that begins with the setting's name.
+    """
+
+    name: str
+    default: Any
+    check: Callable[[Any], Any]
+
+
+SETTINGS = (
+    Setting("SECRET_KEY", None, _secret),
+    Setting("SECRET_KEY_FALLBACKS", [], _texts),
+    Setting("SQLALCHEMY_DATABASE_URI", None, _database),
+    Setting("MAIL_SERVER", None, _text),
+    Setting("MAIL_PORT", 25, _integer(1, 65535)),
+    Setting("MAIL_USE_TLS", False, _flag),
+    Setting("MAIL_USE_SSL", False, _flag),
+    Setting("MAIL_USERNAME", None, _text),
+    Setting("MAIL_PASSWORD", None, _text),
+    Setting("MAIL_DEFAULT_SENDER", "gateway@localhost", _sender),
+    Setting("MAIL_SUPPRESS_SEND", False, _flag),
+    Setting("REG_CODE_DIGITS", 4, _integer(4, 10)),
+    Setting("MAILS_PER_IP", 100, _integer(1, INT32_MAX)),
+    Setting("REQUEST_MAX", 30, _integer(0, INT32_MAX)),
+    Setting("PROJECTS_PER_USER", 1000, _integer(0, INT32_MAX)),
+    Setting(
+        "END_POINTS",
+        ["https://api.hobbychain.org/{pool_name}/rpc", "wss://api.hobbychain.org/{pool_name}/ws"],
+        _texts,
+    ),
+    Setting("TIMEZONE", "UTC", _timezone),
+    Setting("TRUSTED_PROXIES", 0, _integer(0, 10)),
+    Setting("BIND", DEFAULT_BIND, _bind),  # read by deploy.gunicorn, checked here
+)
+
+
+def load(app: Flask, overrides: Mapping[str, Any] | None = None) -> None:
+    """Fill ``app.config`` from every source and check it.
+
+    :raises ConfigError: when a setting makes no sense.
+    """
+    app.config.update({setting.name: setting.default for setting in SETTINGS})
+    _load_file(app)
+    _load_environment(app)
+    app.config.update(overrides or {})
+    for setting in SETTINGS:
+        app.config[setting.name] = _checked(setting, app.config[setting.name])
+    _check_mail(app.config)
+    instance = Path(app.instance_path)
+    if app.config["SECRET_KEY"] is None:
+        app.config["SECRET_KEY"] = secret_from_file(instance)
+    if app.config["SQLALCHEMY_DATABASE_URI"] is None:
+        _make_private(instance)
+        app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{instance / 'gateway.db'}"
+    _fix_library_settings(app)
+
+
+def _load_file(app: Flask) -> None:
+    try:
+        app.config.from_pyfile("config.py", silent=True)
+    except Exception as error:  # noqa: BLE001 - the file is Python and may raise anything
+        raise ConfigError(f"instance/config.py cannot be read: {type(error).__name__}") from None
+
+
+def _load_environment(app: Flask) -> None:
+    """Take ``GATEWAY_`` variables; ours as text, so that a password "0123" stays one.
+
+    An empty variable counts as unset, as compose files and unit files write it.
+    """
+    before = {setting.name: app.config[setting.name] for setting in SETTINGS}
+    app.config.from_prefixed_env("GATEWAY")
+    for name, value in before.items():
+        app.config[name] = os.environ.get(f"GATEWAY_{name}") or value
+
+
+def _checked(setting: Setting, value: Any) -> Any:
+    if value is None and setting.default is None:
+        return None
+    try:
+        return setting.check(value)
+    except ValueError as error:
+        raise ConfigError(f"{setting.name} {error}") from None
+
+
+def _check_mail(config: Mapping[str, Any]) -> None:
+    if config["MAIL_USE_TLS"] and config["MAIL_USE_SSL"]:
+        raise ConfigError("MAIL_USE_TLS and MAIL_USE_SSL exclude each other; set one")
+    for name, other in (("MAIL_USERNAME", "MAIL_PASSWORD"), ("MAIL_PASSWORD", "MAIL_USERNAME")):
+        # Flask-Mail would quietly send without logging in.
+        if config[name] is not None and config[other] is None:
+            raise ConfigError(f"{other} must be set, because {name} is")
+
+
+def _make_private(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def secret_from_file(folder: Path) -> str:
+    """Return the secret in ``folder/secret_key``, made on first use (README, Settings).
+
+    Several workers may call this at once on an empty folder: each writes a file of its own and
+    the first to link it under the final name wins, so no one ever reads half a secret.
+
+    :raises ConfigError: when the file holds too little.
+    """
+    path = folder / "secret_key"
+    if not path.exists():
+        _make_private(folder)
+        draft = folder / f"secret_key.{secrets.token_hex(8)}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(48))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    try:
+        return _secret(path.read_text().strip())
+    except ValueError as error:
+        raise ConfigError(f"SECRET_KEY in instance/secret_key {error}") from None
+
+
+def _fix_library_settings(app: Flask) -> None:
+    """Set what the libraries need and no operator should turn."""
+    config = app.config
+    # One byte more than allowed: Werkzeug cuts a chunked body silently at the limit, so
+    # reading this much is what tells a body that is too long (see envelope.load).
+    config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
+    config["MAIL_DEBUG"] = False  # it prints the SMTP dialogue, codes and password included
+    config["JWT_ALGORITHM"] = "HS256"
+    config["JWT_DECODE_ALGORITHMS"] = ["HS256"]
+    config["JWT_TOKEN_LOCATION"] = ["headers"]
+    config["JWT_HEADER_NAME"] = "Authorization"
+    config["JWT_HEADER_TYPE"] = ""  # auth.tokens strips "Bearer", which clients may leave out
+    config["JWT_COOKIE_CSRF_PROTECT"] = False
+    config["JWT_ENCODE_NBF"] = False
+    config["JWT_ACCESS_TOKEN_EXPIRES"] = timedelta(hours=12)
+    config["JWT_DECODE_LEEWAY"] = 10  # seconds that two nodes' clocks may differ
+    options = dict(config.get("SQLALCHEMY_ENGINE_OPTIONS") or {})
+    # Parameters hold secrets' hashes and addresses; they must not reach a traceback.
+    options["hide_parameters"] = True
+    options.setdefault("pool_pre_ping", True)
+    if config["SQLALCHEMY_DATABASE_URI"].startswith("postgresql"):
+        options["connect_args"] = {
+            "connect_timeout": 5,
+            "tcp_user_timeout": 8000,
+            "options": "-c statement_timeout=8000",
+            **options.get("connect_args", {}),
+        }
+    config["SQLALCHEMY_ENGINE_OPTIONS"] = options

@@ -1,0 +1,90 @@
+"""Keys, hashes and secrets: everything derived from SECRET_KEY, and everything random."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+import string
+from functools import lru_cache
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from flask import current_app
+
+ALPHANUMERIC = string.ascii_letters + string.digits
+
+# OWASP's argon2id parameters of 19 MiB, two passes, one lane.
+_hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
+_NOBODY = _hasher.hash(secrets.token_hex())
+
+
+@lru_cache(maxsize=64)
+def derive_key(secret_key: str, label: str) -> bytes:
+    """Derive 32 bytes for one purpose, so that no two purposes share a key."""
+    info = f"gateway/{label}".encode()
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret_key.encode())
+
+
+def random_text(length: int, alphabet: str = ALPHANUMERIC) -> str:
+    """Return ``length`` characters of ``alphabet`` from the system's CSPRNG."""
+    return "".join(secrets.choice(alphabet) for _ in range(length))
+
+
+def hash_password(password: str) -> str:
+    """Return the argon2id hash of a password, parameters and salt included."""
+    return _hasher.hash(password)
+
+
+def password_matches(password: str, password_hash: str | None) -> bool:
+    """Verify a password; without a hash, spend the same time and say no."""
+    try:
+        _hasher.verify(password_hash or _NOBODY, password)
+    except (VerificationError, InvalidHashError):
+        return False
+    return password_hash is not None
+
+
+def password_needs_rehash(password_hash: str) -> bool:
+    """Tell whether the hash was made with other parameters than today's."""
+    return _hasher.check_needs_rehash(password_hash)
+
+
+def code_hash(purpose: str, email_key: str, code: str) -> str:
+    """Return the keyed hash under which a mailed code is stored.
+
+    A code has few digits, so an unkeyed hash of it would be as good as the code itself.
+    """
+    key = derive_key(current_app.config["SECRET_KEY"], "mail-code")
+    message = "\0".join((purpose, email_key, code)).encode()
+    return hmac.new(key, message, hashlib.sha256).hexdigest()
+
+
+def secret_hash(secret: str) -> str:
+    """Return the hash that verifies a project secret; 48 random characters need no salt."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _box() -> MultiFernet:
+    config = current_app.config
+    keys = (config["SECRET_KEY"], *config["SECRET_KEY_FALLBACKS"])
+    return MultiFernet(
+        [Fernet(base64.urlsafe_b64encode(derive_key(key, "project-secret"))) for key in keys]
+    )
+
+
+def seal(text: str) -> str:
+    """Encrypt and authenticate a text under SECRET_KEY."""
+    return _box().encrypt(text.encode()).decode()
+
+
+def unseal(sealed: str) -> str | None:
+    """Return the text, or None when neither SECRET_KEY nor a fallback opens it."""
+    try:
+        return _box().decrypt(sealed.encode()).decode()
+    except InvalidToken:
+        return None

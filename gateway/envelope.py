@@ -1,0 +1,175 @@
+"""The envelope: how a request's body is read, and how every reply is written.
+
+This is the only file that spells "header". ``load`` reads, ``reply`` and ``failure`` write, and
+the error handlers turn whatever was raised into a failure (README, Requests and Codes).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from flask import Flask, Response, jsonify, request
+from marshmallow import EXCLUDE, Schema, ValidationError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NotSupportedError,
+    ProgrammingError,
+    TimeoutError,
+)
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from gateway import log
+from gateway.config import MAX_BODY_BYTES
+from gateway.errors import HTTP_TEXTS, ApiError, Code
+
+MAX_NESTING = 20
+MAX_DIGITS = 19  # of an integer worth reading as one
+
+
+def init_app(app: Flask) -> None:
+    """Answer every failure of the application with the envelope."""
+    json_provider: Any = app.json
+    json_provider.sort_keys = False
+    json_provider.ensure_ascii = False
+    # A redirect would answer outside the envelope; "//api" is simply not an endpoint.
+    app.url_map.merge_slashes = False
+    app.register_error_handler(ApiError, failure)
+    app.register_error_handler(HTTPException, _http_failure)
+    app.register_error_handler(DBAPIError, _database_failure)
+    app.register_error_handler(TimeoutError, _database_failure)
+    app.register_error_handler(Exception, _internal_failure)
+
+
+def reply(data: Mapping[str, Any] | None = None, *, total: int = 1, count: int = 1) -> Response:
+    """Write a success; for a list, ``total`` counts all matches and ``count`` this page's."""
+    ok = Code.OK
+    return _write(ok.number, ok.status, ok.text, total=total, count=count, data=data)
+
+
+def failure(error: ApiError) -> Response:
+    """Write a failure with the headers its code calls for."""
+    if error.user_id is not None:
+        log.note(user=error.user_id)
+    response = _write(error.code.number, error.code.status, error.text)
+    if error.code is Code.UNAUTHENTICATED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def _write(
+    code: int,
+    status: int,
+    message: str,
+    *,
+    total: int = 0,
+    count: int = 0,
+    data: Mapping[str, Any] | None = None,
+) -> Response:
+    log.note(code=code)
+    header = {"code": code, "message": message, "total": total, "count": count}
+    response = jsonify(header=header, data=data or {})
+    response.status_code = status
+    response.headers["Cache-Control"] = "no-store"  # replies hold tokens and secrets
+    return response
+
+
+def _http_failure(error: HTTPException) -> Response:
+    status = error.code or 500
+    response = _write(status, status, HTTP_TEXTS.get(status, error.name))
+    for name, value in error.get_headers():
+        if name in ("Allow", "Retry-After"):
+            response.headers[name] = value
+    return response
+
+
+def _database_failure(error: DBAPIError | TimeoutError) -> Response:
+    if isinstance(error, DataError | IntegrityError | NotSupportedError | ProgrammingError):
+        return _internal_failure(error)  # our mistake, not the database's absence
+    log.logger.error("database unavailable: %s", _first_line(error))
+    return failure(ApiError(Code.DATABASE_UNAVAILABLE))
+
+
+def _internal_failure(error: Exception) -> Response:
+    log.logger.error("unhandled exception", exc_info=error)
+    return _write(500, 500, HTTP_TEXTS[500])
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def load(schema: Schema) -> dict[str, Any]:
+    """Read the request's body as JSON, whatever its Content-Type, and check it.
+
+    An empty body counts as ``{}``; fields the schema does not know are ignored.
+
+    :raises ApiError: 1004 when the body is not a JSON object or a required parameter is missing,
+        1003 when a parameter is invalid; the message names every bad field.
+    :raises RequestEntityTooLarge: when the body is over 16 KiB.
+    """
+    body = request.get_data(cache=False)
+    if len(body) > MAX_BODY_BYTES:
+        raise RequestEntityTooLarge
+    parameters = _parse(body)
+    try:
+        return dict(schema.load(parameters, unknown=EXCLUDE))
+    except ValidationError as error:
+        _refuse(schema, parameters, error)
+
+
+def _refuse(schema: Schema, parameters: Mapping[str, Any], error: ValidationError) -> NoReturn:
+    problems = {name: " ".join(texts) for name, texts in error.messages_dict.items()}
+    missing = [n for n, f in schema.fields.items() if f.required and n not in parameters]
+    code = Code.MALFORMED_REQUEST if missing else Code.INVALID_PARAMETER
+    raise ApiError(code, "; ".join(f"{name} {problem}" for name, problem in problems.items()))
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        parameters = json.loads(
+            body.decode("utf-8-sig") or "{}",
+            object_pairs_hook=_unique,
+            parse_constant=_not_json,
+            parse_int=_bounded_integer,
+        )
+    except (ValueError, RecursionError):
+        raise ApiError(Code.MALFORMED_REQUEST, "The body is not valid JSON") from None
+    if not isinstance(parameters, dict):
+        raise ApiError(Code.MALFORMED_REQUEST, "The body must be a JSON object")
+    if _nests_deeper(parameters, MAX_NESTING):
+        raise ApiError(Code.MALFORMED_REQUEST, f"The body nests deeper than {MAX_NESTING} levels")
+    return parameters
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ApiError(Code.MALFORMED_REQUEST, "The body holds the same key twice")
+    return fields
+
+
+def _not_json(_constant: str) -> NoReturn:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+def _bounded_integer(digits: str) -> int | float:
+    # Thousands of digits take quadratic time; as a float they are refused where they matter.
+    return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
+
+
+def _nests_deeper(value: Any, levels: int) -> bool:
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            child
+            for parent in layer
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, dict | list)
+        ]
+    return bool(layer)

@@ -1,0 +1,76 @@
+"""The catalogue of reply codes, and the one exception that carries them.
+
+To add a code, add a line here and a row to the README's table.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Code(Enum):
+    """What became of a request: ``header.code``, the HTTP status, the public sentence.
+
+    HTTP is 200 when the request was understood and the endpoint answered, and another status
+    when it never got that far (README, Codes). ``retry_after`` is how many seconds a
+    client should wait when nothing more exact is known.
+    """
+
+    OK = (0, 200, "OK")
+    ACCESS_DENIED = (1000, 200, "Access denied: this belongs to another user")
+    UNAUTHENTICATED = (
+        1001,
+        401,
+        "Log in first: the token is missing, malformed, expired or revoked",
+    )
+    WRONG_CREDENTIALS = (1002, 200, "Wrong user name or password")
+    INVALID_PARAMETER = (1003, 400, "A parameter is invalid")
+    MALFORMED_REQUEST = (1004, 400, "The body must be a JSON object with all required parameters")
+    USER_NAME_EXISTS = (1005, 200, "User name already exists")
+    NOT_FOUND = (1006, 200, "Record not found")
+    WRONG_CODE = (1008, 200, "The code is wrong, used or expired; ask for a new one")
+    LIMIT_REACHED = (1009, 200, "A limit of this account is reached")
+    BANNED = (1012, 200, "This account is banned")
+    EMAIL_EXISTS = (1018, 200, "Email already exist")
+    MAIL_NOT_SENT = (1029, 503, "The mail could not be sent; try again", 5)
+    TOO_MANY_REQUESTS = (429, 429, "Too many requests; try again later", 60)
+    DATABASE_UNAVAILABLE = (501, 503, "The database is unavailable; try again", 5)
+
+    def __init__(self, number: int, status: int, text: str, retry_after: int | None = None) -> None:
+        self.number = number
+        self.status = status
+        self.text = text
+        self.retry_after = retry_after
+
+
+HTTP_TEXTS = {
+    404: "There is no such endpoint; check the path",
+    405: "This endpoint does not answer this HTTP method",
+    413: "The body is larger than 16 KiB",
+    500: "Something went wrong here; the request id in X-Request-ID finds it in the log",
+}
+"""Sentences for HTTP's own failures, where the code is the status."""
+
+
+class ApiError(Exception):
+    """End a request with a code of the catalogue.
+
+    :param code: which failure.
+    :param text: a more exact sentence than the catalogue's; shown to the client.
+    :param retry_after: seconds to wait, where known more exactly than the catalogue says.
+    :param user_id: whom it concerns, for the log only.
+    """
+
+    def __init__(
+        self,
+        code: Code,
+        text: str | None = None,
+        *,
+        retry_after: int | None = None,
+        user_id: int | None = None,
+    ) -> None:
+        super().__init__(text or code.text)
+        self.code = code
+        self.text = text or code.text
+        self.retry_after = retry_after or code.retry_after
+        self.user_id = user_id

@@ -1,0 +1,106 @@
+"""The unbound extensions, what is done to a database connection, and column types."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from flask_jwt_extended import JWTManager
+from flask_mail import Mail
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import DateTime, Dialect, Engine, MetaData, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.types import TypeDecorator
+
+from gateway import crypto
+
+
+class Base(DeclarativeBase):
+    """What every model derives from; constraints have names that migrations can use."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+        }
+    )
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware moment in UTC; SQLite drops the zone, so it is put back on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn an aware moment into UTC; raise ValueError for a naive one."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime cannot be stored")
+        return value.astimezone(timezone.utc)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the stored moment, aware."""
+        if value is None or value.tzinfo is not None:
+            return value
+        return value.replace(tzinfo=timezone.utc)
+
+
+db = SQLAlchemy(model_class=Base)
+jwt = JWTManager()
+mail = Mail()
+migrate = Migrate(directory=str(Path(__file__).parent / "migrations"))
+
+_BEGINS_NO_WRITE = ("SELECT", "PRAGMA", "EXPLAIN", "BEGIN")
+
+
+def init_app(app: Flask) -> None:
+    """Bind every extension to the application."""
+    app.config["JWT_SECRET_KEY"] = crypto.derive_key(app.config["SECRET_KEY"], "jwt")
+    db.init_app(app)
+    migrate.init_app(app, db)
+    jwt.init_app(app)
+    mail.init_app(app)
+    with app.app_context():
+        if db.engine.dialect.name == "sqlite":
+            _prepare_sqlite(db.engine)
+
+
+def upsert(model: type[Base]) -> Any:
+    """Return the dialect's INSERT for the model, the one that knows ON CONFLICT."""
+    dialect: Any = {"sqlite": sqlite, "postgresql": postgresql}[db.engine.dialect.name]
+    return dialect.insert(model)
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    """Make SQLite durable, patient, and as isolated as Postgres's READ COMMITTED.
+
+    The driver's own transactions begin with the first read and cannot be upgraded safely: two
+    processes that read and then write fail or lose updates. Here reads stand alone, and the
+    first writing statement takes the write lock before it runs.
+    """
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA busy_timeout = 5000")  # milliseconds; a reply takes at most 10 s
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def begin(
+        connection: Any, cursor: Any, statement: str, _params: Any, _context: Any, _many: bool
+    ) -> None:
+        in_transaction = connection.connection.dbapi_connection.in_transaction
+        if not in_transaction and not statement.lstrip().upper().startswith(_BEGINS_NO_WRITE):
+            cursor.execute("BEGIN IMMEDIATE")

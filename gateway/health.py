@@ -1,0 +1,31 @@
+"""Is the process up, and can it serve? For load balancers and unit files."""
+
+from __future__ import annotations
+
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from flask import Blueprint, Response
+
+from gateway.envelope import reply
+from gateway.errors import ApiError, Code
+from gateway.extensions import db, migrate
+
+bp = Blueprint("health", __name__)
+
+
+@bp.get("/healthz")
+def healthz() -> Response:
+    """Say that the process answers."""
+    return reply()
+
+
+@bp.get("/readyz")
+def readyz() -> Response:
+    """Say that the database answers and that its schema is this version's."""
+    with db.engine.connect() as connection:
+        present = set(MigrationContext.configure(connection).get_current_heads())
+    if present != set(ScriptDirectory(migrate.directory).get_heads()):
+        raise ApiError(
+            Code.DATABASE_UNAVAILABLE, "The database schema is not current; run db upgrade"
+        )
+    return reply()

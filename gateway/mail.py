@@ -1,0 +1,143 @@
+"""Render and send one mail. Knows nothing of codes or the database.
+
+Flask-Mail builds and hands over the message; this module gives its connection what it lacks:
+verified TLS, a total deadline, and a clear answer whether the relay took the mail.
+"""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import socket
+import ssl
+import threading
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
+from typing import Any
+
+from flask import Flask, current_app, render_template
+from flask_mail import Connection, Message
+
+from gateway import log
+
+LANGUAGES = ("en", "zh")
+DEADLINE = 9  # seconds in all, so that a reply takes less than ten
+MOST_AT_ONCE = 6  # half of a worker's threads: a slow relay must leave room for other requests
+
+_slots = threading.BoundedSemaphore(MOST_AT_ONCE)
+
+
+class MailError(Exception):
+    """The mail was not accepted; the message holds no address, code or password."""
+
+
+def check_config(app: Flask) -> None:
+    """Warn at the start when no mail can be sent."""
+    if not app.config["MAIL_SERVER"] and not app.config["MAIL_SUPPRESS_SEND"]:
+        log.logger.warning("no MAIL_SERVER is set: codes cannot be mailed (code 1029)")
+
+
+def send(template: str, address: str, language: str, **context: Any) -> None:
+    """Send the mail in ``templates/mail/<template>/<language>/`` to one address.
+
+    With MAIL_SUPPRESS_SEND the mail is written to the log instead.
+
+    :param language: one of ``LANGUAGES``.
+    :raises MailError: when the relay did not accept the mail within ``DEADLINE`` seconds.
+    """
+    folder = f"mail/{template}/{language}"
+    message = Message(
+        subject=render_template(f"{folder}/subject.txt", **context).strip(),
+        recipients=[address],
+        body=render_template(f"{folder}/body.txt", **context),
+        html=render_template(f"{folder}/body.html", **context),
+    )
+    if current_app.config["MAIL_SUPPRESS_SEND"]:
+        log.logger.info("mail to %s: %s\n\n%s\n", address, message.subject, message.body)
+    elif not current_app.config["MAIL_SERVER"]:
+        raise MailError("no MAIL_SERVER is set")
+    if not _slots.acquire(blocking=False):
+        raise MailError("too many mails are waiting for the relay")
+    try:
+        _deliver(message)
+    finally:
+        _slots.release()
+
+
+def _deliver(message: Message) -> None:
+    """Hand over the message in a thread of its own, as only that bounds name look-ups too."""
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    connection = _Connection(app.extensions["mail"])
+    accepted: Future[None] = Future()
+
+    def work() -> None:
+        try:
+            with app.app_context(), connection:
+                connection.send(message)
+                accepted.set_result(None)
+        except Exception as error:  # noqa: BLE001 - handed to the waiting request
+            if not accepted.done():
+                accepted.set_exception(error)
+
+    threading.Thread(target=work, name="mail", daemon=True).start()
+    try:
+        accepted.result(timeout=DEADLINE)
+    except FutureTimeoutError:
+        connection.abort()
+        raise MailError(f"the relay took longer than {DEADLINE} s") from None
+    except (smtplib.SMTPException, OSError, ValueError) as error:
+        raise MailError(_describe(error)) from None
+
+
+def _describe(error: Exception) -> str:
+    """Name the fault by its type and codes; a relay's own words may repeat what we sent."""
+    if not isinstance(error, smtplib.SMTPException):
+        return f"{type(error).__name__}: {error}"
+    answer = (getattr(error, "smtp_code", ""), getattr(error, "smtp_error", b""))
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        answer = next(iter(error.recipients.values()))
+    status, words = answer
+    detail = re.match(rb"\d\.\d{1,3}\.\d{1,3}\b", words if isinstance(words, bytes) else b"")
+    parts = (type(error).__name__, str(status), detail[0].decode() if detail else "")
+    return " ".join(part for part in parts if part)
+
+
+class _Connection(Connection):
+    """Flask-Mail's connection with verified TLS, time limits and no wait for a farewell."""
+
+    aborted = False
+
+    def configure_host(self) -> smtplib.SMTP:
+        context = ssl.create_default_context()
+        host = (
+            smtplib.SMTP_SSL(timeout=DEADLINE, context=context)
+            if self.mail.use_ssl
+            else smtplib.SMTP(timeout=DEADLINE)
+        )
+        self.host = host  # from here on abort() reaches it
+        host._host = self.mail.server  # type: ignore[attr-defined]  # the name TLS verifies
+        host.connect(self.mail.server, self.mail.port)
+        if self.mail.use_tls:
+            host.starttls(context=context)
+        if self.mail.username and self.mail.password:
+            host.login(self.mail.username, self.mail.password)
+        if self.aborted:
+            raise TimeoutError("aborted")
+        return host
+
+    def __exit__(self, *_exception: object) -> None:
+        # The relay's answer to DATA decides; whatever it does at QUIT does not matter.
+        if self.host is not None:
+            with suppress(smtplib.SMTPException, OSError):
+                self.host.putcmd("quit")
+            self.host.close()
+
+    def abort(self) -> None:
+        """Break off, from another thread, whatever the connection waits for."""
+        self.aborted = True
+        sock = self.host.sock if self.host else None
+        if sock is not None:
+            with suppress(OSError):
+                # Past SSLSocket's own method, which would pull the rug from under a reader.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)

@@ -1,0 +1,5 @@
+"""Projects: an API key and secret, end points, and a daily allowance."""
+
+from gateway.project.routes import bp
+
+__all__ = ["bp"]

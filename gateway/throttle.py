@@ -1,0 +1,129 @@
+"""Counters that every worker and node shares: one table, one atomic statement.
+
+A counter allows ``most`` events within ``seconds`` of its first one. ``take`` counts an event
+or refuses it; ``check`` only looks; ``give_back`` undoes one; ``clear`` forgets all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import String, case, delete, or_, select, update
+from sqlalchemy.orm import Mapped, mapped_column
+
+from gateway import clock
+from gateway.errors import ApiError, Code
+from gateway.extensions import Base, UtcDateTime, db, upsert
+
+
+class ThrottleCount(Base):
+    """How many events a counter has seen, and when it starts anew."""
+
+    __tablename__ = "throttle_counts"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    count: Mapped[int]
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+@dataclass(frozen=True)
+class Counter:
+    """One limit applied to one subject.
+
+    :param name: what is counted; counters of different names never meet.
+    :param subject: whom it is counted for: an account, an address.
+    :param most: events allowed in a window.
+    :param seconds: length of the window, from its first event.
+    """
+
+    name: str
+    subject: str
+    most: int
+    seconds: int
+
+    @property
+    def key(self) -> str:
+        """The row's key; hashed, as a subject may be any text."""
+        return hashlib.sha256(f"{self.name}\0{self.subject}".encode()).hexdigest()
+
+
+def network(ip: str) -> str:
+    """Return what to count an IP address under: itself, or an IPv6 address's /64.
+
+    One IPv6 customer owns at least a /64, so counting single addresses would limit nobody.
+    """
+    if ":" not in ip:
+        return ip
+    return str(ipaddress.ip_network(f"{ip.partition('%')[0]}/64", strict=False))
+
+
+def check(*counters: Counter) -> None:
+    """Refuse when a counter is full, without counting.
+
+    :raises ApiError: 429 with the seconds until every full counter starts anew.
+    """
+    now = clock.now()
+    wanted = {counter.key: counter for counter in counters}
+    rows = db.session.scalars(
+        select(ThrottleCount)
+        .where(ThrottleCount.key.in_(wanted), ThrottleCount.expires_at > now)
+        .execution_options(populate_existing=True)
+    )
+    waits = [row.expires_at - now for row in rows if row.count >= wanted[row.key].most]
+    if waits:
+        raise _refusal(max(waits))
+
+
+def take(*counters: Counter) -> None:
+    """Count one event on every counter, or refuse and count nothing once rolled back.
+
+    The caller commits. Always name counters in the same order: each locks its row.
+
+    :raises ApiError: 429 when a counter is full.
+    """
+    now = clock.now()
+    for counter in counters:
+        insert = upsert(ThrottleCount).values(
+            key=counter.key, count=1, expires_at=now + timedelta(seconds=counter.seconds)
+        )
+        # An event given back leaves a zero, and with it no window to wait for.
+        fresh = or_(ThrottleCount.expires_at <= now, ThrottleCount.count == 0)
+        counted = db.session.execute(
+            insert.on_conflict_do_update(
+                index_elements=[ThrottleCount.key],
+                set_={
+                    "count": case((fresh, 1), else_=ThrottleCount.count + 1),
+                    "expires_at": case(
+                        (fresh, insert.excluded.expires_at), else_=ThrottleCount.expires_at
+                    ),
+                },
+                where=or_(fresh, ThrottleCount.count < counter.most),
+            ).returning(ThrottleCount.count)
+        ).first()
+        if counted is None:
+            check(counter)
+            raise _refusal(timedelta(seconds=1))  # it emptied between the two statements
+
+
+def give_back(*counters: Counter) -> None:
+    """Undo one ``take``; the caller commits."""
+    for counter in counters:
+        db.session.execute(
+            update(ThrottleCount)
+            .where(ThrottleCount.key == counter.key, ThrottleCount.count > 0)
+            .values(count=ThrottleCount.count - 1)
+        )
+
+
+def clear(*counters: Counter) -> None:
+    """Forget every event of the counters; the caller commits."""
+    for counter in counters:
+        db.session.execute(delete(ThrottleCount).where(ThrottleCount.key == counter.key))
+
+
+def _refusal(wait: timedelta) -> ApiError:
+    return ApiError(Code.TOO_MANY_REQUESTS, retry_after=max(1, math.ceil(wait.total_seconds())))

