@@ -117,13 +117,17 @@ class _Connection(Connection):
         )
         self.host = host  # from here on abort() reaches it
         host._host = self.mail.server  # type: ignore[attr-defined]  # the name TLS verifies
-        host.connect(self.mail.server, self.mail.port)
-        if self.mail.use_tls:
-            host.starttls(context=context)
-        if self.mail.username and self.mail.password:
-            host.login(self.mail.username, self.mail.password)
-        if self.aborted:
-            raise TimeoutError("aborted")
+        try:
+            host.connect(self.mail.server, self.mail.port)
+            if self.mail.use_tls:
+                host.starttls(context=context)
+            if self.mail.username and self.mail.password:
+                host.login(self.mail.username, self.mail.password)
+            if self.aborted:
+                raise TimeoutError("aborted")
+        except BaseException:
+            host.close()
+            raise
         return host
 
     def __exit__(self, *_exception: object) -> None:

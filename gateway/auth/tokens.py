@@ -14,6 +14,7 @@ from flask_jwt_extended.exceptions import NoAuthorizationError
 
 from gateway import log
 from gateway.auth.models import RevokedToken, User
+from gateway.config import INT32_MAX
 from gateway.envelope import failure
 from gateway.errors import ApiError, Code
 from gateway.extensions import db, jwt
@@ -102,9 +103,10 @@ def _has_all_claims(_header: dict[str, Any], claims: dict[str, Any]) -> bool:
 
 @jwt.user_lookup_loader
 def _find_caller(_header: dict[str, Any], claims: dict[str, Any]) -> User | None:
-    if not re.fullmatch(r"\d{1,10}", claims["sub"], re.ASCII):
+    subject = claims["sub"]
+    if not re.fullmatch(r"\d{1,10}", subject, re.ASCII) or int(subject) > INT32_MAX:
         return None
-    user = db.session.get(User, int(claims["sub"]))
+    user = db.session.get(User, int(subject))
     if user is None or user.is_banned:
         return None
     log.note(user=user.id)

@@ -1,0 +1,220 @@
+"""Settings: where they come from, and what stops the start."""
+
+import os
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from gateway import create_app
+from gateway.config import ConfigError, secret_from_file
+
+ROOT = Path(__file__).parent.parent
+GOOD = {"SECRET_KEY": "x" * 32, "SQLALCHEMY_DATABASE_URI": "sqlite:////tmp/unused.db"}
+NONSENSE = [
+    ("SECRET_KEY", "tiny"),
+    ("SECRET_KEY", "x" * 31),
+    ("SECRET_KEY_FALLBACKS", "not a list"),
+    ("SECRET_KEY_FALLBACKS", "[1]"),
+    ("SQLALCHEMY_DATABASE_URI", "not a url"),
+    ("SQLALCHEMY_DATABASE_URI", "mysql://a/b"),
+    ("MAIL_PORT", "0"),
+    ("MAIL_PORT", "smtp"),
+    ("MAIL_USE_TLS", "maybe"),
+    ("MAIL_USE_SSL", "2"),
+    ("MAIL_PASSWORD", "without a user name"),
+    ("MAIL_USERNAME", "without a password"),
+    ("MAIL_DEFAULT_SENDER", "nobody"),
+    ("MAIL_SUPPRESS_SEND", "x"),
+    ("REG_CODE_DIGITS", "3"),
+    ("REG_CODE_DIGITS", "11"),
+    ("REG_CODE_DIGITS", "4.0"),
+    ("MAILS_PER_IP", "0"),
+    ("MAILS_PER_IP", "-1"),
+    ("REQUEST_MAX", "-1"),
+    ("REQUEST_MAX", "many"),
+    ("PROJECTS_PER_USER", "1e3"),
+    ("END_POINTS", "https://example.com"),
+    ("END_POINTS", '{"a": "b"}'),
+    ("TIMEZONE", "Mars/Olympus"),
+    ("TIMEZONE", "../../etc/passwd"),
+    ("TRUSTED_PROXIES", "all"),
+    ("TRUSTED_PROXIES", "-1"),
+    ("BIND", "8082"),
+    ("BIND", "localhost"),
+    ("BIND", "http://localhost:8082"),
+]
+
+
+@pytest.fixture
+def make(monkeypatch):
+    """Return a function that builds the application from the environment only."""
+
+    def make(**environment):
+        for name, value in {**GOOD, **environment}.items():
+            monkeypatch.setenv(f"GATEWAY_{name}", value)
+        return create_app()
+
+    return make
+
+
+@pytest.mark.parametrize(("name", "value"), NONSENSE)
+def test_nonsense_stops_the_start_and_is_named(make, name, value):
+    with pytest.raises(ConfigError) as stop:
+        make(**{name: value})
+    message = str(stop.value)
+    assert name in message
+    assert "\n" not in message
+    assert value not in message or value.isdecimal()  # it may be a secret
+
+
+def test_tls_in_two_ways_is_nonsense(make):
+    with pytest.raises(ConfigError, match="MAIL_USE_TLS"):
+        make(MAIL_USE_TLS="1", MAIL_USE_SSL="1")
+
+
+@pytest.mark.parametrize(
+    "command", [["flask", "--app", "wsgi", "routes"], ["gunicorn", "wsgi:app"]]
+)
+def test_a_bad_start_ends_with_one_line(command):
+    result = subprocess.run(
+        [Path(sys.prefix) / "bin" / command[0], *command[1:]],
+        cwd=ROOT,
+        env={**os.environ, "GATEWAY_REG_CODE_DIGITS": "abc", "GATEWAY_BIND": "127.0.0.1:0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode != 0
+    lines = [line for line in result.stderr.splitlines() if "REG_CODE_DIGITS" in line]
+    assert lines == ["gateway cannot start: REG_CODE_DIGITS must be an integer from 4 to 10"]
+    assert "Traceback" not in result.stderr
+
+
+def test_defaults(make):
+    config = make().config
+    assert config["REG_CODE_DIGITS"] == 4
+    assert config["MAILS_PER_IP"] == 100
+    assert config["REQUEST_MAX"] == 30
+    assert config["PROJECTS_PER_USER"] == 1000
+    assert config["TIMEZONE"] == "UTC"
+    assert config["TRUSTED_PROXIES"] == 0
+    assert config["MAIL_SUPPRESS_SEND"] is False
+    assert config["END_POINTS"] == [
+        "https://api.hobbychain.org/{pool_name}/rpc",
+        "wss://api.hobbychain.org/{pool_name}/ws",
+    ]
+
+
+def test_values_of_the_environment(make):
+    config = make(
+        MAIL_USERNAME="0123",
+        MAIL_PASSWORD="true",
+        MAIL_USE_TLS="true",
+        REG_CODE_DIGITS="6",
+        END_POINTS='["https://example.com/{pool_name}"]',
+        SQLALCHEMY_ENGINE_OPTIONS='{"pool_size": 3}',
+        MAIL_SERVER="",
+    ).config
+    assert (config["MAIL_USERNAME"], config["MAIL_PASSWORD"]) == ("0123", "true")
+    assert config["MAIL_USE_TLS"] is True
+    assert config["REG_CODE_DIGITS"] == 6
+    assert config["END_POINTS"] == ["https://example.com/{pool_name}"]
+    assert config["SQLALCHEMY_ENGINE_OPTIONS"]["pool_size"] == 3
+    assert config["MAIL_SERVER"] is None  # empty is unset
+
+
+def test_a_file_goes_before_defaults_and_the_environment_before_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(tmp_path))
+    (tmp_path / "config.py").write_text("REQUEST_MAX = 5\nREG_CODE_DIGITS = 5\nMAIL_PORT = 5\n")
+    monkeypatch.setenv("GATEWAY_REG_CODE_DIGITS", "6")
+    monkeypatch.setenv("GATEWAY_MAIL_PORT", "6")
+    config = create_app({"MAIL_PORT": 7}).config
+    assert (config["REQUEST_MAX"], config["REG_CODE_DIGITS"], config["MAIL_PORT"]) == (5, 6, 7)
+
+
+def test_a_file_that_is_no_python_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(tmp_path))
+    (tmp_path / "config.py").write_text("REQUEST_MAX =\n")
+    with pytest.raises(ConfigError, match=r"instance/config\.py"):
+        create_app()
+
+
+def test_a_fresh_instance_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "new"
+    monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(folder))
+    config = create_app().config
+    assert config["SQLALCHEMY_DATABASE_URI"] == f"sqlite:///{folder}/gateway.db"
+    secret = (folder / "secret_key").read_text()
+    assert config["SECRET_KEY"] == secret
+    assert len(secret) >= 32
+    assert stat.S_IMODE((folder / "secret_key").stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert create_app().config["SECRET_KEY"] == secret
+
+
+def test_nothing_is_written_when_everything_is_given(tmp_path, monkeypatch, make):
+    monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(tmp_path / "none"))
+    make()
+    assert not (tmp_path / "none").exists()
+
+
+def test_workers_that_start_at_once_share_one_secret(tmp_path):
+    with ThreadPoolExecutor(16) as pool:
+        secrets = set(pool.map(lambda _: secret_from_file(tmp_path / "new"), range(16)))
+    assert len(secrets) == 1
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["secret_key"]
+
+
+def test_a_damaged_secret_file_is_named(tmp_path):
+    (tmp_path / "secret_key").write_text("short")
+    with pytest.raises(ConfigError, match="SECRET_KEY in instance/secret_key is too short"):
+        secret_from_file(tmp_path)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_postgres_urls_as_people_write_them(make, scheme):
+    config = make(SQLALCHEMY_DATABASE_URI=f"{scheme}://user:p%40ss@host/name").config
+    assert config["SQLALCHEMY_DATABASE_URI"] == "postgresql+psycopg://user:p%40ss@host/name"
+
+
+def test_keys_are_derived_each_for_its_purpose(make):
+    config = make().config
+    assert config["JWT_SECRET_KEY"] != config["SECRET_KEY"].encode()
+    assert len(config["JWT_SECRET_KEY"]) == 32
+
+
+def test_no_way_to_mail_is_said_at_the_start(make, caplog):
+    make()
+    assert "MAIL_SERVER" in caplog.text
+    caplog.clear()
+    make(MAIL_SUPPRESS_SEND="1")
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("proxies", "header", "seen"),
+    [
+        (0, "203.0.113.9", "127.0.0.1"),
+        (1, "203.0.113.9", "203.0.113.9"),
+        (1, "10.9.9.9, 203.0.113.9", "203.0.113.9"),
+        (2, "203.0.113.9, 10.0.0.1", "203.0.113.9"),
+        (2, "203.0.113.9", "127.0.0.1"),
+        (1, "not an address", "127.0.0.1"),
+        (1, "203.0.113.9:1234", "127.0.0.1"),
+        (1, "2001:DB8::0:1", "2001:db8::1"),
+        (1, "::ffff:203.0.113.9", "203.0.113.9"),
+        (1, "", "127.0.0.1"),
+    ],
+)
+@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+def test_whom_to_believe_about_the_clients_address(make_app, sign_up, proxies, header, seen):
+    client = make_app(TRUSTED_PROXIES=proxies).test_client()
+    person = sign_up(client=client)
+    body = {"user_name": person.user_name, "password": "e10adc3949ba59abbe56e057f20f883e"}
+    reply = client.post("/api/v1/login", json=body, headers={"X-Forwarded-For": header})
+    assert reply.json["data"]["login_ip"] == seen

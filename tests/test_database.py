@@ -1,0 +1,133 @@
+"""The schema and the connections, on both databases."""
+
+import os
+import subprocess
+import sys
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from conftest import SECRET_KEY
+from flask_migrate import downgrade, upgrade
+from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.exc import IntegrityError, StatementError
+
+from gateway.auth.models import MailCode, RevokedToken
+from gateway.extensions import db
+
+ROOT = Path(__file__).parent.parent
+
+ADD_ONE = """
+import sys
+from gateway import create_app
+from gateway.extensions import db
+from sqlalchemy import text
+app = create_app({"SQLALCHEMY_DATABASE_URI": sys.argv[1], "SECRET_KEY": "x" * 32})
+for _ in range(100):
+    with app.app_context():
+        live = db.session.scalar(text("SELECT live_projects FROM users"))
+        db.session.execute(text("UPDATE users SET live_projects = live_projects + 1"))
+        db.session.commit()
+"""
+
+
+def test_the_migrations_make_the_models(app):
+    with app.app_context(), db.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, db.metadata) == []
+
+
+def test_down_and_up_again(app):
+    with app.app_context():
+        downgrade(revision="base")
+        assert set(inspect(db.engine).get_table_names()) == {"alembic_version"}
+        upgrade()
+        assert "projects" in inspect(db.engine).get_table_names()
+
+
+def test_two_nodes_may_migrate_at_once(database_uri, app):
+    with app.app_context():
+        downgrade(revision="base")
+
+    environment = {
+        **os.environ,
+        "GATEWAY_SQLALCHEMY_DATABASE_URI": database_uri,
+        "GATEWAY_SECRET_KEY": SECRET_KEY,
+    }
+    command = [Path(sys.prefix) / "bin" / "flask", "--app", "wsgi", "db", "upgrade"]
+    nodes = [subprocess.Popen(command, cwd=ROOT, env=environment) for _ in range(3)]
+    assert [node.wait(timeout=120) for node in nodes] == [0, 0, 0]
+    with app.app_context():
+        assert "projects" in inspect(db.engine).get_table_names()
+
+
+def test_moments_come_back_aware_and_in_utc(app):
+    shanghai = timezone(timedelta(hours=8))
+    moment = datetime(2024, 3, 7, 23, 44, 43, tzinfo=shanghai)
+    with app.app_context():
+        db.session.add(RevokedToken(jti="x", expires_at=moment))
+        db.session.commit()
+        db.session.expire_all()
+        stored = db.session.get(RevokedToken, "x").expires_at
+    assert stored == moment
+    assert stored.utcoffset() is not None
+
+
+def test_a_naive_moment_is_refused(app):
+    with app.app_context():
+        db.session.add(RevokedToken(jti="x", expires_at=datetime(2024, 3, 7)))  # noqa: DTZ001
+        with pytest.raises(StatementError, match="naive"):
+            db.session.commit()
+
+
+def test_parameters_stay_out_of_messages(app):
+    row = {
+        "purpose": "register",
+        "email_key": "a@b.com",
+        "code_hash": "secret-hash",
+        "expires_at": datetime(2024, 3, 7, tzinfo=timezone.utc),
+    }
+    with app.app_context():
+        db.session.add(MailCode(**row))
+        db.session.commit()
+        db.session.expunge_all()
+        db.session.add(MailCode(**row))
+        with pytest.raises(IntegrityError) as error:
+            db.session.commit()
+    assert "secret-hash" not in str(error.value)
+
+
+@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+def test_every_sqlite_connection_is_durable_and_patient(app):
+    with app.app_context():
+        values = {
+            pragma: db.session.scalar(text(f"PRAGMA {pragma}"))
+            for pragma in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    full = 2
+    assert values == {
+        "journal_mode": "wal",
+        "synchronous": full,
+        "foreign_keys": 1,
+        "busy_timeout": 5000,
+    }
+
+
+def test_processes_that_read_and_then_write_lose_nothing(database_uri, app, person, sql):
+    processes = [
+        subprocess.Popen([sys.executable, "-c", ADD_ONE, database_uri], cwd=ROOT) for _ in range(3)
+    ]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
+    assert sql("SELECT live_projects FROM users") == [(300,)]
+
+
+@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+def test_readers_do_not_wait_for_a_writer(database_uri, person):
+    other = create_engine(database_uri)
+    with other.connect() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        assert person.projects() == []
+        connection.rollback()
+    other.dispose()

@@ -1,0 +1,63 @@
+"""The README tells the truth: every route, code, setting and target has its row."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway.config import SETTINGS
+from gateway.errors import HTTP_TEXTS, Code
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def rows(heading):
+    """Return the first column of the table under a heading."""
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    cells = re.findall(r"^\| ([^|]+) \|", section, re.MULTILINE)
+    return [
+        cell for cell in cells if cell not in ("endpoint", "code", "setting", "target", "field")
+    ]
+
+
+@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+def test_every_route(app):
+    routes = {
+        f"`{method} {rule.rule}`"
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+    assert set(rows("Endpoints")) == routes
+
+
+def test_every_code():
+    numbers = [str(code.number) for code in Code]
+    *documented, http = rows("Codes")
+    assert sorted(documented) == sorted(numbers)
+    assert all(str(status) in http for status in HTTP_TEXTS)
+
+
+def test_every_code_has_its_http_status():
+    for code in Code:
+        assert f"\n| {code.number} | {code.status} |" in README
+
+
+def test_every_setting():
+    documented = re.findall(r"`(\w+)`", " ".join(rows("Settings")))
+    assert sorted(documented) == sorted(setting.name for setting in SETTINGS)
+
+
+def test_defaults_of_settings():
+    for setting in SETTINGS:
+        if isinstance(setting.default, int):
+            row = next(r for r in README.splitlines() if r.startswith(f"| `{setting.name}` |"))
+            assert row.split("|")[2].strip() == str(int(setting.default))
+
+
+def test_every_target():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"^([a-z]+):.*## ", makefile, re.MULTILINE)
+    phony = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[1].split()
+    assert sorted(targets) == sorted(phony)
+    assert sorted(re.findall(r"`make ([a-z]+)", " ".join(rows("Two commands")))) == sorted(targets)

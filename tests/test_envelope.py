@@ -1,0 +1,262 @@
+"""Every reply is the envelope, every code can be provoked, every route is guarded or public."""
+
+from types import SimpleNamespace
+
+import psycopg
+import pytest
+from conftest import PASSWORD
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from gateway.errors import Code
+from gateway.extensions import db
+
+PUBLIC = {
+    "/healthz",
+    "/readyz",
+    "/api/v1/auth-code",
+    "/api/v1/register",
+    "/api/v1/login",
+}
+
+
+def assert_failure(reply, status, code):
+    assert reply.status_code == status
+    assert reply.content_type == "application/json"
+    assert reply.json.keys() == {"header", "data"}
+    assert reply.json["data"] == {}
+    assert reply.json["header"].keys() == {"code", "message", "total", "count"}
+    header = reply.json["header"]
+    assert (header["code"], header["total"], header["count"]) == (code, 0, 0)
+    assert len(header["message"]) > 1
+
+
+def test_every_route_is_public_or_wants_a_token(app, client):
+    for rule in app.url_map.iter_rules():
+        method = "POST" if "POST" in rule.methods else "GET"
+        reply = client.open(rule.rule, method=method)
+        if rule.rule in PUBLIC:
+            assert reply.status_code != 401
+        else:
+            assert_failure(reply, 401, 1001)
+            assert reply.headers["WWW-Authenticate"] == "Bearer"
+    assert {rule.rule for rule in app.url_map.iter_rules()} >= PUBLIC
+
+
+def provoke_ok(p):
+    return p.api("/auth-code", {"user_name": "new", "email": "new@126.com"})
+
+
+def provoke_access_denied(p):
+    return p.sign_up().post("/project/list", {"user_id": p.sign_up("libin").user_id})
+
+
+def provoke_unauthenticated(p):
+    return p.api("/project/list")
+
+
+def provoke_wrong_credentials(p):
+    return p.api("/login", {"user_name": "nobody", "password": PASSWORD})
+
+
+def provoke_invalid_parameter(p):
+    return p.api("/login", {"user_name": 1, "password": PASSWORD})
+
+
+def provoke_malformed_request(p):
+    return p.api("/login", ["lory"])
+
+
+def provoke_user_name_exists(p):
+    p.sign_up("lory")
+    return p.api("/auth-code", {"user_name": "LORY", "email": "new@126.com"})
+
+
+def provoke_not_found(p):
+    return p.sign_up().post("/project/delete", {"id": 7})
+
+
+def provoke_wrong_code(p):
+    account = {"user_name": "lory", "password": PASSWORD, "email": "lory@126.com"}
+    return p.api("/register", {**account, "reg_code": "0000"})
+
+
+def provoke_limit_reached(p):
+    p.app.config["PROJECTS_PER_USER"] = 0
+    return p.sign_up().post("/project/create", {"project_type": 1, "project_name": "x"})
+
+
+def provoke_banned(p):
+    p.sign_up("lory")
+    p.app.test_cli_runner().invoke(args=["user", "ban", "lory"])
+    return p.api("/login", {"user_name": "lory", "password": PASSWORD})
+
+
+def provoke_email_exists(p):
+    p.sign_up("lory", "civet148@126.com")
+    return p.api("/auth-code", {"user_name": "new", "email": "Civet148@126.com"})
+
+
+def provoke_mail_not_sent(p):
+    p.outbox.refuse_recipient = "550 5.1.1 no such mailbox"
+    return p.api("/auth-code", {"user_name": "new", "email": "new@126.com"})
+
+
+def provoke_too_many_requests(p):
+    p.api("/auth-code", {"user_name": "new", "email": "new@126.com"})
+    return p.api("/auth-code", {"user_name": "new", "email": "new@126.com"})
+
+
+def provoke_database_unavailable(p):
+    nowhere = "postgresql://nobody@127.0.0.1:1/nothing"  # nothing listens on port 1
+    return (
+        p.make_app(SQLALCHEMY_DATABASE_URI=nowhere)
+        .test_client()
+        .post("/api/v1/login", json={"user_name": "lory", "password": PASSWORD})
+    )
+
+
+EXPECTED = {
+    # code: (HTTP status, header.code), from the contract
+    "OK": (200, 0),
+    "ACCESS_DENIED": (200, 1000),
+    "UNAUTHENTICATED": (401, 1001),
+    "WRONG_CREDENTIALS": (200, 1002),
+    "INVALID_PARAMETER": (400, 1003),
+    "MALFORMED_REQUEST": (400, 1004),
+    "USER_NAME_EXISTS": (200, 1005),
+    "NOT_FOUND": (200, 1006),
+    "WRONG_CODE": (200, 1008),
+    "LIMIT_REACHED": (200, 1009),
+    "BANNED": (200, 1012),
+    "EMAIL_EXISTS": (200, 1018),
+    "MAIL_NOT_SENT": (503, 1029),
+    "TOO_MANY_REQUESTS": (429, 429),
+    "DATABASE_UNAVAILABLE": (503, 501),
+}
+
+
+@pytest.fixture
+def parts(app, api, sign_up, outbox, make_app):
+    """What a provocation may need."""
+    return SimpleNamespace(app=app, api=api, sign_up=sign_up, outbox=outbox, make_app=make_app)
+
+
+def test_every_code_of_the_catalogue_is_expected():
+    assert {code.name for code in Code} == EXPECTED.keys()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_code_can_be_provoked(name, parts):
+    reply = globals()[f"provoke_{name.lower()}"](parts)
+    status, code = EXPECTED[name]
+    if code == 0:
+        assert (reply.status_code, reply.json["header"]["code"]) == (200, 0)
+    else:
+        assert_failure(reply, status, code)
+    if status in (429, 503):
+        assert int(reply.headers["Retry-After"]) > 0
+    assert reply.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 404),
+        ("GET", "/favicon.ico", 404),
+        ("POST", "/api/v1/login/", 404),
+        ("POST", "/api//v1/login", 404),
+        ("GET", "/static/x", 404),
+        ("GET", "/api/v1/login", 405),
+        ("PUT", "/api/v1/project/list", 405),
+        ("BREW", "/api/v1/login", 405),
+        ("POST", "/healthz", 405),
+    ],
+)
+def test_http_failures(client, method, path, status):
+    reply = client.open(path, method=method)
+    assert_failure(reply, status, status)
+    if status == 405:
+        assert ("GET" if path == "/healthz" else "POST") in reply.headers["Allow"]
+
+
+def test_an_exception_in_a_handler(app, client, caplog):
+    @app.get("/broken")
+    def broken():
+        raise RuntimeError("the secret is 42")
+
+    reply = client.get("/broken")
+    assert_failure(reply, 500, 500)
+    assert "42" not in reply.text
+    assert "RuntimeError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (OperationalError("SELECT 1", {}, Exception("gone")), 503, 501),
+        (ProgrammingError("SELEC 1", {}, Exception("syntax")), 500, 500),
+    ],
+)
+def test_a_lost_database_is_told_from_a_mistake_of_ours(app, client, error, status, code):
+    @app.get("/broken")
+    def broken():
+        raise error
+
+    reply = client.get("/broken")
+    assert_failure(reply, status, code)
+    assert "SELEC" not in reply.text
+
+
+@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+def test_connections_lost_to_a_restart_are_replaced(person, postgres_uri):
+    with psycopg.connect(postgres_uri) as connection:
+        killed = connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).fetchall()
+    assert killed
+    assert person.projects() == []
+
+
+@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+def test_a_full_disk_is_said_and_survived(app, person, sql):
+    with app.app_context():
+        pages = db.session.execute(db.text("PRAGMA page_count")).scalar()
+        db.session.remove()
+        db.engine.dispose()
+
+        @db.event.listens_for(db.engine, "connect")
+        def keep_small(connection, _record):
+            connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    body = {"project_type": 1, "project_name": "x" * 128}
+    replies = [person.post("/project/create", body) for _ in range(60)]
+    made = [reply for reply in replies if reply.status_code == 200]
+    refused = [reply for reply in replies if reply.status_code != 200]
+    assert refused
+    for reply in refused:
+        assert_failure(reply, 503, 501)
+    assert len(person.projects(page_size=100)) == len(made)
+    assert sql("SELECT live_projects FROM users")[0][0] == len(made)
+
+
+def test_health(client):
+    ok = {"header": {"code": 0, "message": "OK", "total": 1, "count": 1}, "data": {}}
+    for path in ("/healthz", "/readyz"):
+        reply = client.get(path)
+        assert (reply.status_code, reply.json) == (200, ok)
+
+
+def test_not_ready_without_the_schema(client, sql):
+    sql("UPDATE alembic_version SET version_num = 'older'")
+    try:
+        assert_failure(client.get("/readyz"), 503, 501)
+        assert client.get("/healthz").status_code == 200
+    finally:
+        sql("UPDATE alembic_version SET version_num = '0001'")
+
+
+def test_not_ready_without_the_database(make_app):
+    client = make_app(SQLALCHEMY_DATABASE_URI="sqlite:////nowhere/at/all.db").test_client()
+    assert_failure(client.get("/readyz"), 503, 501)
+    assert client.get("/healthz").status_code == 200

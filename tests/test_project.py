@@ -1,0 +1,171 @@
+"""Projects: keys, lists, limits, and whose they are."""
+
+import hashlib
+from datetime import date
+
+import pytest
+from conftest import PASSWORD, SECRET_KEY
+
+
+def code_of(reply):
+    return reply.json["header"]["code"]
+
+
+def test_keys_and_secrets_are_all_different(person):
+    made = [person.create_project() for _ in range(5)]
+    assert len({data["project_key"] for data in made}) == 5
+    assert len({data["project_secret"] for data in made}) == 5
+
+
+def test_names_need_not_be_unique_and_are_stripped(person):
+    for name in ("  x ", "x", "y" * 128):
+        person.create_project(name)
+    assert [project["project_name"] for project in person.projects()] == ["x", "x", "y" * 128]
+
+
+@pytest.mark.parametrize("project_type", [0, 1, 2**31 - 1])
+def test_the_type_is_the_clients(person, project_type):
+    person.create_project(project_type=project_type)
+    assert person.projects()[0]["project_type"] == project_type
+
+
+def test_pages(person):
+    for number in range(5):
+        person.create_project(str(number))
+
+    def page(**body):
+        reply = person.post("/project/list", body).json
+        names = [project["project_name"] for project in reply["data"]["list"]]
+        return names, reply["header"]["total"], reply["header"]["count"]
+
+    assert page() == (["0", "1", "2", "3", "4"], 5, 5)
+    assert page(page_size=2) == (["0", "1"], 5, 2)
+    assert page(page_no=1, page_size=2) == (["2", "3"], 5, 2)
+    assert page(page_no=2, page_size=2) == (["4"], 5, 1)
+    assert page(page_no=3, page_size=2) == ([], 5, 0)
+    assert page(page_no=2**31 - 1, page_size=100) == ([], 5, 0)
+
+
+def test_no_projects(person):
+    assert person.post("/project/list").json == {
+        "header": {"code": 0, "message": "OK", "total": 0, "count": 0},
+        "data": {"list": []},
+    }
+
+
+def test_twenty_to_a_page(person):
+    for _ in range(21):
+        person.create_project()
+    assert len(person.projects()) == 20
+
+
+@pytest.mark.parametrize("user_id", [None, 0, 1])
+def test_the_caller_may_be_left_out(person, user_id):
+    person.create_project()
+    body = {} if user_id is None else {"user_id": user_id}
+    assert len(person.projects(**body)) == 1
+
+
+def test_other_peoples_projects(sign_up, make_admin):
+    lory, libin = sign_up("lory"), sign_up("libin")
+    lory.create_project()
+    assert code_of(libin.post("/project/list", {"user_id": lory.user_id})) == 1000
+    assert code_of(libin.post("/project/list", {"user_id": 999})) == 1000
+    assert code_of(libin.post("/project/delete", {"id": 1})) == 1006
+    assert len(lory.projects()) == 1
+    make_admin(libin)
+    assert len(libin.projects(user_id=lory.user_id)) == 1
+    assert libin.projects() == []
+    assert libin.projects(user_id=999) == []
+    assert code_of(libin.post("/project/delete", {"id": 1})) == 0
+    assert lory.projects() == []
+
+
+def test_a_project_is_deleted_once(person, sql):
+    person.create_project()
+    assert code_of(person.post("/project/delete", {"id": 1})) == 0
+    assert code_of(person.post("/project/delete", {"id": 1})) == 1006
+    assert code_of(person.post("/project/delete", {"id": 2})) == 1006
+    assert code_of(person.post("/project/delete", {"id": 0})) == 1006
+    assert sql("SELECT deleted FROM projects") == [(True,)]  # softly
+
+
+def test_ids_are_not_used_again(person, sql):
+    person.create_project()
+    sql("DELETE FROM projects")
+    person.create_project()
+    assert person.projects()[0]["id"] == 2
+
+
+def test_live_projects_are_limited(make_app, sign_up):
+    person = sign_up(client=make_app(PROJECTS_PER_USER=2).test_client())
+    body = {"project_type": 1, "project_name": "x"}
+    codes = [code_of(person.post("/project/create", body)) for _ in range(3)]
+    assert codes == [0, 0, 1009]
+    person.post("/project/delete", {"id": 1})
+    person.post("/project/delete", {"id": 1})
+    codes = [code_of(person.post("/project/create", body)) for _ in range(2)]
+    assert codes == [0, 1009]
+
+
+def test_the_secret_is_stored_sealed_and_hashed(person, sql):
+    data = person.create_project()
+    (row,) = sql("SELECT * FROM projects")
+    assert data["project_secret"] not in " ".join(str(value) for value in row)
+    assert row.secret_hash == hashlib.sha256(data["project_secret"].encode()).hexdigest()
+
+
+def test_a_changed_secret_key(make_app, sign_up, caplog):
+    person = sign_up()
+    secret = person.create_project()["project_secret"]
+
+    def seen_with(**settings):
+        client = make_app(**settings).test_client()
+        account = {"user_name": "lory", "password": PASSWORD}
+        old = client.post("/api/v1/project/list", headers={"Authorization": person.token})
+        token = client.post("/api/v1/login", json=account).json["data"]["auth_token"]
+        new = client.post("/api/v1/project/list", headers={"Authorization": token})
+        return code_of(old), new.json["data"]["list"][0]["project_secret"]
+
+    other = "another secret of the tests, just as long"
+    assert seen_with(SECRET_KEY=other, SECRET_KEY_FALLBACKS=[SECRET_KEY]) == (1001, secret)
+    assert "SECRET_KEY_FALLBACKS" not in caplog.text
+    assert seen_with(SECRET_KEY=other) == (1001, "")
+    assert "SECRET_KEY_FALLBACKS" in caplog.text
+
+
+def test_a_damaged_secret_is_not_shown(person, sql):
+    person.create_project()
+    sql("UPDATE projects SET sealed_secret = 'gAAAA damaged'")
+    assert person.projects()[0]["project_secret"] == ""
+
+
+def test_settings_of_projects(make_app, sign_up, clock, sql):
+    app = make_app(
+        REQUEST_MAX=7,
+        TIMEZONE="Asia/Shanghai",
+        END_POINTS=["https://{pool_name}.example.com", "https://example.com/{x}%s"],
+    )
+    person = sign_up(client=app.test_client())
+    clock.freeze(2024, 3, 7, 15, 44, 43)
+    person.create_project()
+    sql("UPDATE projects SET pool_id = 3, pool_name = 'blue'")
+    (project,) = person.projects()
+    assert project["request_max"] == 7
+    assert project["created_time"] == "2024-03-07 23:44:43"
+    assert project["end_points"] == ["https://blue.example.com", "https://example.com/{x}%s"]
+    assert (project["pool_id"], project["pool_name"]) == (3, "blue")
+
+
+def test_request_today_turns_at_midnight_of_the_time_zone(make_app, sign_up, clock, sql):
+    person = sign_up(client=make_app(TIMEZONE="Asia/Shanghai").test_client())
+    person.create_project()
+    sql(
+        "UPDATE projects SET request_total = 5000000000, request_count = 9, request_day = :day",
+        day=date(2024, 3, 7),
+    )
+    clock.freeze(2024, 3, 7, 15, 59, 59)  # 23:59:59 in Shanghai
+    assert person.projects()[0]["request_today"] == 9
+    clock.freeze(2024, 3, 7, 16, 0, 0)
+    (project,) = person.projects()
+    assert (project["request_today"], project["request_total"]) == (0, 5000000000)

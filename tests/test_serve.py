@@ -1,0 +1,224 @@
+"""The server as ``make run`` starts it: the whole story, and people who are rude to it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+from conftest import PASSWORD
+
+ROOT = Path(__file__).parent.parent
+PATIENCE = 60  # seconds; only a broken server takes them
+
+
+class Server:
+    """``make run`` in a copy of the repository; its output, line by line."""
+
+    def __init__(self, folder, port, **environment):
+        self.port = port
+        self.lines = []
+        self.changed = threading.Condition()
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+        # The tests' own environment has all that installing would bring.
+        venv = sys.prefix
+        self.process = subprocess.Popen(
+            ["make", "--no-print-directory", "-o", f"{venv}/.run", "run", f"VENV={venv}"],
+            cwd=folder,
+            env={**clean, "GATEWAY_BIND": f"127.0.0.1:{port}", **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            with self.changed:
+                self.lines.append(line)
+                self.changed.notify_all()
+        with self.changed:
+            self.changed.notify_all()
+
+    @property
+    def output(self):
+        return "".join(self.lines)
+
+    def wait_for(self, pattern):
+        """Return the newest match in the output, once there is one."""
+        with self.changed:
+            self.changed.wait_for(lambda: re.search(pattern, self.output), timeout=PATIENCE)
+            return re.findall(pattern, self.output)[-1]
+
+    def stop(self):
+        os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.wait(timeout=PATIENCE)
+        self.reader.join(timeout=PATIENCE)
+        self.process.stdout.close()
+
+    def post(self, path, body, token=""):
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        headers = {"Authorization": token} if token else {}
+        connection.request("POST", f"/api/v1{path}", json.dumps(body), headers)
+        reply = connection.getresponse()
+        content = json.loads(reply.read())
+        connection.close()
+        return reply.status, content["header"]["code"], content["data"]
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of what ``make run`` needs, so that its instance folder is new."""
+    for name in ("Makefile", "README.md", "constraints.txt", "setup.cfg", "wsgi.py"):
+        shutil.copy2(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "gateway", tmp_path / "gateway")
+    return tmp_path
+
+
+@pytest.fixture
+def serve(checkout):
+    """Return a function that starts the server and waits until it listens."""
+    servers = []
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def start(**environment):
+        server = Server(checkout, port, **environment)
+        servers.append(server)
+        server.wait_for("Booting worker")
+        return server
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.stop()
+
+
+def test_the_whole_story(serve):
+    server = serve()
+    assert f"Serving on http://127.0.0.1:{server.port}" in server.output
+    assert "Codes are not mailed but appear here" in server.output
+    lory = {"user_name": "lory", "email": "civet148@126.com"}
+    assert server.post("/auth-code", lory) == (200, 0, {})
+    code = server.wait_for(r"code is (\d{4})\b")
+    account = {**lory, "password": PASSWORD, "reg_code": code}
+    assert server.post("/register", account) == (200, 0, {})
+    assert server.post("/register", account)[:2] == (200, 1018)
+    *_, login = server.post("/login", {"user_name": "lory", "password": PASSWORD})
+    token = login["auth_token"]
+    assert login["login_ip"] == "127.0.0.1"
+    *_, made = server.post("/project/create", {"project_type": 1, "project_name": "我的"}, token)
+    *_, page = server.post("/project/list", {}, token)
+    assert [(p["project_name"], p["project_secret"]) for p in page["list"]] == [
+        ("我的", made["project_secret"])
+    ]
+    assert server.post("/project/delete", {"id": 1}, token) == (200, 0, {})
+    assert server.post("/project/list", {}, token) == (200, 0, {"list": []})
+    assert server.post("/platform/logout", {}, token) == (200, 0, {})
+    assert server.post("/project/list", {}, token) == (401, 1001, {})
+
+
+def test_the_readmes_session(serve, checkout):
+    server = serve()
+    readme = (checkout / "README.md").read_text()
+    session = readme.split("\n## A session\n")[1].split("\n## ")[0]
+    ask, *rest = re.findall(r"```bash\n(.*?)```", session, re.DOTALL)
+    ask = ask.replace("127.0.0.1:8082", f"127.0.0.1:{server.port}")
+    outputs = subprocess.check_output(["bash", "-euc", ask], text=True)
+    code = server.wait_for(r"code is (\d{4})\b")
+    script = ask.split("\n")[0] + "\n" + "".join(rest).replace("CODE=6328", f"CODE={code}")
+    outputs += subprocess.check_output(["bash", "-euc", script], text=True)
+    decoder, codes = json.JSONDecoder(), []
+    while outputs := outputs.strip():
+        reply, end = decoder.raw_decode(outputs)
+        codes.append(reply["header"]["code"])
+        outputs = outputs[end:]
+    # auth-code, register, create, list, delete, logout; login's goes into TOKEN
+    assert codes == [0, 0, 0, 0, 0, 0]
+
+
+def test_a_restart_keeps_everything(serve):
+    server = serve()
+    lory = {"user_name": "lory", "email": "civet148@126.com"}
+    server.post("/auth-code", lory)
+    account = {**lory, "password": PASSWORD, "reg_code": server.wait_for(r"code is (\d{4})\b")}
+    server.post("/register", account)
+    *_, login = server.post("/login", {"user_name": "lory", "password": PASSWORD})
+    server.stop()
+    server = serve()
+    assert server.post("/project/list", {}, login["auth_token"])[:2] == (200, 0)
+
+
+def test_settings_reach_the_server(serve, outbox):
+    server = serve(
+        GATEWAY_MAIL_SERVER="127.0.0.1",
+        GATEWAY_MAIL_PORT=str(outbox.port),
+        GATEWAY_REG_CODE_DIGITS="7",
+    )
+    assert "Codes are mailed through 127.0.0.1" in server.output
+    assert server.post("/auth-code", {"user_name": "lory", "email": "civet148@126.com"})[1] == 0
+    assert len(outbox.code()) == 7
+    assert outbox.code() not in server.output
+
+
+def test_a_bad_setting_stops_make_run(checkout):
+    server = Server(checkout, 1, GATEWAY_TIMEZONE="Mars/Olympus")
+    assert server.process.wait(timeout=PATIENCE) != 0
+    server.reader.join(timeout=PATIENCE)
+    server.process.stdout.close()
+    first, *rest = server.lines
+    assert first.startswith("gateway cannot start: TIMEZONE must be")
+    assert all(line.startswith("make:") for line in rest)
+
+
+def test_a_killed_worker_is_replaced(serve):
+    server = serve(WEB_CONCURRENCY="1")
+    worker = int(server.wait_for(r"Booting worker with pid: (\d+)"))
+    os.kill(worker, signal.SIGKILL)
+    server.wait_for(rf"\(pid:{worker}\) was sent SIGKILL[\s\S]*Booting worker with pid: \d+")
+    assert server.post("/login", {}) == (400, 1004, {})
+
+
+def test_garbage_and_half_requests_do_no_harm(serve):
+    server = serve(WEB_CONCURRENCY="1")
+    address = ("127.0.0.1", server.port)
+    idle = [socket.create_connection(address, timeout=PATIENCE) for _ in range(8)]
+    for connection in idle:
+        connection.sendall(b"POST /api/v1/login HTTP/1.1\r\nHost: x\r\n")
+    for garbage in (b"\x16\x03\x01\x00\xa5\x01\x00", b"GET\r\n\r\n", b"\0" * 100 + b"\r\n\r\n"):
+        with socket.create_connection(address, timeout=PATIENCE) as connection:
+            connection.sendall(garbage)
+            connection.shutdown(socket.SHUT_WR)
+            assert b" 500 " not in connection.recv(65536)
+    assert server.post("/login", {}) == (400, 1004, {})
+    for connection in idle:
+        connection.close()
+    assert "Traceback" not in server.output
+
+
+@pytest.mark.parametrize(("size", "status"), [(100, 400), (16 * 1024, 400), (40_000, 413)])
+def test_a_chunked_body_is_read_whole_or_refused(serve, size, status):
+    server = serve()
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    body = b'{"other": "' + b"x" * (size - 13) + b'"}'
+    chunks = (body[start : start + 1000] for start in range(0, size, 1000))
+    connection.request("POST", "/api/v1/login", chunks, encode_chunked=True)
+    reply = connection.getresponse()
+    assert reply.status == status
+    assert json.loads(reply.read())["header"]["code"] == {400: 1004, 413: 413}[status]
+    connection.close()
+
+
+def test_no_socket_is_left_for_others_to_steer_by(serve, tmp_path):
+    server = serve(HOME=str(tmp_path), XDG_RUNTIME_DIR=str(tmp_path))
+    assert server.post("/login", {})[0] == 400
+    assert not list(tmp_path.rglob("*.ctl"))
