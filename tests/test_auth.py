@@ -196,6 +196,16 @@ def test_after_a_failed_mail_one_may_try_again_at_once(api, outbox):
     assert code_of(register(api, outbox.code())) == 0
 
 
+def test_the_minute_begins_with_the_mail_that_was_sent(api, outbox, clock):
+    outbox.refuse_recipient = "451 4.3.0 later"
+    assert code_of(api("/auth-code", LORY)) == 1029
+    outbox.refuse_recipient = None
+    clock.advance(seconds=50)
+    assert code_of(api("/auth-code", LORY)) == 0
+    clock.advance(seconds=20)
+    assert code_of(api("/auth-code", LORY)) == 429
+
+
 def test_without_a_relay_codes_cannot_be_mailed(make_app):
     client = make_app(MAIL_SERVER=None).test_client()
     reply = client.post("/api/v1/auth-code", json=LORY)

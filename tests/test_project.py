@@ -1,7 +1,6 @@
 """Projects: keys, lists, limits, and whose they are."""
 
 import hashlib
-from datetime import date
 
 import pytest
 from conftest import PASSWORD, SECRET_KEY
@@ -161,8 +160,8 @@ def test_request_today_turns_at_midnight_of_the_time_zone(make_app, sign_up, clo
     person = sign_up(client=make_app(TIMEZONE="Asia/Shanghai").test_client())
     person.create_project()
     sql(
-        "UPDATE projects SET request_total = 5000000000, request_count = 9, request_day = :day",
-        day=date(2024, 3, 7),
+        "UPDATE projects SET request_total = 5000000000, request_count = 9,"
+        " request_day = '2024-03-07'"
     )
     clock.freeze(2024, 3, 7, 15, 59, 59)  # 23:59:59 in Shanghai
     assert person.projects()[0]["request_today"] == 9

@@ -1,5 +1,6 @@
 """Bad input gets its code and status, changes nothing, and never yields a 500."""
 
+import base64
 import json
 import math
 from io import BytesIO
@@ -268,8 +269,8 @@ JUNK_TOKENS = [
     "null",
     "é",
     # a header and a payload of JSON nested deeper than the parser goes
-    "eyJhbGciOiJIUzI1NiJ9." + "W1tb" * 1300 + ".x",
-    "W1tb" * 1300 + ".e30.x",
+    "eyJhbGciOiJIUzI1NiJ9." + "W1tb" * 1300 + ".AAAA",
+    "W1tb" * 1300 + ".e30.AAAA",
 ]
 
 
@@ -277,6 +278,10 @@ JUNK_TOKENS = [
 def test_a_junk_token_is_no_token(client, token):
     reply = client.post("/api/v1/project/list", headers={"Authorization": token})
     assert (reply.status_code, reply.json["header"]["code"]) == (401, 1001)
+
+
+def base64url(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 hostile_text = st.text(st.characters(codec=None), max_size=80) | st.sampled_from(
@@ -322,3 +327,23 @@ def test_no_header_whatever_yields_a_500(client, value):
     assert (reply.status_code, reply.json["header"]["code"]) == (401, 1001)
     body = {"user_name": "lory", "password": PASSWORD}
     assert client.post("/api/v1/login", json=body, headers=headers).status_code in (200, 429)
+
+
+header_names = st.sampled_from(["alg", "typ", "kid", "crit", "b64", "jku", "jwk", "zip", "enc"])
+claim_names = st.sampled_from(["sub", "exp", "iat", "nbf", "jti", "type", "aud", "iss", "fresh"])
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    header=st.dictionaries(header_names, hostile_value | st.just("HS256")) | hostile_value,
+    claims=st.dictionaries(claim_names, hostile_value) | hostile_value,
+)
+def test_no_unsigned_token_whatever_passes_or_yields_a_500(client, header, claims):
+    parts = [json.dumps(part).encode() for part in (header, claims)]
+    token = ".".join(map(base64url, [*parts, b"x" * 32]))
+    reply = client.post("/api/v1/project/list", headers={"Authorization": token})
+    assert (reply.status_code, reply.json["header"]["code"]) == (401, 1001)

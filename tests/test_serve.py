@@ -218,7 +218,9 @@ def test_a_chunked_body_is_read_whole_or_refused(serve, size, status):
     connection.close()
 
 
-def test_no_socket_is_left_for_others_to_steer_by(serve, tmp_path):
+def test_no_socket_is_opened_for_others_to_steer_by(serve, tmp_path):
     server = serve(HOME=str(tmp_path), XDG_RUNTIME_DIR=str(tmp_path))
     assert server.post("/login", {})[0] == 400
     assert not list(tmp_path.rglob("*.ctl"))
+    server.stop()
+    assert "Control socket" not in server.output
