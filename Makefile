@@ -14,9 +14,10 @@ run: $(VENV)/.run ## Set up what is missing, migrate the database, and serve
 		export GATEWAY_MAIL_SUPPRESS_SEND="$${GATEWAY_MAIL_SUPPRESS_SEND:-1}"; fi; \
 	$(FLASK) db upgrade || exit $$?; \
 	echo "Serving on http://$${GATEWAY_BIND:-127.0.0.1:8082} - Ctrl-C stops it"; \
-	if [ -z "$$GATEWAY_MAIL_SERVER" ]; then \
-		echo "Codes are not mailed but appear here, as no GATEWAY_MAIL_SERVER is set"; \
-	else echo "Codes are mailed through $$GATEWAY_MAIL_SERVER"; fi; \
+	case "$$GATEWAY_MAIL_SUPPRESS_SEND" in \
+		1|true|yes) echo "Codes are not mailed but appear here" ;; \
+		*) echo "Codes are mailed through $${GATEWAY_MAIL_SERVER:-the relay in instance/config.py}" ;; \
+	esac; \
 	exec $(VENV)/bin/gunicorn -c python:gateway.deploy.gunicorn wsgi:app
 
 test: $(VENV)/.dev ## Run every test; they bring their own servers

@@ -5,9 +5,11 @@ from __future__ import annotations
 import click
 from flask import Flask
 from flask.cli import AppGroup
+from sqlalchemy.exc import DBAPIError
 
 from gateway import log
 from gateway.auth import service
+from gateway.envelope import first_line
 from gateway.errors import ApiError
 
 user = AppGroup("user", help="Manage accounts by user name or e-mail address.")
@@ -23,6 +25,8 @@ def _set(who: str, **flags: bool) -> None:
         account = service.set_flags(who, **flags)
     except ApiError as error:
         raise click.ClickException(error.text) from None
+    except DBAPIError as error:
+        raise click.ClickException(first_line(error)) from None
     changes = " ".join(f"{name}={value}" for name, value in flags.items())
     log.logger.info("operator user=%d %s", account.id, changes)
     click.echo(f"{account.user_name}: {changes}")

@@ -12,9 +12,9 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from email.utils import parseaddr
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from sqlalchemy.exc import ArgumentError
 MIN_SECRET_BYTES = 32
 MAX_BODY_BYTES = 16 * 1024
 INT32_MAX = 2**31 - 1
+MAX_PORT = 65535
 DEFAULT_BIND = "127.0.0.1:8082"
 
 
@@ -35,20 +36,33 @@ class ConfigError(Exception):
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("must be text")
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ValueError("must be text without control characters")
     return value
 
 
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
-    if not isinstance(value, list | tuple) or not all(isinstance(v, str) and v for v in value):
-        raise ValueError('must be a JSON list of texts, like ["one", "two"]')
-    return list(value)
+def _parsed(value: Any) -> Any:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+
+
+def _list_of(check: Callable[[Any], str]) -> Callable[[Any], list[str]]:
+    def check_all(value: Any) -> list[str]:
+        values = _parsed(value)
+        if not isinstance(values, list | tuple):
+            raise ValueError('must be a JSON list of texts, like ["one", "two"]')
+        return [check(each) for each in values]
+
+    return check_all
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    options = _parsed(value)
+    if not isinstance(options, dict):
+        raise ValueError('must be a JSON object, like {"pool_size": 10}')
+    return options
 
 
 def _flag(value: Any) -> bool:
@@ -71,30 +85,39 @@ def _integer(low: int, high: int) -> Callable[[Any], int]:
 
 
 def _secret(value: Any) -> str:
-    text = value.decode("latin-1") if isinstance(value, bytes) else _text(value)
-    if len(text.encode()) < MIN_SECRET_BYTES:
+    if len(_text(value).encode()) < MIN_SECRET_BYTES:
         raise ValueError(f"is too short; at least {MIN_SECRET_BYTES} random bytes are needed")
-    return text
+    return str(value)
 
 
 def _database(value: Any) -> str:
     text = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", _text(value))
     try:
-        backend = make_url(text).get_backend_name()
+        url = make_url(text)
     except (ArgumentError, ValueError):
-        backend = ""
-    if backend not in ("sqlite", "postgresql"):
+        raise ValueError("must be an sqlite:/// or postgresql:// URL") from None
+    if url.drivername not in ("sqlite", "postgresql+psycopg"):
         raise ValueError("must be an sqlite:/// or postgresql:// URL")
-    if backend == "postgresql" and find_spec("psycopg") is None:
+    if url.drivername == "sqlite" and (url.database or ":memory:") == ":memory:":
+        raise ValueError("must name a file; workers cannot share a database in memory")
+    if url.drivername != "sqlite" and find_spec("psycopg") is None:
         raise ValueError("names Postgres, whose driver is missing; install gateway[postgres]")
     return text
 
 
-def _sender(value: Any) -> Any:
-    _, address = value if isinstance(value, tuple) else parseaddr(_text(value))
-    if "@" not in address:
-        raise ValueError("must be an address like gateway@example.com")
-    return value
+def _host(value: Any) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", value):
+        raise ValueError("must be a host name or an IP address, without a port")
+    return str(value)
+
+
+def _sender(value: Any) -> str:
+    address = r"[^\s@<>,;:\"()\\]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*"
+    if not re.fullmatch(rf"{address}|[^@<>,;]*<{address}>", _text(value)) or (
+        not value.rpartition("<")[2].isascii()
+    ):
+        raise ValueError("must be an address like gateway@example.com or Name <address>")
+    return str(value)
 
 
 def _timezone(value: Any) -> str:
@@ -105,7 +128,8 @@ def _timezone(value: Any) -> str:
 
 
 def _bind(value: Any) -> str:
-    if not re.fullmatch(r"unix:.+|(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):\d{1,5}", _text(value)):
+    tcp = re.fullmatch(r"(?:\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):(\d{1,5})", _text(value))
+    if not (tcp and int(tcp[1]) <= MAX_PORT) and not re.fullmatch(r"unix:.+", value):
         raise ValueError("must be an address like 127.0.0.1:8082 or unix:/path")
     return str(value)
 
@@ -125,10 +149,11 @@ class Setting:
 
 SETTINGS = (
     Setting("SECRET_KEY", None, _secret),
-    Setting("SECRET_KEY_FALLBACKS", [], _texts),
+    Setting("SECRET_KEY_FALLBACKS", [], _list_of(_secret)),
     Setting("SQLALCHEMY_DATABASE_URI", None, _database),
-    Setting("MAIL_SERVER", None, _text),
-    Setting("MAIL_PORT", 25, _integer(1, 65535)),
+    Setting("SQLALCHEMY_ENGINE_OPTIONS", {}, _mapping),
+    Setting("MAIL_SERVER", None, _host),
+    Setting("MAIL_PORT", 25, _integer(1, MAX_PORT)),
     Setting("MAIL_USE_TLS", False, _flag),
     Setting("MAIL_USE_SSL", False, _flag),
     Setting("MAIL_USERNAME", None, _text),
@@ -142,7 +167,7 @@ SETTINGS = (
     Setting(
         "END_POINTS",
         ["https://api.hobbychain.org/{pool_name}/rpc", "wss://api.hobbychain.org/{pool_name}/ws"],
-        _texts,
+        _list_of(_text),
     ),
     Setting("TIMEZONE", "UTC", _timezone),
     Setting("TRUSTED_PROXIES", 0, _integer(0, 10)),
@@ -184,7 +209,10 @@ def _load_environment(app: Flask) -> None:
     An empty variable counts as unset, as compose files and unit files write it.
     """
     before = {setting.name: app.config[setting.name] for setting in SETTINGS}
-    app.config.from_prefixed_env("GATEWAY")
+    try:
+        app.config.from_prefixed_env("GATEWAY")
+    except (TypeError, AttributeError):  # GATEWAY_A__B is A["B"], and A is no mapping
+        raise ConfigError("a GATEWAY_ variable with __ in its name does not fit") from None
     for name, value in before.items():
         app.config[name] = os.environ.get(f"GATEWAY_{name}") or value
 
@@ -208,7 +236,9 @@ def _check_mail(config: Mapping[str, Any]) -> None:
 
 
 def _make_private(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(PermissionError):  # somebody else's folder is theirs to guard
+        folder.chmod(0o700)
 
 
 def secret_from_file(folder: Path) -> str:
@@ -256,15 +286,7 @@ def _fix_library_settings(app: Flask) -> None:
     config["JWT_ENCODE_NBF"] = False
     config["JWT_ACCESS_TOKEN_EXPIRES"] = timedelta(hours=12)
     config["JWT_DECODE_LEEWAY"] = 10  # seconds that two nodes' clocks may differ
-    options = dict(config.get("SQLALCHEMY_ENGINE_OPTIONS") or {})
+    config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # they would answer outside the envelope
     # Parameters hold secrets' hashes and addresses; they must not reach a traceback.
-    options["hide_parameters"] = True
-    options.setdefault("pool_pre_ping", True)
-    if config["SQLALCHEMY_DATABASE_URI"].startswith("postgresql"):
-        options["connect_args"] = {
-            "connect_timeout": 5,
-            "tcp_user_timeout": 8000,
-            "options": "-c statement_timeout=8000",
-            **options.get("connect_args", {}),
-        }
-    config["SQLALCHEMY_ENGINE_OPTIONS"] = options
+    defaults: dict[str, Any] = {"hide_parameters": True, "pool_pre_ping": True}
+    config["SQLALCHEMY_ENGINE_OPTIONS"] = config["SQLALCHEMY_ENGINE_OPTIONS"] | defaults

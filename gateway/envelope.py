@@ -26,6 +26,9 @@ from gateway import log
 from gateway.config import MAX_BODY_BYTES
 from gateway.errors import HTTP_TEXTS, ApiError, Code
 
+# Postgres's words for what SQLite calls an OperationalError: no such table, no such column, no
+# right to it. The operator has yet to migrate, or to grant.
+SCHEMA_ABSENT = {"42P01", "42703", "42501"}
 MAX_NESTING = 20
 MAX_DIGITS = 19  # of an integer worth reading as one
 
@@ -35,7 +38,7 @@ def init_app(app: Flask) -> None:
     json_provider: Any = app.json
     json_provider.sort_keys = False
     json_provider.ensure_ascii = False
-    # A redirect would answer outside the envelope; "//api" is simply not an endpoint.
+    # A redirect would answer outside the envelope; "/api//v1" is simply not an endpoint.
     app.url_map.merge_slashes = False
     app.register_error_handler(ApiError, failure)
     app.register_error_handler(HTTPException, _http_failure)
@@ -89,9 +92,11 @@ def _http_failure(error: HTTPException) -> Response:
 
 
 def _database_failure(error: DBAPIError | TimeoutError) -> Response:
-    if isinstance(error, DataError | IntegrityError | NotSupportedError | ProgrammingError):
+    absent = getattr(getattr(error, "orig", None), "sqlstate", None) in SCHEMA_ABSENT
+    ours = isinstance(error, DataError | IntegrityError | NotSupportedError | ProgrammingError)
+    if ours and not absent:
         return _internal_failure(error)  # our mistake, not the database's absence
-    log.logger.error("database unavailable: %s", _first_line(error))
+    log.logger.error("database unavailable: %s", first_line(error))
     return failure(ApiError(Code.DATABASE_UNAVAILABLE))
 
 
@@ -100,7 +105,8 @@ def _internal_failure(error: Exception) -> Response:
     return _write(500, 500, HTTP_TEXTS[500])
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what an error says first; drivers add pages to it."""
     return str(error).partition("\n")[0]
 
 
@@ -113,14 +119,26 @@ def load(schema: Schema) -> dict[str, Any]:
         1003 when a parameter is invalid; the message names every bad field.
     :raises RequestEntityTooLarge: when the body is over 16 KiB.
     """
-    body = request.get_data(cache=False)
-    if len(body) > MAX_BODY_BYTES:
-        raise RequestEntityTooLarge
-    parameters = _parse(body)
+    parameters = _parse(_read_body())
     try:
         return dict(schema.load(parameters, unknown=EXCLUDE))
     except ValidationError as error:
         _refuse(schema, parameters, error)
+
+
+def _read_body() -> bytes:
+    """Return the whole body, or refuse it; never what came of a body that was cut."""
+    try:
+        body = request.get_data(cache=False)
+    except HTTPException:
+        raise
+    except Exception:  # noqa: BLE001 - bad framing is told by exceptions of the server's own
+        body = None
+    if body is None or len(body) < (request.content_length or 0):
+        raise ApiError(Code.MALFORMED_REQUEST, "The body did not arrive whole")
+    if len(body) > MAX_BODY_BYTES:
+        raise RequestEntityTooLarge
+    return body
 
 
 def _refuse(schema: Schema, parameters: Mapping[str, Any], error: ValidationError) -> NoReturn:

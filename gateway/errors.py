@@ -44,6 +44,7 @@ class Code(Enum):
 
 
 HTTP_TEXTS = {
+    400: "This is not a request that HTTP allows",
     404: "There is no such endpoint; check the path",
     405: "This endpoint does not answer this HTTP method",
     413: "The body is larger than 16 KiB",

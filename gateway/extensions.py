@@ -13,10 +13,12 @@ from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import DateTime, Dialect, Engine, MetaData, event
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
 from gateway import crypto
+from gateway.config import ConfigError
 
 
 class Base(DeclarativeBase):
@@ -62,15 +64,23 @@ _BEGINS_NO_WRITE = ("SELECT", "PRAGMA", "EXPLAIN", "BEGIN")
 
 
 def init_app(app: Flask) -> None:
-    """Bind every extension to the application."""
+    """Bind every extension to the application.
+
+    :raises gateway.config.ConfigError: when the engine cannot be made from its settings.
+    """
     app.config["JWT_SECRET_KEY"] = crypto.derive_key(app.config["SECRET_KEY"], "jwt")
-    db.init_app(app)
+    try:
+        db.init_app(app)
+    except (TypeError, ValueError, AttributeError, SQLAlchemyError):
+        raise ConfigError("SQLALCHEMY_ENGINE_OPTIONS do not fit the database") from None
     migrate.init_app(app, db)
     jwt.init_app(app)
     mail.init_app(app)
     with app.app_context():
         if db.engine.dialect.name == "sqlite":
             _prepare_sqlite(db.engine)
+        else:
+            _prepare_postgres(db.engine)
 
 
 def upsert(model: type[Base]) -> Any:
@@ -104,3 +114,11 @@ def _prepare_sqlite(engine: Engine) -> None:
         in_transaction = connection.connection.dbapi_connection.in_transaction
         if not in_transaction and not statement.lstrip().upper().startswith(_BEGINS_NO_WRITE):
             cursor.execute("BEGIN IMMEDIATE")
+
+
+def _prepare_postgres(engine: Engine) -> None:
+    from gateway import postgres  # noqa: PLC0415 - its driver is an extra
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: Any, _record: Any, _args: Any, parameters: dict[str, Any]) -> Any:
+        return postgres.connect(parameters)

@@ -12,6 +12,7 @@ import re
 import sys
 import time
 import uuid
+from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, g, has_request_context, request
@@ -74,8 +75,8 @@ def _begin() -> None:
 
 
 def _finish(response: Response) -> Response:
-    response.headers["X-Request-ID"] = g.request_id
-    if request.endpoint not in _QUIET:
+    response.headers["X-Request-ID"] = g.get("request_id", "-")
+    if request.endpoint not in _QUIET or response.status_code != HTTPStatus.OK:
         notes = {"user": "-", "ip": client_ip() or "-", "code": "-", **g.get("notes", {})}
         fields = " ".join(f"{name}={value}" for name, value in notes.items())
         logger.info("%s %s status=%d", request.endpoint or "-", fields, response.status_code)

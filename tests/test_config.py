@@ -20,7 +20,20 @@ NONSENSE = [
     ("SECRET_KEY_FALLBACKS", "not a list"),
     ("SECRET_KEY_FALLBACKS", "[1]"),
     ("SQLALCHEMY_DATABASE_URI", "not a url"),
+    ("SECRET_KEY_FALLBACKS", '["too short"]'),
     ("SQLALCHEMY_DATABASE_URI", "mysql://a/b"),
+    ("SQLALCHEMY_DATABASE_URI", "postgresql+psycopg2://a/b"),
+    ("SQLALCHEMY_DATABASE_URI", "postgresql+nonsense://a/b"),
+    ("SQLALCHEMY_DATABASE_URI", "postgresql://a:port/b"),
+    ("SQLALCHEMY_DATABASE_URI", "sqlite://"),
+    ("SQLALCHEMY_DATABASE_URI", "sqlite:///:memory:"),
+    ("SQLALCHEMY_ENGINE_OPTIONS", "foo"),
+    ("SQLALCHEMY_ENGINE_OPTIONS", "[1]"),
+    ("SQLALCHEMY_ENGINE_OPTIONS", '{"pool_sise": 3}'),
+    ("SQLALCHEMY_ENGINE_OPTIONS", '{"pool_size": "x"}'),
+    ("MAIL_SERVER", "smtp.example.com:587"),
+    ("MAIL_SERVER", "smtp://example.com"),
+    ("MAIL_SERVER", "two words"),
     ("MAIL_PORT", "0"),
     ("MAIL_PORT", "smtp"),
     ("MAIL_USE_TLS", "maybe"),
@@ -28,6 +41,13 @@ NONSENSE = [
     ("MAIL_PASSWORD", "without a user name"),
     ("MAIL_USERNAME", "without a password"),
     ("MAIL_DEFAULT_SENDER", "nobody"),
+    ("MAIL_DEFAULT_SENDER", "a@b.com\nBcc: x@y.com"),
+    ("MAIL_DEFAULT_SENDER", "ü@b.com"),
+    ("MAIL_DEFAULT_SENDER", "a@bücher.de"),
+    ("MAIL_DEFAULT_SENDER", "a@.x..com"),
+    ("MAIL_DEFAULT_SENDER", "a b@c d"),
+    ("MAIL_DEFAULT_SENDER", "<a@b.com"),
+    ("MAIL_DEFAULT_SENDER", "a@b.com, c@d.com"),
     ("MAIL_SUPPRESS_SEND", "x"),
     ("REG_CODE_DIGITS", "3"),
     ("REG_CODE_DIGITS", "11"),
@@ -46,6 +66,8 @@ NONSENSE = [
     ("BIND", "8082"),
     ("BIND", "localhost"),
     ("BIND", "http://localhost:8082"),
+    ("BIND", "127.0.0.1:99999"),
+    ("END_POINTS", r'["\ud800"]'),
 ]
 
 
@@ -69,6 +91,28 @@ def test_nonsense_stops_the_start_and_is_named(make, name, value):
     assert name in message
     assert "\n" not in message
     assert value not in message or value.isdecimal()  # it may be a secret
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAIL_SERVER", "smtp.example.com"),
+        ("MAIL_SERVER", "::1"),
+        ("MAIL_SERVER", "192.0.2.1"),
+        ("MAIL_DEFAULT_SENDER", "gateway@localhost"),
+        ("MAIL_DEFAULT_SENDER", "名称 <no-reply@example.com>"),
+        ("BIND", "[::1]:8082"),
+        ("BIND", "unix:/run/gateway.sock"),
+        ("BIND", "0.0.0.0:80"),
+    ],
+)
+def test_sense_does_not_stop_the_start(make, name, value):
+    assert make(**{name: value}).config[name] == value
+
+
+def test_a_variable_that_does_not_fit_stops_the_start(make):
+    with pytest.raises(ConfigError, match="GATEWAY_"):
+        make(MAIL_SERVER__X="1")
 
 
 def test_tls_in_two_ways_is_nonsense(make):
@@ -155,6 +199,13 @@ def test_a_fresh_instance_folder(tmp_path, monkeypatch):
     assert stat.S_IMODE((folder / "secret_key").stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert create_app().config["SECRET_KEY"] == secret
+
+
+def test_an_instance_folder_that_others_could_read_is_closed(tmp_path, monkeypatch):
+    monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(tmp_path))
+    tmp_path.chmod(0o755)
+    create_app()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
 
 
 def test_nothing_is_written_when_everything_is_given(tmp_path, monkeypatch, make):

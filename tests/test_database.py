@@ -99,6 +99,21 @@ def test_parameters_stay_out_of_messages(app):
     assert "secret-hash" not in str(error.value)
 
 
+@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+def test_what_a_postgres_url_asks_for_is_kept(database_uri, make_app):
+    app = make_app(SQLALCHEMY_DATABASE_URI=database_uri + "&options=-csearch_path%3Dpublic,foo")
+    with app.app_context():
+        assert db.session.scalar(text("SHOW search_path")) == "public,foo"
+
+
+def test_operator_commands_say_in_one_line_that_the_database_is_not_there(make_app):
+    runner = make_app(SQLALCHEMY_DATABASE_URI="sqlite:////nowhere/at/all.db").test_cli_runner()
+    result = runner.invoke(args=["user", "ban", "lory"])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ")
+    assert len(result.output.splitlines()) == 1
+
+
 @pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
 def test_every_sqlite_connection_is_durable_and_patient(app):
     with app.app_context():

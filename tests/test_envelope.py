@@ -1,5 +1,8 @@
 """Every reply is the envelope, every code can be provoked, every route is guarded or public."""
 
+import os
+import signal
+import time
 from types import SimpleNamespace
 
 import psycopg
@@ -7,6 +10,7 @@ import pytest
 from conftest import PASSWORD
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from gateway import postgres
 from gateway.errors import Code
 from gateway.extensions import db
 
@@ -170,6 +174,7 @@ def test_every_code_can_be_provoked(name, parts):
         ("PUT", "/api/v1/project/list", 405),
         ("BREW", "/api/v1/login", 405),
         ("POST", "/healthz", 405),
+        ("OPTIONS", "/api/v1/login", 405),
     ],
 )
 def test_http_failures(client, method, path, status):
@@ -205,6 +210,41 @@ def test_a_lost_database_is_told_from_a_mistake_of_ours(app, client, error, stat
     reply = client.get("/broken")
     assert_failure(reply, status, code)
     assert "SELEC" not in reply.text
+
+
+def test_a_database_without_the_tables_is_unavailable(api, sql):
+    sql("ALTER TABLE users RENAME TO gone")
+    try:
+        reply = api("/login", {"user_name": "lory", "password": PASSWORD})
+    finally:
+        sql("ALTER TABLE gone RENAME TO users")
+    assert_failure(reply, 503, 501)
+
+
+@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+def test_a_database_that_hangs_is_given_up_on(person, postgres_uri, postgres_server, monkeypatch):
+    monkeypatch.setattr(postgres, "ANSWER", 1)
+    with psycopg.connect(postgres_uri) as connection:
+        found = connection.execute(
+            "SELECT pid FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).fetchall()
+    stopped = [postgres_server.get_pid(), *(pid for (pid,) in found)]
+    assert len(stopped) > 1
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        start = time.monotonic()
+        assert_failure(person.post("/project/list"), 503, 501)
+        assert time.monotonic() - start < 10
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    assert person.projects() == []
+
+
+def test_the_patience_with_a_database_leaves_room_for_a_reply_in_ten_seconds():
+    assert postgres.ANSWER + postgres.CONNECT < 10
 
 
 @pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)

@@ -39,7 +39,10 @@ REQUIRED = [
 ]
 BAD_TEXT = [None, 1, 1.5, True, [], {}, "a\0b", "a\x1fb", "a\x7fb", "a\x85b", "a\ud800b"]
 BAD_INTEGER = [None, "1", "", 1.0, 2.5, True, False, [], {}, -1, 2**31, 2**63, 10**30]
-BAD_NAMES = ["", " ", "x" * 65, "a b", "a@b", "a/b", "a<b", "\u0301a", "a\u200bb", "😀", "a\u202eb"]
+BAD_NAMES = [
+    *["", " ", "x" * 65, "a b", "a@b", "a/b", "a<b", "\u0301a", "a\u200bb", "😀", "a\u202eb"],
+    *["\u3164", "\u1160", "\uffa0", "admin\ufe0f", "admin\u034f", "admin\u115f", "admin\U000e0100"],
+]
 BAD_EMAILS = [
     "",
     "@",

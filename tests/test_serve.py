@@ -180,6 +180,17 @@ def test_a_bad_setting_stops_make_run(checkout):
     assert all(line.startswith("make:") for line in rest)
 
 
+def test_a_database_that_is_not_there_stops_make_run_with_one_line(checkout):
+    nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
+    server = Server(checkout, 1, GATEWAY_SQLALCHEMY_DATABASE_URI=nowhere)
+    assert server.process.wait(timeout=PATIENCE) != 0
+    server.reader.join(timeout=PATIENCE)
+    server.process.stdout.close()
+    first, *rest = server.lines
+    assert first.startswith("Error: the database cannot be migrated:")
+    assert all(line.startswith("make:") for line in rest)
+
+
 def test_a_killed_worker_is_replaced(serve):
     server = serve(WEB_CONCURRENCY="1")
     worker = int(server.wait_for(r"Booting worker with pid: (\d+)"))
@@ -202,6 +213,32 @@ def test_garbage_and_half_requests_do_no_harm(serve):
     assert server.post("/login", {}) == (400, 1004, {})
     for connection in idle:
         connection.close()
+    assert "Traceback" not in server.output
+
+
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+BROKEN_BODIES = [
+    CHUNKED + b"zz\r\n",
+    CHUNKED + b"-5\r\nhello\r\n",
+    CHUNKED + b"0x5\r\nhello\r\n0\r\n\r\n",
+    CHUNKED + b"5\r\nhelloXX0\r\n\r\n",
+    CHUNKED + b"9" * 9000 + b"\r\n",
+    CHUNKED + b"2\r\n{}\r\n",
+    CHUNKED + b"2\r\n{}\r\n0\r\n",
+    b"Content-Length: 100\r\n\r\n",
+    b"Content-Length: 100\r\n\r\n" + b'{"user_name": "lory", "password": "12345678"}',
+]
+
+
+def test_a_broken_body_is_refused(serve):
+    server = serve()
+    for body in BROKEN_BODIES:
+        address = ("127.0.0.1", server.port)
+        with socket.create_connection(address, timeout=PATIENCE) as connection:
+            connection.sendall(b"POST /api/v1/login HTTP/1.1\r\nHost: x\r\n" + body)
+            connection.shutdown(socket.SHUT_WR)
+            reply = connection.makefile("rb").read()
+        assert reply == b"" or b" 400 " in reply.splitlines()[0], (body[:60], reply)
     assert "Traceback" not in server.output
 
 

@@ -11,12 +11,19 @@ from marshmallow import Schema, ValidationError, validate
 
 from gateway.fields import Stripped, Text
 
+# Letters and marks that show nothing (Unicode's Default_Ignorable_Code_Point): with them one
+# could be invisible, or look like somebody else.
+INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0"
+    "\U00016fe4\U000e0100-\U000e01ef]"
+)
+
 
 class UserName(Stripped):
     """Letters and digits of any script and ``_ - .``, after NFKC; 1 to 64 characters."""
 
     default_error_messages = {
-        "name": "must be made of letters, digits, _ - and . and begin with none of their marks",
+        "name": "must be made of visible letters and digits, _ - and .",
     }
 
     def __init__(self, **kwargs: Any) -> None:
@@ -31,8 +38,9 @@ class UserName(Stripped):
     ) -> str:
         name = super()._deserialize(value, attr, data, **kwargs)
         # Marks (M) are part of letters in scripts like Devanagari or Thai, but begin no name.
-        kinds = ["." if c in "_-." else unicodedata.category(c) for c in name]
-        if kinds[0][0] == "M" or not all(k[0] in ".LM" or k == "Nd" for k in kinds):
+        kinds = ["Nd" if c in "_-." else unicodedata.category(c) for c in name]
+        allowed = all(kind[0] in "LM" or kind == "Nd" for kind in kinds)
+        if not allowed or kinds[0][0] == "M" or INVISIBLE.search(name):
             raise self.make_error("name")
         return name
 

@@ -1,7 +1,10 @@
 """How Alembic reaches the database: the application's engine, one transaction, one at a time."""
 
 from alembic import context
+from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError
 
+from gateway.envelope import first_line
 from gateway.extensions import UtcDateTime, db
 
 UPGRADE_LOCK = 7164289  # any number that nothing else in the database locks
@@ -40,4 +43,8 @@ def write_sql() -> None:
 if context.is_offline_mode():
     write_sql()
 else:
-    run()
+    try:
+        run()
+    except DBAPIError as error:
+        # Not a page of traceback: the operator's database is down, or its address is wrong.
+        raise CommandError(f"the database cannot be migrated: {first_line(error)}") from None
