@@ -15,7 +15,7 @@ run: $(VENV)/.run ## Set up what is missing, migrate the database, and serve
 	$(FLASK) db upgrade || exit $$?; \
 	echo "Serving on http://$${GATEWAY_BIND:-127.0.0.1:8082} - Ctrl-C stops it"; \
 	case "$$GATEWAY_MAIL_SUPPRESS_SEND" in \
-		1|true|yes) echo "Codes are not mailed but appear here" ;; \
+		[1tTyY]*) echo "Codes are not mailed but appear here" ;; \
 		*) echo "Codes are mailed through $${GATEWAY_MAIL_SERVER:-the relay in instance/config.py}" ;; \
 	esac; \
 	exec $(VENV)/bin/gunicorn -c python:gateway.deploy.gunicorn wsgi:app

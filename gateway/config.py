@@ -288,5 +288,8 @@ def _fix_library_settings(app: Flask) -> None:
     config["JWT_DECODE_LEEWAY"] = 10  # seconds that two nodes' clocks may differ
     config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # they would answer outside the envelope
     # Parameters hold secrets' hashes and addresses; they must not reach a traceback.
-    defaults: dict[str, Any] = {"hide_parameters": True, "pool_pre_ping": True}
-    config["SQLALCHEMY_ENGINE_OPTIONS"] = config["SQLALCHEMY_ENGINE_OPTIONS"] | defaults
+    config["SQLALCHEMY_ENGINE_OPTIONS"] = {
+        **config["SQLALCHEMY_ENGINE_OPTIONS"],
+        "hide_parameters": True,
+        "pool_pre_ping": True,  # connections lost to a restart are replaced, not tried
+    }

