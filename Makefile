@@ -12,12 +12,7 @@ help: ## List the targets
 run: $(VENV)/.run ## Set up what is missing, migrate the database, and serve
 	@if [ -z "$$GATEWAY_MAIL_SERVER" ]; then \
 		export GATEWAY_MAIL_SUPPRESS_SEND="$${GATEWAY_MAIL_SUPPRESS_SEND:-1}"; fi; \
-	$(FLASK) db upgrade || exit $$?; \
-	echo "Serving on http://$${GATEWAY_BIND:-127.0.0.1:8082} - Ctrl-C stops it"; \
-	case "$$GATEWAY_MAIL_SUPPRESS_SEND" in \
-		[1tTyY]*) echo "Codes are not mailed but appear here" ;; \
-		*) echo "Codes are mailed through $${GATEWAY_MAIL_SERVER:-the relay in instance/config.py}" ;; \
-	esac; \
+	$(FLASK) db upgrade && \
 	exec $(VENV)/bin/gunicorn -c python:gateway.deploy.gunicorn wsgi:app
 
 test: $(VENV)/.dev ## Run every test; they bring their own servers

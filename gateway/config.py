@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from email.utils import getaddresses
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class ConfigError(Exception):
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value or not value.isprintable():
-        raise ValueError("must be text without control characters")
+        raise ValueError("must be printable text")
     return value
 
 
@@ -98,7 +99,7 @@ def _database(value: Any) -> str:
         raise ValueError("must be an sqlite:/// or postgresql:// URL") from None
     if url.drivername not in ("sqlite", "postgresql+psycopg"):
         raise ValueError("must be an sqlite:/// or postgresql:// URL")
-    if url.drivername == "sqlite" and (url.database or ":memory:") == ":memory:":
+    if url.drivername == "sqlite" and (url.host or ":memory:" in (url.database or ":memory:")):
         raise ValueError("must name a file; workers cannot share a database in memory")
     if url.drivername != "sqlite" and find_spec("psycopg") is None:
         raise ValueError("names Postgres, whose driver is missing; install gateway[postgres]")
@@ -106,16 +107,16 @@ def _database(value: Any) -> str:
 
 
 def _host(value: Any) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", value):
+    name, ipv6 = r"[A-Za-z0-9._-]+", r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
+    if not re.fullmatch(f"{name}|{ipv6}", _text(value)):
         raise ValueError("must be a host name or an IP address, without a port")
     return str(value)
 
 
 def _sender(value: Any) -> str:
-    address = r"[^\s@<>,;:\"()\\]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*"
-    if not re.fullmatch(rf"{address}|[^@<>,;]*<{address}>", _text(value)) or (
-        not value.rpartition("<")[2].isascii()
-    ):
+    addresses = [address for _, address in getaddresses([_text(value)])]
+    plain = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*"
+    if len(addresses) != 1 or not re.fullmatch(plain, addresses[0]):
         raise ValueError("must be an address like gateway@example.com or Name <address>")
     return str(value)
 
@@ -212,7 +213,8 @@ def _load_environment(app: Flask) -> None:
     try:
         app.config.from_prefixed_env("GATEWAY")
     except (TypeError, AttributeError):  # GATEWAY_A__B is A["B"], and A is no mapping
-        raise ConfigError("a GATEWAY_ variable with __ in its name does not fit") from None
+        names = ", ".join(n for n in os.environ if n.startswith("GATEWAY_") and "__" in n)
+        raise ConfigError(f"{names}: there is no setting with parts of this name") from None
     for name, value in before.items():
         app.config[name] = os.environ.get(f"GATEWAY_{name}") or value
 
@@ -274,7 +276,7 @@ def _fix_library_settings(app: Flask) -> None:
     """Set what the libraries need and no operator should turn."""
     config = app.config
     # One byte more than allowed: Werkzeug cuts a chunked body silently at the limit, so
-    # reading this much is what tells a body that is too long (see envelope.load).
+    # reading this much is what tells a body that is too long (see envelope).
     config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
     config["MAIL_DEBUG"] = False  # it prints the SMTP dialogue, codes and password included
     config["JWT_ALGORITHM"] = "HS256"
@@ -287,9 +289,8 @@ def _fix_library_settings(app: Flask) -> None:
     config["JWT_ACCESS_TOKEN_EXPIRES"] = timedelta(hours=12)
     config["JWT_DECODE_LEEWAY"] = 10  # seconds that two nodes' clocks may differ
     config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # they would answer outside the envelope
-    # Parameters hold secrets' hashes and addresses; they must not reach a traceback.
     config["SQLALCHEMY_ENGINE_OPTIONS"] = {
-        **config["SQLALCHEMY_ENGINE_OPTIONS"],
-        "hide_parameters": True,
         "pool_pre_ping": True,  # connections lost to a restart are replaced, not tried
+        **config["SQLALCHEMY_ENGINE_OPTIONS"],
+        "hide_parameters": True,  # they hold hashes and addresses, and tracebacks are logged
     }

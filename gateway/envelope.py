@@ -55,8 +55,6 @@ def reply(data: Mapping[str, Any] | None = None, *, total: int = 1, count: int =
 
 def failure(error: ApiError) -> Response:
     """Write a failure with the headers its code calls for."""
-    if error.user_id is not None:
-        log.note(user=error.user_id)
     response = _write(error.code.number, error.code.status, error.text)
     if error.code is Code.UNAUTHENTICATED:
         response.headers["WWW-Authenticate"] = "Bearer"
@@ -94,7 +92,8 @@ def _http_failure(error: HTTPException) -> Response:
 def _database_failure(error: DBAPIError | TimeoutError) -> Response:
     absent = getattr(getattr(error, "orig", None), "sqlstate", None) in SCHEMA_ABSENT
     ours = isinstance(error, DataError | IntegrityError | NotSupportedError | ProgrammingError)
-    if ours and not absent:
+    connected = getattr(error, "statement", None) is not None
+    if ours and connected and not absent:
         return _internal_failure(error)  # our mistake, not the database's absence
     log.logger.error("database unavailable: %s", first_line(error))
     return failure(ApiError(Code.DATABASE_UNAVAILABLE))

@@ -59,19 +59,12 @@ class ApiError(Exception):
     :param code: which failure.
     :param text: a more exact sentence than the catalogue's; shown to the client.
     :param retry_after: seconds to wait, where known more exactly than the catalogue says.
-    :param user_id: whom it concerns, for the log only.
     """
 
     def __init__(
-        self,
-        code: Code,
-        text: str | None = None,
-        *,
-        retry_after: int | None = None,
-        user_id: int | None = None,
+        self, code: Code, text: str | None = None, *, retry_after: int | None = None
     ) -> None:
         super().__init__(text or code.text)
         self.code = code
         self.text = text or code.text
         self.retry_after = retry_after or code.retry_after
-        self.user_id = user_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -72,15 +73,24 @@ def init_app(app: Flask) -> None:
     try:
         db.init_app(app)
     except (TypeError, ValueError, AttributeError, SQLAlchemyError):
-        raise ConfigError("SQLALCHEMY_ENGINE_OPTIONS do not fit the database") from None
+        raise ConfigError(
+            "SQLALCHEMY_DATABASE_URI and SQLALCHEMY_ENGINE_OPTIONS make no database engine"
+        ) from None
     migrate.init_app(app, db)
     jwt.init_app(app)
     mail.init_app(app)
+    app.teardown_request(_end_session)
     with app.app_context():
         if db.engine.dialect.name == "sqlite":
             _prepare_sqlite(db.engine)
         else:
             _prepare_postgres(db.engine)
+
+
+def _end_session(_error: BaseException | None) -> None:
+    # Flask-SQLAlchemy does it once the request is gone, and with it the bound on its waits.
+    with suppress(SQLAlchemyError):
+        db.session.remove()
 
 
 def upsert(model: type[Base]) -> Any:

@@ -19,8 +19,6 @@ from flask import Flask, Response, g, has_request_context, request
 
 logger = logging.getLogger("gateway")
 
-_QUIET = {"health.healthz", "health.readyz"}
-
 
 class _Formatter(logging.Formatter):
     """Times in UTC, and the id of the request that a line belongs to."""
@@ -76,7 +74,7 @@ def _begin() -> None:
 
 def _finish(response: Response) -> Response:
     response.headers["X-Request-ID"] = g.get("request_id", "-")
-    if request.endpoint not in _QUIET or response.status_code != HTTPStatus.OK:
+    if request.blueprint != "health" or response.status_code != HTTPStatus.OK:
         notes = {"user": "-", "ip": client_ip() or "-", "code": "-", **g.get("notes", {})}
         fields = " ".join(f"{name}={value}" for name, value in notes.items())
         logger.info("%s %s status=%d", request.endpoint or "-", fields, response.status_code)

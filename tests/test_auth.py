@@ -9,6 +9,7 @@ from argon2 import PasswordHasher
 from conftest import PASSWORD, SECRET_KEY
 
 from gateway.crypto import derive_key
+from gateway.extensions import mail
 
 LORY = {"user_name": "lory", "email": "civet148@126.com"}
 
@@ -219,6 +220,14 @@ def test_suppressed_mails_are_in_the_log(make_app, caplog):
     code = line.split("code is ")[1].split()[0]
     reply = client.post("/api/v1/register", json={**LORY, "password": PASSWORD, "reg_code": code})
     assert code_of(reply) == 0
+
+
+def test_suppressed_mails_can_be_recorded(make_app):
+    """As Flask-Mail documents it, for integration tests of those who build upon this."""
+    client = make_app(MAIL_SUPPRESS_SEND=True).test_client()
+    with client.application.app_context(), mail.record_messages() as recorded:
+        client.post("/api/v1/auth-code", json=LORY)
+    assert recorded[0].recipients == ["civet148@126.com"]
 
 
 # Registration

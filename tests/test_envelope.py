@@ -221,30 +221,70 @@ def test_a_database_without_the_tables_is_unavailable(api, sql):
     assert_failure(reply, 503, 501)
 
 
+BACKENDS = (
+    "SELECT pid FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+@pytest.fixture
+def hang(postgres_uri, postgres_server):
+    """Return a function that stops the server in its tracks; it goes on after the test."""
+    stopped = []
+
+    def stop():
+        with psycopg.connect(postgres_uri) as connection:
+            found = [pid for (pid,) in connection.execute(BACKENDS).fetchall()]
+        assert found
+        for pid in (postgres_server.get_pid(), *found):
+            os.kill(pid, signal.SIGSTOP)
+            stopped.append(pid)
+
+    def go_on():
+        while stopped:
+            os.kill(stopped.pop(), signal.SIGCONT)
+
+    stop.go_on = go_on
+    yield stop
+    go_on()
+
+
 @pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
-def test_a_database_that_hangs_is_given_up_on(person, postgres_uri, postgres_server, monkeypatch):
+def test_a_database_that_hangs_is_given_up_on(person, hang):
+    hang()
+    start = time.monotonic()
+    assert_failure(person.post("/project/list"), 503, 501)
+    assert time.monotonic() - start < 10
+    hang.go_on()
+    assert person.projects() == []
+
+
+@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+def test_a_database_that_hangs_after_the_last_statement(make_app, person, hang, monkeypatch):
+    monkeypatch.setattr(postgres, "ANSWER", 1)
+    app = make_app()
+    app.after_request(lambda response: hang() or response)
+    start = time.monotonic()
+    reply = app.test_client().post("/api/v1/project/list", headers={"Authorization": person.token})
+    assert reply.status_code == 200
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+def test_a_statement_given_up_does_not_go_on_in_the_server(person, postgres_uri, monkeypatch):
     monkeypatch.setattr(postgres, "ANSWER", 1)
     with psycopg.connect(postgres_uri) as connection:
-        found = connection.execute(
-            "SELECT pid FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        ).fetchall()
-    stopped = [postgres_server.get_pid(), *(pid for (pid,) in found)]
-    assert len(stopped) > 1
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        start = time.monotonic()
+        connection.execute("LOCK TABLE projects IN ACCESS EXCLUSIVE MODE")
         assert_failure(person.post("/project/list"), 503, 501)
-        assert time.monotonic() - start < 10
-    finally:
-        for pid in stopped:
-            os.kill(pid, signal.SIGCONT)
+        waiting = connection.execute(BACKENDS + " AND wait_event_type = 'Lock'").fetchall()
+        assert waiting == []
+        connection.rollback()
     assert person.projects() == []
 
 
 def test_the_patience_with_a_database_leaves_room_for_a_reply_in_ten_seconds():
-    assert postgres.ANSWER + postgres.CONNECT < 10
+    assert postgres.ANSWER + postgres.CONNECT + postgres.CANCEL + postgres.LEAST < 10
+    assert postgres.REQUEST + postgres.CANCEL < 10
 
 
 @pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)

@@ -16,6 +16,7 @@ def test_every_event_has_its_line(api, sign_up, make_admin, caplog):
     person = sign_up("lory")
     api("/login", {"user_name": "lory", "password": "wrong password"})
     api("/login", {"user_name": "nobody", "password": "wrong password"})
+    api("/auth-code", {"user_name": "lory", "email": "new@126.com"})
     person.create_project()
     person.post("/project/delete", {"id": 1})
     person.post("/platform/logout")
@@ -26,11 +27,18 @@ def test_every_event_has_its_line(api, sign_up, make_admin, caplog):
         "auth.login user=1 ip=127.0.0.1 code=0 status=200",
         "auth.login user=1 ip=127.0.0.1 code=1002 status=200",
         "auth.login user=- ip=127.0.0.1 code=1002 status=200",
+        "auth.auth_code user=- ip=127.0.0.1 code=1005 status=200",
         "project.create user=1 ip=127.0.0.1 code=0 project=1 status=200",
         "project.delete user=1 ip=127.0.0.1 code=0 project=1 status=200",
         "auth.logout user=1 ip=127.0.0.1 code=0 status=200",
         "auth.logout user=- ip=127.0.0.1 code=1001 status=401",
     ]
+
+
+def test_a_throttled_login_names_the_account(api, person, caplog):
+    for _ in range(6):
+        api("/login", {"user_name": "lory", "password": "wrong password"})
+    assert lines(caplog)[-1] == "auth.login user=1 ip=127.0.0.1 code=429 status=429"
 
 
 def test_a_line_begins_with_utc_time_and_request_id(client, caplog):

@@ -35,7 +35,6 @@ def login() -> Response:
     """Trade user name and password for a token."""
     ip = log.client_ip()
     user = service.login(**load(schemas.LoginRequest()), ip=ip)
-    log.note(user=user.id)
     now = clock.now()
     return reply(
         {

@@ -1,4 +1,8 @@
-"""The rules of accounts. Each function ends with the one commit that makes it true."""
+"""The rules of accounts.
+
+Each function ends with the one commit that makes it true; what must outlast a failure, a try or
+a mail counted, is committed before.
+"""
 
 from __future__ import annotations
 
@@ -67,6 +71,8 @@ def login(user_name: str, password: str, ip: str) -> User:
     :raises ApiError: 1002, 1012 or 429.
     """
     user = _find(user_name)
+    if user is not None:
+        log.note(user=user.id)
     who = f"user {user.id}" if user else f"name {name_key(user_name)}"
     network = throttle.network(ip)
     of_account = (
@@ -80,10 +86,10 @@ def login(user_name: str, password: str, ip: str) -> User:
         _purge_expired()
         throttle.take(*counters)
         db.session.commit()
-        raise ApiError(Code.WRONG_CREDENTIALS, user_id=user.id if user else None)
+        raise ApiError(Code.WRONG_CREDENTIALS)
     throttle.check(*counters)
     if user.is_banned:
-        raise ApiError(Code.BANNED, user_id=user.id)
+        raise ApiError(Code.BANNED)
     throttle.clear(*of_account)
     if crypto.password_needs_rehash(user.password_hash):
         user.password_hash = crypto.hash_password(password)
