@@ -121,7 +121,7 @@ def provoke_database_unavailable(p):
 
 
 EXPECTED = {
-    # code: (HTTP status, header.code), from the contract
+    # name: (HTTP status, header.code)
     "OK": (200, 0),
     "ACCESS_DENIED": (200, 1000),
     "UNAUTHENTICATED": (401, 1001),

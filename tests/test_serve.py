@@ -176,24 +176,24 @@ def test_settings_reach_the_server(serve, outbox):
     assert outbox.code() not in server.output
 
 
-def test_a_bad_setting_stops_make_run(checkout):
-    server = Server(checkout, 1, GATEWAY_TIMEZONE="Mars/Olympus")
+@pytest.mark.parametrize(
+    ("setting", "value", "line"),
+    [
+        ("GATEWAY_TIMEZONE", "Mars/Olympus", "gateway cannot start: TIMEZONE must be"),
+        (
+            "GATEWAY_SQLALCHEMY_DATABASE_URI",
+            "postgresql://nobody@127.0.0.1:1/nothing",
+            "Error: the database cannot be migrated:",
+        ),
+    ],
+)
+def test_what_cannot_start_says_so_in_one_line(checkout, setting, value, line):
+    server = Server(checkout, 1, **{setting: value})
     assert server.process.wait(timeout=PATIENCE) != 0
     server.reader.join(timeout=PATIENCE)
     server.process.stdout.close()
     first, *rest = server.lines
-    assert first.startswith("gateway cannot start: TIMEZONE must be")
-    assert all(line.startswith("make:") for line in rest)
-
-
-def test_a_database_that_is_not_there_stops_make_run_with_one_line(checkout):
-    nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
-    server = Server(checkout, 1, GATEWAY_SQLALCHEMY_DATABASE_URI=nowhere)
-    assert server.process.wait(timeout=PATIENCE) != 0
-    server.reader.join(timeout=PATIENCE)
-    server.process.stdout.close()
-    first, *rest = server.lines
-    assert first.startswith("Error: the database cannot be migrated:")
+    assert first.startswith(line)
     assert all(line.startswith("make:") for line in rest)
 
 
