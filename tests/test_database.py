@@ -130,7 +130,7 @@ def test_every_sqlite_connection_is_durable_and_patient(app):
     }
 
 
-def test_processes_that_read_and_then_write_lose_nothing(database_uri, app, person, sql):
+def test_processes_that_read_then_write_all_get_through(database_uri, app, person, sql):
     processes = [
         subprocess.Popen([sys.executable, "-c", ADD_ONE, database_uri], cwd=ROOT) for _ in range(3)
     ]
