@@ -4,7 +4,7 @@ FLASK = $(VENV)/bin/flask --app wsgi
 PIP = $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format migration clean
+.PHONY: help run test soak lint format migration clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ run: $(VENV)/.run ## Set up what is missing, migrate the database, and serve
 
 test: $(VENV)/.dev ## Run every test; they bring their own servers
 	$(VENV)/bin/pytest
+
+soak: $(VENV)/.dev ## Try every promise for an hour, and print what was lost
+	$(VENV)/bin/pytest --soak tests/soak
 
 lint: $(VENV)/.dev ## Check style and types
 	$(VENV)/bin/ruff check

@@ -1,6 +1,6 @@
 """Accounts, API keys and exact daily allowances, to stand behind nginx.
 
-Follow one request: a blueprint's ``routes`` reads it with ``envelope.load``, calls one function
+Follow one request: a blueprint's ``routes`` reads it with ``envelope.takes``, calls one function
 of its ``service``, and answers with ``envelope.reply``; whatever raises is answered by the error
 handlers of ``envelope``.
 """

@@ -1,13 +1,14 @@
 """The envelope: how a request's body is read, and how every reply is written.
 
-This is the only file that spells "header". ``load`` reads, ``reply`` and ``failure`` write, and
+This is the only file that spells "header". ``takes`` reads, ``reply`` and ``failure`` write, and
 the error handlers turn whatever was raised into a failure (README, Requests and Codes).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any, NoReturn
 
 from flask import Flask, Response, jsonify, request
@@ -109,15 +110,29 @@ def first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def load(schema: Schema) -> dict[str, Any]:
-    """Read the request's body as JSON, whatever its Content-Type, and check it.
+def takes(schema: type[Schema]) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
+    """Hand a view the fields of the request's body, as the schema reads them.
 
-    An empty body counts as ``{}``; fields the schema does not know are ignored.
+    The body is JSON, whatever its Content-Type; an empty one counts as ``{}``; fields the schema
+    does not know are ignored. The schema stays readable as the view's ``schema``.
 
     :raises ApiError: 1004 when the body is not a JSON object or a required parameter is missing,
         1003 when a parameter is invalid; the message names every bad field.
     :raises RequestEntityTooLarge: when the body is over 16 KiB.
     """
+
+    def decorate(view: Callable[..., Response]) -> Callable[..., Response]:
+        @wraps(view)
+        def loaded() -> Response:
+            return view(**_load(schema()))
+
+        loaded.schema = schema  # type: ignore[attr-defined]
+        return loaded
+
+    return decorate
+
+
+def _load(schema: Schema) -> dict[str, Any]:
     parameters = _parse(_read_body())
     try:
         return dict(schema.load(parameters, unknown=EXCLUDE))

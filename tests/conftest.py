@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
-import socket
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email import message_from_bytes, policy
 
 import pytest
+import witness
 from aiosmtpd.controller import Controller
+from flask.testing import FlaskClient
 from flask_migrate import upgrade
+from servers import GUNICORN, ROOT, Crowd, Server, free_port
 from sqlalchemy import create_engine, text
 
 import gateway.clock
@@ -22,6 +25,8 @@ from gateway.extensions import db
 
 PASSWORD = "e10adc3949ba59abbe56e057f20f883e"
 SECRET_KEY = "a secret of the tests, long enough to be one"
+
+TALLY = pytest.StashKey[dict]()
 
 for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
     del os.environ[name]  # a developer's own settings are not under test
@@ -32,11 +37,10 @@ class Relay:
 
     def __init__(self):
         self.mails = []
+        self.codes = {}
         self.refuse_recipient = None
         self.refuse_data = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.controller = Controller(self, hostname="127.0.0.1", port=self.port)
 
     async def handle_RCPT(self, server, session, envelope, address, options):
@@ -48,16 +52,31 @@ class Relay:
     async def handle_DATA(self, server, session, envelope):
         if self.refuse_data:
             return self.refuse_data
-        self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
+        mail = message_from_bytes(envelope.content, policy=policy.default)
+        self.mails.append(mail)
+        (address,) = envelope.rcpt_tos
+        self.codes[address] = re.search(r"\d{4,10}", mail["Subject"])[0]
+        witness.saw_secret(self.codes[address])
         return "250 OK"
 
     def reset(self):
         self.mails.clear()
+        self.codes.clear()
         self.refuse_recipient = self.refuse_data = None
 
     def code(self):
         """Return the code in the newest mail."""
-        return re.search(r"\d{4,10}", self.mails[-1]["Subject"])[0]
+        return self.codes[self.mails[-1]["To"].addresses[0].addr_spec]
+
+
+class Client(FlaskClient):
+    """A test client that tells the witness what it sends and receives."""
+
+    def open(self, *args, **kwargs):
+        witness.saw(kwargs.get("json"))
+        reply = super().open(*args, **kwargs)
+        witness.saw(reply.get_json(silent=True))
+        return reply
 
 
 class Clock:
@@ -97,6 +116,85 @@ class Person:
 
     def projects(self, **body):
         return self.post("/project/list", body).json["data"]["list"]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--soak", action="store_true", help="the large counts, and a table of them")
+
+
+def pytest_configure(config):
+    config.stash[TALLY] = {}
+
+
+def pytest_sessionstart():
+    logging.getLogger().addHandler(witness.Handler())
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if config.getoption("soak"):
+        terminalreporter.section("what was tried, how often, what was lost")
+        for (part, what), (tried, lost) in config.stash[TALLY].items():
+            terminalreporter.line(f"| {part} | {what} | {tried:,} | {lost} |")
+    for line in witness.leaks():
+        terminalreporter.line(f"A LOG HOLDS A SECRET: {line}", red=True)
+
+
+def pytest_sessionfinish(session):
+    if witness.leaks():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@dataclass
+class Service:
+    """gunicorn on one database and one relay, and what its clients need."""
+
+    folder: object
+    relay: object
+    environment: dict
+    port: int = field(default_factory=free_port)
+    server: Server = None
+    people: int = 0
+
+    def start(self):
+        self.server = Server(GUNICORN, self.folder, self.port, **self.environment)
+        self.server.wait_for("Listening at")
+
+    def post(self, path, body=None, token="", ip=""):
+        return self.server.post(path, body or {}, token, ip)
+
+    def code_for(self, user_name, email):
+        assert self.post("/auth-code", {"user_name": user_name, "email": email})[1] == 0
+        return self.relay.codes[email]
+
+    def sign_up(self, user_name, email=None):
+        """Register somebody; return the token of their first login."""
+        email = email or f"{user_name}@126.com"
+        account = {"user_name": user_name, "password": PASSWORD, "email": email}
+        code = self.code_for(user_name, email)
+        assert self.post("/register", {**account, "reg_code": code})[1] == 0
+        return self.log_in(user_name)
+
+    def log_in(self, user_name):
+        body = {"user_name": user_name, "password": PASSWORD}
+        return self.post("/login", body)[2]["auth_token"]
+
+
+@pytest.fixture(scope="session")
+def scale(pytestconfig):
+    """Return a function that picks a count: the first for ``make test``, or ``make soak``'s."""
+    return lambda test, soak: soak if pytestconfig.getoption("soak") else test
+
+
+@pytest.fixture(scope="session")
+def tally(pytestconfig):
+    """Return a function that adds to a line of the table, and fails when something was lost."""
+
+    def add(part, what, tried, lost=()):
+        before = pytestconfig.stash[TALLY].get((part, what), (0, 0))
+        pytestconfig.stash[TALLY][part, what] = (before[0] + tried, before[1] + len(lost))
+        assert not lost, lost[:10]
+
+    return add
 
 
 @pytest.fixture(scope="session")
@@ -189,9 +287,11 @@ def make_app(database_uri, outbox):
                 "SECRET_KEY": SECRET_KEY,
                 "MAIL_SERVER": "127.0.0.1",
                 "MAIL_PORT": outbox.port,
+                "REG_CODE_DIGITS": 10,  # four could stand in a log by chance
                 **settings,
             }
         )
+        app.test_client_class = Client
         apps.append(app)
         return app
 
@@ -269,3 +369,41 @@ def sql(app):
             return result.all() if result.returns_rows else None
 
     return run
+
+
+@pytest.fixture
+def start_service(database_uri, outbox, tmp_path):
+    """Return a function that starts gunicorn with settings of the test's own."""
+    services = []
+    for name in ("wsgi.py", "gateway"):
+        (shutil.copytree if name == "gateway" else shutil.copy2)(ROOT / name, tmp_path / name)
+
+    def start(workers=4, **settings):
+        environment = {
+            "WEB_CONCURRENCY": str(workers),
+            "GATEWAY_SQLALCHEMY_DATABASE_URI": database_uri,
+            "GATEWAY_SECRET_KEY": SECRET_KEY,
+            "GATEWAY_MAIL_SERVER": "127.0.0.1",
+            "GATEWAY_MAIL_PORT": str(outbox.port),
+            "GATEWAY_MAILS_PER_IP": "1000000000",
+            "GATEWAY_REG_CODE_DIGITS": "10",
+            "GATEWAY_TRUSTED_PROXIES": "1",
+            **{f"GATEWAY_{name}": str(value) for name, value in settings.items()},
+        }
+        service = Service(tmp_path, outbox, environment)
+        services.append(service)
+        service.start()
+        return service
+
+    yield start
+    for service in services:
+        if service.server.process.poll() is None:
+            service.server.kill()
+        assert "Traceback" not in service.server.output
+
+
+@pytest.fixture(scope="session")
+def crowd():
+    crowd = Crowd(8)
+    yield crowd
+    crowd.close()

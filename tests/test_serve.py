@@ -7,77 +7,17 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPConnection
-from pathlib import Path
 
 import pytest
 from conftest import PASSWORD
+from servers import MAKE_RUN, PATIENCE, ROOT, Server, free_port
 
 from gateway import mail
-
-ROOT = Path(__file__).parent.parent
-PATIENCE = 60  # seconds; only a broken server takes them
-
-
-class Server:
-    """``make run`` in a copy of the repository; its output, line by line."""
-
-    def __init__(self, folder, port, **environment):
-        self.port = port
-        self.lines = []
-        self.changed = threading.Condition()
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
-        # The tests' own environment has all that installing would bring.
-        venv = sys.prefix
-        self.process = subprocess.Popen(
-            ["make", "--no-print-directory", "-o", f"{venv}/.run", "run", f"VENV={venv}"],
-            cwd=folder,
-            env={**clean, "GATEWAY_BIND": f"127.0.0.1:{port}", **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self.reader = threading.Thread(target=self.read, daemon=True)
-        self.reader.start()
-
-    def read(self):
-        for line in self.process.stdout:
-            with self.changed:
-                self.lines.append(line)
-                self.changed.notify_all()
-        with self.changed:
-            self.changed.notify_all()
-
-    @property
-    def output(self):
-        return "".join(self.lines)
-
-    def wait_for(self, pattern):
-        """Return the newest match in the output, once there is one."""
-        with self.changed:
-            self.changed.wait_for(lambda: re.search(pattern, self.output), timeout=PATIENCE)
-            return re.findall(pattern, self.output)[-1]
-
-    def stop(self):
-        os.killpg(self.process.pid, signal.SIGTERM)
-        self.process.wait(timeout=PATIENCE)
-        self.reader.join(timeout=PATIENCE)
-        self.process.stdout.close()
-
-    def post(self, path, body, token=""):
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-        headers = {"Authorization": token} if token else {}
-        connection.request("POST", f"/api/v1{path}", json.dumps(body), headers)
-        reply = connection.getresponse()
-        content = json.loads(reply.read())
-        connection.close()
-        return reply.status, content["header"]["code"], content["data"]
 
 
 @pytest.fixture
@@ -93,11 +33,10 @@ def checkout(tmp_path):
 def serve(checkout):
     """Return a function that starts the server and waits until it listens."""
     servers = []
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
 
     def start(**environment):
-        server = Server(checkout, port, **environment)
+        server = Server(MAKE_RUN, checkout, port, **environment)
         servers.append(server)
         server.wait_for("Booting worker")
         return server
@@ -188,7 +127,7 @@ def test_settings_reach_the_server(serve, outbox):
     ],
 )
 def test_what_cannot_start_says_so_in_one_line(checkout, setting, value, line):
-    server = Server(checkout, 1, **{setting: value})
+    server = Server(MAKE_RUN, checkout, 1, **{setting: value})
     assert server.process.wait(timeout=PATIENCE) != 0
     server.reader.join(timeout=PATIENCE)
     server.process.stdout.close()

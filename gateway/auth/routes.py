@@ -7,34 +7,36 @@ from flask_jwt_extended import get_jwt
 
 from gateway import clock, log, mail
 from gateway.auth import schemas, service, tokens
-from gateway.envelope import load, reply
+from gateway.envelope import reply, takes
 from gateway.version import __version__
 
 bp = Blueprint("auth", __name__, url_prefix="/api/v1")
 
 
 @bp.post("/auth-code")
-def auth_code() -> Response:
+@takes(schemas.AuthCodeRequest)
+def auth_code(**fields: str) -> Response:
     """Mail a registration code."""
-    fields = load(schemas.AuthCodeRequest())
     language = request.accept_languages.best_match(mail.LANGUAGES, default="en")
     service.send_registration_code(**fields, ip=log.client_ip(), language=language)
     return reply()
 
 
 @bp.post("/register")
-def register() -> Response:
+@takes(schemas.RegisterRequest)
+def register(**fields: str) -> Response:
     """Make an account with a mailed code."""
-    user = service.register(**load(schemas.RegisterRequest()))
+    user = service.register(**fields)
     log.note(user=user.id)
     return reply()
 
 
 @bp.post("/login")
-def login() -> Response:
+@takes(schemas.LoginRequest)
+def login(**fields: str) -> Response:
     """Trade user name and password for a token."""
     ip = log.client_ip()
-    user = service.login(**load(schemas.LoginRequest()), ip=ip)
+    user = service.login(**fields, ip=ip)
     now = clock.now()
     return reply(
         {
@@ -51,8 +53,8 @@ def login() -> Response:
 
 @bp.post("/platform/logout")
 @tokens.signed_in
+@takes(schemas.LogoutRequest)
 def logout() -> Response:
     """Revoke the token that came with the request."""
-    load(schemas.LogoutRequest())
     service.logout(get_jwt()["jti"], get_jwt()["exp"])
     return reply()

@@ -1,0 +1,151 @@
+"""Real servers for tests, and clients that are real processes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from http.client import HTTPConnection
+from pathlib import Path
+
+import psutil
+import witness
+
+ROOT = Path(__file__).parent.parent
+PATIENCE = 60  # seconds; only a broken server takes them
+# The tests' own environment has all that installing would bring.
+MAKE_RUN = ["make", "--no-print-directory", "-o", f"{sys.prefix}/.run", "run", f"VENV={sys.prefix}"]
+GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "python:gateway.deploy.gunicorn", "wsgi:app"]
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+def post(port, path, body, token="", ip=""):
+    """Send one request on a connection of its own; return HTTP status, code and data."""
+    witness.saw(body)
+    headers = {"Authorization": token} if token else {}
+    if ip:
+        headers["X-Forwarded-For"] = ip
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.request("POST", f"/api/v1{path}", json.dumps(body), headers)
+        reply = connection.getresponse()
+        content = json.loads(reply.read())
+    finally:
+        connection.close()
+    witness.saw(content)
+    return reply.status, content["header"]["code"], content["data"]
+
+
+class Server:
+    """A process that serves HTTP on loopback; its output, line by line."""
+
+    def __init__(self, command, folder, port, **environment):
+        self.port = port
+        self.lines = []
+        self.changed = threading.Condition()
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+        self.process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**clean, "GATEWAY_BIND": f"127.0.0.1:{port}", **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            witness.saw_log(line)
+            with self.changed:
+                self.lines.append(line)
+                self.changed.notify_all()
+        with self.changed:
+            self.changed.notify_all()
+
+    @property
+    def output(self):
+        return "".join(self.lines)
+
+    def wait_for(self, pattern):
+        """Return the newest match in the output, once there is one."""
+        with self.changed:
+            self.changed.wait_for(lambda: re.search(pattern, self.output), timeout=PATIENCE)
+            return re.findall(pattern, self.output)[-1]
+
+    def workers(self):
+        """Return the worker processes; none while the server is down."""
+        try:
+            return psutil.Process(self.process.pid).children()
+        except psutil.NoSuchProcess:
+            return []
+
+    def stop(self):
+        self.end(signal.SIGTERM)
+
+    def kill(self):
+        """End the server and all its workers in one moment."""
+        self.end(signal.SIGKILL)
+
+    def end(self, how):
+        os.killpg(self.process.pid, how)
+        self.process.wait(timeout=PATIENCE)
+        self.reader.join(timeout=PATIENCE)
+        self.process.stdout.close()
+
+    def post(self, path, body, token="", ip=""):
+        return post(self.port, path, body, token, ip)
+
+
+class Crowd:
+    """Client processes that send at the same moment."""
+
+    def __init__(self, size):
+        context = multiprocessing.get_context("spawn")
+        self.barrier = context.Barrier(size)  # kept: a child looks for it when it has started
+        self.pipes, self.processes = [], []
+        for _ in range(size):
+            ours, theirs = context.Pipe()
+            process = context.Process(
+                target=_send_together, args=(theirs, self.barrier), daemon=True
+            )
+            process.start()
+            theirs.close()
+            self.pipes.append(ours)
+            self.processes.append(process)
+
+    def send(self, port, requests):
+        """Send as many requests as there are processes; return ``post``'s answers, in order."""
+        for pipe, request in zip(self.pipes, requests, strict=True):
+            pipe.send((port, *request))
+        answers = [pipe.recv() for pipe in self.pipes]
+        witness.saw([request[1] for request in requests])
+        witness.saw([data for _, _, data in answers])
+        return answers
+
+    def close(self):
+        for pipe, process in zip(self.pipes, self.processes, strict=True):
+            pipe.close()
+            process.join(timeout=PATIENCE)
+
+
+def _send_together(pipe, barrier):
+    while True:
+        try:
+            request = pipe.recv()
+        except EOFError:
+            return
+        barrier.wait(timeout=PATIENCE)
+        pipe.send(post(*request))

@@ -1,0 +1,202 @@
+"""Many requests at once: a limit is never passed, and nobody is refused without need.
+
+Eight processes send at the same moment to gunicorn with four workers. Each round of a race is
+prepared anew; exactly one of its requests may win.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import count
+
+import pytest
+from conftest import PASSWORD
+
+number = count()
+TWINS = ["straße", "STRASSE", "strasse", "Straẞe", "ſtraße", "ﬆrasse", "ｓｔｒａßｅ", "STRAßE"]
+
+
+def wrong(code):
+    """Return another code of the same length."""
+    return str((int(code) + 1) % 10 ** len(code)).zfill(len(code))
+
+
+def registration(user_name, email, reg_code):
+    body = {"user_name": user_name, "password": PASSWORD, "email": email, "reg_code": reg_code}
+    return "/register", body
+
+
+def login(user_name, ip, password=PASSWORD):
+    return "/login", {"user_name": user_name, "password": password}, "", ip
+
+
+@pytest.fixture
+def service(start_service):
+    return start_service(PROJECTS_PER_USER=1)
+
+
+@pytest.fixture
+def race(crowd, service, scale, tally, request):
+    """Return a function that runs the rounds of a race."""
+    title = request.node.originalname.removeprefix("test_").replace("_", " ")
+    database = request.node.callspec.id
+
+    def run(prepare, *, winner=0, winners=1, losers=(), then=lambda n: True):
+        """Send what ``prepare(n)`` returns at once; ``then(n)`` tells whether the end is right."""
+        lost = []
+        rounds = scale(3, 200)
+        for _ in range(rounds):
+            n = next(number)
+            answers = crowd.send(service.port, prepare(n))
+            codes = Counter(code for _, code, _ in answers)
+            if codes[winner] != winners or set(codes) - {winner, *losers} or not then(n):
+                lost.append(codes)
+        tally("races", f"{title}, {database}", rounds * len(crowd.pipes), lost)
+
+    return run
+
+
+@pytest.fixture
+def emails_of(crowd, service):
+    """Return a function that makes addresses and has a code mailed to each."""
+
+    def make(n):
+        emails = [f"u{n}x{k}@126.com" for k in range(8)]
+        crowd.send(
+            service.port,
+            [("/auth-code", {"user_name": f"u{n}", "email": email}) for email in emails],
+        )
+        return emails
+
+    return make
+
+
+def test_one_code_used_by_all(race, service, sql):
+    def prepare(n):
+        code = service.code_for(f"u{n}", f"u{n}@126.com")
+        return [registration(f"u{n}", f"u{n}@126.com", code)] * 8
+
+    race(prepare, losers={1018, 1005, 1008})
+    assert sql("SELECT count(*) FROM mail_codes") == [(0,)]
+
+
+def test_one_address_for_many_names(race, service):
+    def prepare(n):
+        code = service.code_for(f"u{n}", f"u{n}@126.com")
+        return [registration(f"u{n}x{k}", f"{'uU'[k % 2]}{n}@126.com", code) for k in range(8)]
+
+    race(prepare, losers={1018, 1008})
+
+
+def test_one_name_for_many_addresses(race, service, emails_of, sql):
+    def prepare(n):
+        return [registration(f"u{n}", email, service.relay.codes[email]) for email in emails_of(n)]
+
+    def the_losers_codes_are_not_burnt(n):
+        left = sql("SELECT tries FROM mail_codes WHERE email_key LIKE :like", like=f"u{n}x%")
+        return left == [(0,)] * 7
+
+    race(prepare, losers={1005}, then=the_losers_codes_are_not_burnt)
+
+
+def test_twins_of_one_name(race, service, emails_of):
+    def prepare(n):
+        return [
+            registration(f"{twin}{n}", email, service.relay.codes[email])
+            for twin, email in zip(TWINS, emails_of(n), strict=True)
+        ]
+
+    race(prepare, losers={1005})
+
+
+def test_the_last_try_of_a_code(race, service):
+    def prepare(n):
+        email = f"u{n}@126.com"
+        code = service.code_for(f"u{n}", email)
+        for _ in range(4):
+            assert service.post(*registration(f"u{n}", email, wrong(code)))[1] == 1008
+        return [registration(f"u{n}x{k}", email, code) for k in range(8)]
+
+    race(prepare, losers={1018, 1008})
+
+
+def test_no_more_than_five_tries(race, service, sql):
+    def prepare(n):
+        code = service.code_for(f"u{n}", f"u{n}@126.com")
+        return [registration(f"u{n}", f"u{n}@126.com", wrong(code))] * 8
+
+    def the_code_is_dead(n):
+        email = f"u{n}@126.com"
+        right = registration(f"u{n}", email, service.relay.codes[email])
+        query = "SELECT tries FROM mail_codes WHERE email_key = :email"
+        return service.post(*right)[1] == 1008 and sql(query, email=email) == [(5,)]
+
+    race(prepare, winner=1008, winners=8, then=the_code_is_dead)
+
+
+def test_one_mail_in_a_minute(race, service):
+    def prepare(n):
+        return [
+            ("/auth-code", {"user_name": f"u{n}x{k}", "email": f"{'uU'[k % 2]}{n}@126.com"})
+            for k in range(8)
+        ]
+
+    def one_mail_was_sent(n):
+        addresses = [f"u{n}@126.com", f"U{n}@126.com"]
+        return sum(mail["To"] in addresses for mail in service.relay.mails) == 1
+
+    race(prepare, losers={429}, then=one_mail_was_sent)
+
+
+def test_one_token_logged_out(race, service):
+    service.sign_up("lory")
+
+    def prepare(n):
+        return [("/platform/logout", {}, service.log_in("lory"))] * 8
+
+    race(prepare, losers={1001})
+
+
+def test_one_project_deleted(race, service, sql):
+    token = service.sign_up("lory")
+
+    def prepare(n):
+        service.post("/project/create", {"project_type": 1, "project_name": f"p{n}"}, token)
+        ((newest,),) = sql("SELECT max(id) FROM projects")
+        return [("/project/delete", {"id": newest}, token)] * 8
+
+    race(prepare, losers={1006})
+    assert sql("SELECT live_projects FROM users") == [(0,)]
+
+
+def test_the_last_project_of_an_account(race, service, sql):
+    token = service.sign_up("lory")
+
+    def prepare(n):
+        for (live,) in sql("SELECT id FROM projects WHERE NOT deleted"):
+            assert service.post("/project/delete", {"id": live}, token)[1] == 0
+        return [("/project/create", {"project_type": 1, "project_name": f"p{n}"}, token)] * 8
+
+    race(prepare, losers={1009})
+    assert sql("SELECT live_projects FROM users") == [(1,)]
+
+
+def test_the_last_free_try_of_a_login(race, service):
+    accounts = set()
+
+    def prepare(n):
+        user_name = f"lory{n // 10}"  # an account stands a hundred failures in a day
+        if user_name not in accounts:
+            service.sign_up(user_name)
+            accounts.add(user_name)
+        ip = f"2001:db8:{n:x}::1"
+        guess = login(user_name, ip, "a wrong password")
+        assert [service.post(*guess)[1] for _ in range(4)] == [1002] * 4
+        return [guess] * 8
+
+    race(prepare, winner=1002, losers={429})
+
+
+def test_right_passwords_are_not_throttled(race, service):
+    service.sign_up("lory")
+    race(lambda n: [login("lory", "192.0.2.1")] * 8, winners=8)
