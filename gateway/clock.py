@@ -5,7 +5,10 @@ Call it through the module, ``clock.now()``, so that a test can replace it every
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
+
+# How far the clocks of two nodes may differ, and so how much longer than its term anything lives.
+LEEWAY = timedelta(seconds=10)
 
 
 def now() -> datetime:

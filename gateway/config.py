@@ -25,6 +25,8 @@ from flask import Flask
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from gateway import clock
+
 MIN_SECRET_BYTES = 32
 MAX_BODY_BYTES = 16 * 1024
 INT32_MAX = 2**31 - 1
@@ -287,7 +289,7 @@ def _fix_library_settings(app: Flask) -> None:
     config["JWT_COOKIE_CSRF_PROTECT"] = False
     config["JWT_ENCODE_NBF"] = False
     config["JWT_ACCESS_TOKEN_EXPIRES"] = timedelta(hours=12)
-    config["JWT_DECODE_LEEWAY"] = 10  # seconds that two nodes' clocks may differ
+    config["JWT_DECODE_LEEWAY"] = clock.LEEWAY
     config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # they would answer outside the envelope
     config["SQLALCHEMY_ENGINE_OPTIONS"] = {
         "pool_pre_ping": True,  # connections lost to a restart are replaced, not tried

@@ -12,7 +12,7 @@ from flask_jwt_extended import JWTManager
 from flask_mail import Mail
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import DateTime, Dialect, Engine, MetaData, event
+from sqlalchemy import DateTime, Dialect, Engine, ExceptionContext, MetaData, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
@@ -124,6 +124,12 @@ def _prepare_sqlite(engine: Engine) -> None:
         in_transaction = connection.connection.dbapi_connection.in_transaction
         if not in_transaction and not statement.lstrip().upper().startswith(_BEGINS_NO_WRITE):
             cursor.execute("BEGIN IMMEDIATE")
+
+    @event.listens_for(engine, "handle_error")
+    def reopen(context: ExceptionContext) -> None:
+        # A connection opened while the file could only be read stays so when it no longer is.
+        if "readonly database" in str(context.original_exception):
+            context.is_disconnect = True
 
 
 def _prepare_postgres(engine: Engine) -> None:

@@ -50,6 +50,10 @@ class Counter:
         """The row's key; hashed, as a subject may be any text."""
         return hashlib.sha256(f"{self.name}\0{self.subject}".encode()).hexdigest()
 
+    def latest(self, now: datetime) -> datetime:
+        """Return when a window ends at the latest; a later end was set before the clock was."""
+        return now + timedelta(seconds=self.seconds) + clock.LEEWAY
+
 
 def network(ip: str) -> str:
     """Return what to count an IP address under: itself, or an IPv6 address's /64.
@@ -73,7 +77,11 @@ def check(*counters: Counter) -> None:
         .where(ThrottleCount.key.in_(wanted), ThrottleCount.expires_at > now)
         .execution_options(populate_existing=True)
     )
-    waits = [row.expires_at - now for row in rows if row.count >= wanted[row.key].most]
+    waits = [
+        row.expires_at - now
+        for row in rows
+        if row.count >= wanted[row.key].most and row.expires_at <= wanted[row.key].latest(now)
+    ]
     if waits:
         raise _refusal(max(waits))
 
@@ -90,8 +98,12 @@ def take(*counters: Counter) -> None:
         insert = upsert(ThrottleCount).values(
             key=counter.key, count=1, expires_at=now + timedelta(seconds=counter.seconds)
         )
-        # An event given back leaves a zero, and with it no window to wait for.
-        fresh = or_(ThrottleCount.expires_at <= now, ThrottleCount.count == 0)
+        fresh = or_(
+            ThrottleCount.expires_at <= now,
+            ThrottleCount.expires_at > counter.latest(now),
+            # An event given back leaves a zero, and with it no window to wait for.
+            ThrottleCount.count == 0,
+        )
         counted = db.session.execute(
             insert.on_conflict_do_update(
                 index_elements=[ThrottleCount.key],

@@ -151,12 +151,12 @@ class Service:
     folder: object
     relay: object
     environment: dict
+    command: list = field(default_factory=lambda: GUNICORN)
     port: int = field(default_factory=free_port)
     server: Server = None
-    people: int = 0
 
     def start(self):
-        self.server = Server(GUNICORN, self.folder, self.port, **self.environment)
+        self.server = Server(self.command, self.folder, self.port, **self.environment)
         self.server.wait_for("Listening at")
 
     def post(self, path, body=None, token="", ip=""):
@@ -215,7 +215,14 @@ def outbox(relay):
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
+
+    class Datetime(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return clock.now().astimezone(tz)
+
     monkeypatch.setattr(gateway.clock, "now", clock.now)
+    monkeypatch.setattr("jwt.api_jwt.datetime", Datetime)
     return clock
 
 
@@ -378,7 +385,7 @@ def start_service(database_uri, outbox, tmp_path):
     for name in ("wsgi.py", "gateway"):
         (shutil.copytree if name == "gateway" else shutil.copy2)(ROOT / name, tmp_path / name)
 
-    def start(workers=4, **settings):
+    def start(workers=4, command=GUNICORN, **settings):
         environment = {
             "WEB_CONCURRENCY": str(workers),
             "GATEWAY_SQLALCHEMY_DATABASE_URI": database_uri,
@@ -390,7 +397,7 @@ def start_service(database_uri, outbox, tmp_path):
             "GATEWAY_TRUSTED_PROXIES": "1",
             **{f"GATEWAY_{name}": str(value) for name, value in settings.items()},
         }
-        service = Service(tmp_path, outbox, environment)
+        service = Service(tmp_path, outbox, environment, command)
         services.append(service)
         service.start()
         return service

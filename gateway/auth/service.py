@@ -104,8 +104,9 @@ def logout(jti: str, expires: int) -> None:
     :raises ApiError: 1001 when another request revoked it first.
     """
     _purge_expired()
-    # A margin, so that a node whose clock is behind does not let it in again.
-    until = datetime.fromtimestamp(expires, timezone.utc) + timedelta(minutes=1)
+    # A margin, so that a clock that is wrong for a while, here or on another node, does not have
+    # the revocation purged and the token in again.
+    until = datetime.fromtimestamp(expires, timezone.utc) + timedelta(days=1)
     revoked = db.session.execute(
         upsert(RevokedToken)
         .values(jti=jti, expires_at=until)
@@ -186,10 +187,12 @@ def _mail_code(purpose: str, email: str, digits: int, ip: str, language: str) ->
 
 
 def _is_open(purpose: str, email: str) -> tuple[ColumnElement[bool], ...]:
+    now = clock.now()
     return (
         MailCode.purpose == purpose,
         MailCode.email_key == email_key(email),
-        MailCode.expires_at > clock.now(),
+        MailCode.expires_at > now,
+        MailCode.expires_at <= now + CODE_LIFE + clock.LEEWAY,  # else the clock was set back
         MailCode.tries < CODE_TRIES,
     )
 

