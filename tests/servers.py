@@ -15,7 +15,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import psutil
-import witness
+from witness import witness
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 60  # seconds; only a broken server takes them

@@ -10,6 +10,7 @@ from gateway.errors import HTTP_TEXTS, Code
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+SETTINGS_TABLE = README.split("\n## Settings\n")[1].split("\n## ")[0]
 
 
 def rows(heading):
@@ -51,8 +52,8 @@ def test_every_setting():
 def test_defaults_of_settings():
     for setting in SETTINGS:
         if isinstance(setting.default, int):
-            row = next(r for r in README.splitlines() if r.startswith(f"| `{setting.name}` |"))
-            assert row.split("|")[2].strip() == str(int(setting.default))
+            row = re.search(rf"^\| `{setting.name}` \| (\S+) \| .", SETTINGS_TABLE, re.MULTILINE)
+            assert row[1] == str(int(setting.default))
 
 
 def test_every_target():

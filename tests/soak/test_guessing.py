@@ -1,0 +1,120 @@
+"""What guessing yields: of codes no more than the README states, and of names nothing."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import statistics
+import string
+import time
+from collections import Counter
+from itertools import product
+
+import pytest
+from argon2 import PasswordHasher
+from conftest import PASSWORD
+from servers import ROOT
+
+from gateway import crypto
+
+CODES_A_DAY, TRIES = 5, 5
+MORE = 2  # tries beyond those, which must yield nothing
+
+
+def share(digits):
+    """Return how likely one address is guessed in a day by who uses every code and every try."""
+    return 1 - (1 - TRIES / 10**digits) ** CODES_A_DAY
+
+
+@pytest.mark.parametrize("digits", [4, 6, 8])
+def test_the_readme_states_the_share(digits):
+    readme = (ROOT / "README.md").read_text()
+    row = rf"^\| {digits} digits \| ([\d.]+) % \| ([\d.]+) % \|"
+    ((address, client),) = re.findall(row, readme, re.MULTILINE)
+    of_a_client = 1 - (1 - TRIES / 10**digits) ** (100 * 24)
+    assert float(address) == pytest.approx(100 * share(digits), rel=0.01)
+    assert float(client) == pytest.approx(100 * of_a_client, rel=0.01)
+
+
+def test_codes_are_drawn_evenly():
+    drawn, kinds = 200_000, 10_000
+    seen = Counter(crypto.random_text(4, string.digits) for _ in range(drawn))
+    expected = drawn / kinds
+    chi2 = sum((seen[f"{n:04}"] - expected) ** 2 / expected for n in range(kinds))
+    assert sum(seen[f"{n:04}"] for n in range(kinds)) == drawn
+    assert abs(chi2 - (kinds - 1)) < 6 * math.sqrt(2 * (kinds - 1))
+
+
+@pytest.fixture
+def attack(make_app, clock, monkeypatch):
+    """Return a function that attacks an address for a day; hashing passwords costs little here."""
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr(crypto, "_hasher", cheap)
+    clock.freeze(2026, 11, 22, 12)
+    client = make_app(REG_CODE_DIGITS=4, MAILS_PER_IP=1_000_000).test_client()
+
+    def run(number, guesses_of):
+        """Return how many codes were mailed and whether one of the guesses made an account."""
+        body = {"user_name": f"attacker{number}", "email": f"victim{number}@126.com"}
+        codes = 0
+        while True:
+            reply = client.post("/api/v1/auth-code", json=body)
+            if reply.status_code == 429:
+                wait = int(reply.headers["Retry-After"])
+                clock.advance(seconds=wait)
+                if wait > 60:
+                    return codes, False
+                continue
+            for guess in guesses_of(codes):
+                account = {**body, "password": PASSWORD, "reg_code": guess}
+                if client.post("/api/v1/register", json=account).json["header"]["code"] == 0:
+                    return codes + 1, True
+            codes += 1
+
+    return run
+
+
+@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+def test_each_code_stands_five_tries_and_a_day_five_codes(attack, outbox):
+    for number, right in enumerate(product((0, CODES_A_DAY - 1), (0, TRIES - 1, TRIES, TRIES + 1))):
+
+        def guesses_of(code, number=number, right=right):
+            mailed = outbox.codes[f"victim{number}@126.com"]
+            wrong = str((int(mailed) + 1) % 10_000).zfill(4)
+            return [mailed if (code, t) == right else wrong for t in range(TRIES + MORE)]
+
+        lucky_code, lucky_try = right
+        expected = (lucky_code + 1, True) if lucky_try < TRIES else (CODES_A_DAY, False)
+        assert attack(number, guesses_of) == expected
+
+
+@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+def test_the_share_of_days_won(attack, scale, tally):
+    days, won = scale(10, 1000), 0
+    for number in range(days):
+        guesses = [f"{n:04}" for n in random.sample(range(10_000), TRIES + MORE)]
+        won += attack(number, lambda _code, guesses=guesses: guesses)[1]
+    # How likely it is that so many days, or more, are won; one in a hundred thousand is too many.
+    p = share(4)
+    tail = sum(math.comb(days, k) * p**k * (1 - p) ** (days - k) for k in range(won, days + 1))
+    title = f"days of guessing a 4-digit code ({days * p:.1f} expected to be won, {won} won)"
+    tally("guessing", title, days, [title] if won and tail < 1e-5 else [])
+
+
+def test_an_unknown_user_takes_as_long_as_a_known_one(make_app, sign_up, scale, tally):
+    client = make_app(TRUSTED_PROXIES=1).test_client()
+    for number in range(4):  # an account stands a hundred failures in a day
+        sign_up(f"known{number}", client=client)
+    times = {"known": [], "unknown": []}
+    for number in range(scale(40, 200)):
+        for kind, spent in times.items():
+            body = {"user_name": f"{kind}{number % 4}", "password": "a wrong password"}
+            headers = {"X-Forwarded-For": f"2001:db8:{number}::1"}
+            start = time.perf_counter()
+            reply = client.post("/api/v1/login", json=body, headers=headers)
+            spent.append(time.perf_counter() - start)
+            assert reply.json["header"]["code"] == 1002
+    ratio = statistics.median(times["known"]) / statistics.median(times["unknown"])
+    title = f"wrong logins; known / unknown user: {ratio:.2f} of the median time"
+    tally("guessing", title, 2 * len(times["known"]), [] if 1 / 1.5 < ratio < 1.5 else [title])
