@@ -4,7 +4,7 @@ FLASK = $(VENV)/bin/flask --app wsgi
 PIP = $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak lint format migration clean
+.PHONY: help run test soak lint audit format migration clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ lint: $(VENV)/.dev ## Check style and types
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+
+audit: $(VENV)/.dev ## Look up known vulnerabilities of what is installed
+	@$(VENV)/bin/pip-audit --local --skip-editable --format json 2>/dev/null | \
+		$(VENV)/bin/python .ci/audit.py
 
 format: $(VENV)/.dev ## Rewrite the code in the house style
 	$(VENV)/bin/ruff check --fix
