@@ -14,7 +14,7 @@ import threading
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
-from typing import Any
+from typing import Any, BinaryIO
 
 from flask import Flask, current_app, render_template
 from flask_mail import Connection, Message
@@ -24,6 +24,7 @@ from gateway.extensions import mail
 
 LANGUAGES = ("en", "zh")
 DEADLINE = 8  # seconds for all that the relay does; a reply takes less than ten
+MOST_SAID = 64 * 1024  # bytes that a relay may say in one conversation
 MOST_AT_ONCE = 8  # of a worker's 12 threads: a slow relay must leave room for other requests
 
 _slots = threading.BoundedSemaphore(MOST_AT_ONCE)
@@ -116,17 +117,67 @@ def _describe(error: Exception) -> str:
     return " ".join(part for part in parts if part)
 
 
-class _Connection(Connection):
-    """Flask-Mail's connection with verified TLS, time limits and no wait for a farewell."""
+class _Relay(smtplib.SMTP):
+    """smtplib's client, but it can be cut off by another thread, and hears no endless talk."""
 
     aborted = False
+    wire: socket.socket | None = None
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        made: socket.socket = super()._get_socket(host, port, timeout)  # type: ignore[misc]
+        self.wire = made.dup()  # remains when TLS takes the socket over
+        if self.aborted:
+            made.close()
+            raise TimeoutError("aborted")
+        return made
+
+    def getreply(self) -> tuple[int, bytes]:
+        if self.file is None:
+            self.file = _Limited(self.sock.makefile("rb"))  # type: ignore[union-attr]
+        return super().getreply()
+
+    def abort(self) -> None:
+        """Break off, from another thread, whatever is waited for."""
+        self.aborted = True
+        if self.wire is not None:
+            with suppress(OSError):
+                self.wire.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        super().close()
+        if self.wire is not None:
+            self.wire.close()
+
+
+class _TlsRelay(smtplib.SMTP_SSL, _Relay):
+    """The same, with TLS from the first byte."""
+
+
+class _Limited:
+    """What a relay says, up to MOST_SAID; smtplib would keep every line of a reply."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.readline_of = file.readline
+        self.close = file.close
+        self.left = MOST_SAID
+
+    def readline(self, size: int) -> bytes:
+        line = self.readline_of(size)
+        self.left -= len(line)
+        if self.left < 0:
+            raise OSError("the relay talks without end")
+        return line
+
+
+class _Connection(Connection):
+    """Flask-Mail's connection with verified TLS, time limits and no wait for a farewell."""
 
     def configure_host(self) -> smtplib.SMTP:
         context = ssl.create_default_context()
         host = (
-            smtplib.SMTP_SSL(timeout=DEADLINE, context=context)
+            _TlsRelay(timeout=DEADLINE, context=context)
             if self.mail.use_ssl
-            else smtplib.SMTP(timeout=DEADLINE)
+            else _Relay(timeout=DEADLINE)
         )
         self.host = host  # from here on abort() reaches it
         host._host = self.mail.server  # type: ignore[attr-defined]  # the name TLS verifies
@@ -136,8 +187,6 @@ class _Connection(Connection):
                 host.starttls(context=context)
             if self.mail.username and self.mail.password:
                 host.login(self.mail.username, self.mail.password)
-            if self.aborted:
-                raise TimeoutError("aborted")
         except BaseException:
             host.close()
             raise
@@ -151,10 +200,6 @@ class _Connection(Connection):
             self.host.close()
 
     def abort(self) -> None:
-        """Break off, from another thread, whatever the connection waits for."""
-        self.aborted = True
-        sock = self.host.sock if self.host else None
-        if sock is not None:
-            with suppress(OSError):
-                # Past SSLSocket's own method, which would pull the rug from under a reader.
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        """Break off the conversation; called from another thread."""
+        if isinstance(self.host, _Relay):
+            self.host.abort()

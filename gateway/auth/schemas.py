@@ -64,8 +64,9 @@ class EmailAddress(Text):
             validate.Email()(address)
         except ValidationError:
             raise self.make_error("email") from None
+        # "=?" begins an encoded word, which some relays would turn into another address.
         if not address.isascii() or not re.fullmatch(
-            r"[^\"@]{1,64}@.+\.[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?", address
+            r"(?!.*=\?)[^\"@]{1,64}@.+\.[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?", address
         ):
             raise self.make_error("email")
         return address
