@@ -55,12 +55,12 @@ def terminate_the_server(service, up):
 
 
 def test_a_worker_is_killed(crash):
-    crash("kill -9 of a worker", kill_a_worker, test=5, soak=200)
+    crash("kill -9 of a worker", kill_a_worker, test=5, soak=100)
 
 
 def test_the_whole_server_is_killed(crash):
-    crash("kill -9 of the server", kill_the_server, test=3, soak=200)
+    crash("kill -9 of the server", kill_the_server, test=3, soak=100)
 
 
 def test_the_server_is_told_to_end(crash):
-    crash("SIGTERM of the server", terminate_the_server, test=2, soak=50)
+    crash("SIGTERM of the server", terminate_the_server, test=2, soak=25)
