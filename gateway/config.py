@@ -281,6 +281,7 @@ def _fix_library_settings(app: Flask) -> None:
     # reading this much is what tells a body that is too long (see envelope).
     config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
     config["MAIL_DEBUG"] = False  # it prints the SMTP dialogue, codes and password included
+    config["MAIL_MAX_EMAILS"] = None  # at that many Flask-Mail waits for a farewell
     config["JWT_ALGORITHM"] = "HS256"
     config["JWT_DECODE_ALGORITHMS"] = ["HS256"]
     config["JWT_TOKEN_LOCATION"] = ["headers"]

@@ -24,7 +24,8 @@ from gateway.extensions import mail
 
 LANGUAGES = ("en", "zh")
 DEADLINE = 8  # seconds for all that the relay does; a reply takes less than ten
-MOST_SAID = 64 * 1024  # bytes that a relay may say in one conversation
+MOST_SAID = 64 * 1024  # bytes that a relay may say, before TLS and within it
+READY = 220  # what a relay says first
 MOST_AT_ONCE = 8  # of a worker's 12 threads: a slow relay must leave room for other requests
 
 _slots = threading.BoundedSemaphore(MOST_AT_ONCE)
@@ -58,29 +59,29 @@ def send(template: str, address: str, language: str, **context: Any) -> None:
     :raises MailError: when the relay did not accept the mail in time.
     """
     folder = f"mail/{template}/{language}"
-    message = Message(
-        subject=render_template(f"{folder}/subject.txt", **context).strip(),
-        recipients=[address],
-        body=render_template(f"{folder}/body.txt", **context),
-        html=render_template(f"{folder}/body.html", **context),
-    )
+    content: dict[str, Any] = {
+        "subject": render_template(f"{folder}/subject.txt", **context).strip(),
+        "recipients": [address],
+        "body": render_template(f"{folder}/body.txt", **context),
+        "html": render_template(f"{folder}/body.html", **context),
+    }
     if current_app.config["MAIL_SUPPRESS_SEND"]:
-        log.logger.info("mail to %s: %s\n\n%s\n", address, message.subject, message.body)
-        mail.send(message)  # sends nothing; lets integration tests use mail.record_messages()
+        log.logger.info("mail to %s: %s\n\n%s\n", address, content["subject"], content["body"])
+        mail.send(Message(**content))  # sends nothing; for tests that use mail.record_messages()
         return
     if not current_app.config["MAIL_SERVER"]:
         raise MailError("no MAIL_SERVER is set")
     # Waiting for a slot would hold the very threads that the slots leave free.
     if not _slots.acquire(blocking=False):
         raise MailError("too many mails are waiting for the relay")
-    try:
-        _deliver(message)
-    finally:
-        _slots.release()
+    _deliver(content)
 
 
-def _deliver(message: Message) -> None:
-    """Hand over the message in a thread of its own, as only that bounds name look-ups too."""
+def _deliver(content: dict[str, Any]) -> None:
+    """Hand over a mail in a thread of its own, as only that bounds name look-ups too.
+
+    The slot is held until that thread ends, which may be after the deadline.
+    """
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     connection = _Connection(app.extensions["mail"])
     accepted: Future[None] = Future()
@@ -88,14 +89,20 @@ def _deliver(message: Message) -> None:
     def work() -> None:
         try:
             with app.app_context(), connection:
-                connection.send(message)
+                connection.send(Message(**content))  # looks up this host's name
                 accepted.set_result(None)
         except Exception as error:  # noqa: BLE001 - handed to the waiting request
             if not accepted.done():
                 accepted.set_exception(error)
+        finally:
+            _slots.release()
 
     try:
         threading.Thread(target=work, name="mail", daemon=True).start()
+    except RuntimeError:
+        _slots.release()
+        raise MailError("no thread can be started") from None
+    try:
         accepted.result(timeout=DEADLINE)
     except FutureTimeoutError:
         connection.abort()
@@ -106,7 +113,8 @@ def _deliver(message: Message) -> None:
 
 def _describe(error: Exception) -> str:
     """Name the fault by its type and codes; a relay's own words may repeat what we sent."""
-    if isinstance(error, OSError) and not isinstance(error, smtplib.SMTPException):
+    ours = isinstance(error, smtplib.SMTPServerDisconnected)
+    if ours or (isinstance(error, OSError) and not isinstance(error, smtplib.SMTPException)):
         return f"{type(error).__name__}: {error}"
     answer = (getattr(error, "smtp_code", ""), getattr(error, "smtp_error", b""))
     if isinstance(error, smtplib.SMTPRecipientsRefused):
@@ -144,9 +152,11 @@ class _Relay(smtplib.SMTP):
                 self.wire.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        super().close()
-        if self.wire is not None:
-            self.wire.close()
+        try:
+            super().close()
+        finally:
+            if self.wire is not None:
+                self.wire.close()
 
 
 class _TlsRelay(smtplib.SMTP_SSL, _Relay):
@@ -154,23 +164,29 @@ class _TlsRelay(smtplib.SMTP_SSL, _Relay):
 
 
 class _Limited:
-    """What a relay says, up to MOST_SAID; smtplib would keep every line of a reply."""
+    """What a relay says: whole lines, and up to MOST_SAID; smtplib would keep every one."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.readline_of = file.readline
-        self.close = file.close
+        self.file = file
         self.left = MOST_SAID
 
     def readline(self, size: int) -> bytes:
-        line = self.readline_of(size)
+        line = self.file.readline(size)
         self.left -= len(line)
         if self.left < 0:
             raise OSError("the relay talks without end")
+        if line and not line.endswith(b"\n") and len(line) < size:
+            raise OSError("the relay broke off within a line")
         return line
+
+    def close(self) -> None:
+        self.file.close()
 
 
 class _Connection(Connection):
     """Flask-Mail's connection with verified TLS, time limits and no wait for a farewell."""
+
+    aborted = False
 
     def configure_host(self) -> smtplib.SMTP:
         context = ssl.create_default_context()
@@ -180,9 +196,13 @@ class _Connection(Connection):
             else _Relay(timeout=DEADLINE)
         )
         self.host = host  # from here on abort() reaches it
+        if self.aborted:
+            raise TimeoutError("aborted")
         host._host = self.mail.server  # type: ignore[attr-defined]  # the name TLS verifies
         try:
-            host.connect(self.mail.server, self.mail.port)
+            status, words = host.connect(self.mail.server, self.mail.port)
+            if status != READY:
+                raise smtplib.SMTPConnectError(status, words)
             if self.mail.use_tls:
                 host.starttls(context=context)
             if self.mail.username and self.mail.password:
@@ -201,5 +221,6 @@ class _Connection(Connection):
 
     def abort(self) -> None:
         """Break off the conversation; called from another thread."""
+        self.aborted = True
         if isinstance(self.host, _Relay):
             self.host.abort()
