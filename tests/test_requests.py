@@ -1,14 +1,10 @@
 """Bad input gets its code and status, changes nothing, and never yields a 500."""
 
-import base64
 import json
-import math
 from io import BytesIO
 
 import pytest
 from conftest import PASSWORD
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 GOOD = {
     "/auth-code": {"user_name": "lory", "email": "lory@126.com"},
@@ -255,98 +251,3 @@ def test_good_addresses_arrive(api, outbox, email):
     reply = api("/auth-code", {"user_name": "lory", "email": email})
     assert reply.json["header"]["code"] == 0
     assert outbox.mails[-1]["To"].addresses[0].addr_spec == email
-
-
-JUNK_TOKENS = [
-    "",
-    " ",
-    ", ,",
-    ",",
-    "Bearer",
-    "Bearer ",
-    "Bearer , ,",
-    "Bearer a b",
-    "Basic bG9yeTpsb3J5",
-    "a.b.c",
-    "...",
-    "null",
-    "é",
-    # a header and a payload of JSON nested deeper than the parser goes
-    "eyJhbGciOiJIUzI1NiJ9." + "W1tb" * 1300 + ".AAAA",
-    "W1tb" * 1300 + ".e30.AAAA",
-]
-
-
-@pytest.mark.parametrize("token", JUNK_TOKENS)
-def test_a_junk_token_is_no_token(client, token):
-    reply = client.post("/api/v1/project/list", headers={"Authorization": token})
-    assert (reply.status_code, reply.json["header"]["code"]) == (401, 1001)
-
-
-def base64url(data):
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-hostile_text = st.text(st.characters(codec=None), max_size=80) | st.sampled_from(
-    ["\0", "\ud800", "\U0010ffff", "NaN", "' OR 1=1 --", "%s", "{0}", "\u202e", "ﷺ" * 64]
-)
-hostile_number = (
-    st.integers()
-    | st.floats()
-    | st.sampled_from([2**31 - 1, 2**31, -(2**31), 2**63, 10**400, math.inf, math.nan])
-)
-hostile_value = st.recursive(
-    st.none() | st.booleans() | hostile_number | hostile_text,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(hostile_text, inner, max_size=3),
-    max_leaves=8,
-)
-field_names = sorted({name for body in GOOD.values() for name in body})
-hostile_body = st.dictionaries(st.sampled_from(field_names) | hostile_text, hostile_value).map(
-    json.dumps
-) | st.binary(max_size=300)
-
-
-@settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(path=st.sampled_from(sorted(set(GOOD) - {"/platform/logout"})), body=hostile_body)
-def test_no_input_whatever_yields_a_500(person, path, body):
-    reply = send(person, path, body)
-    assert reply.status_code in (200, 400, 413, 429)
-    assert reply.json.keys() == {"header", "data"}
-
-
-@settings(
-    max_examples=100,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(value=st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=200))
-def test_no_header_whatever_yields_a_500(client, value):
-    headers = {"Authorization": value, "Accept-Language": value, "X-Request-ID": value}
-    reply = client.post("/api/v1/project/list", headers=headers)
-    assert (reply.status_code, reply.json["header"]["code"]) == (401, 1001)
-    body = {"user_name": "lory", "password": PASSWORD}
-    assert client.post("/api/v1/login", json=body, headers=headers).status_code in (200, 429)
-
-
-header_names = st.sampled_from(["alg", "typ", "kid", "crit", "b64", "jku", "jwk", "zip", "enc"])
-claim_names = st.sampled_from(["sub", "exp", "iat", "nbf", "jti", "type", "aud", "iss", "fresh"])
-
-
-@settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(
-    header=st.dictionaries(header_names, hostile_value | st.just("HS256")) | hostile_value,
-    claims=st.dictionaries(claim_names, hostile_value) | hostile_value,
-)
-def test_no_unsigned_token_whatever_passes_or_yields_a_500(client, header, claims):
-    parts = [json.dumps(part).encode() for part in (header, claims)]
-    token = ".".join(map(base64url, [*parts, b"x" * 32]))
-    reply = client.post("/api/v1/project/list", headers={"Authorization": token})
-    assert (reply.status_code, reply.json["header"]["code"]) == (401, 1001)

@@ -1,0 +1,163 @@
+"""Bad tokens: whatever the Authorization header holds, only a token of ours lets anybody in."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import closing
+from operator import mul
+
+import pytest
+from conftest import SECRET_KEY
+from hostile import (
+    HEADER,
+    INT32,
+    KEY,
+    NOBODY,
+    Wire,
+    bombard,
+    endpoints,
+    hostile_text,
+    hostile_value,
+    signed,
+    snapshot,
+    visible,
+    words,
+)
+from hypothesis import strategies as st
+
+from gateway.crypto import derive_key
+
+# Hypothesis keeps a text that describes each strategy; these hold long values.
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
+MOST = 8100  # characters of a header; beyond that gunicorn answers in its own way
+GOOD_SCHEMES = words("%  Bearer %  bearer %  BEARER %  bEaReR %  Bearer\t%")
+GOOD_SCHEMES += ["Bearer   %", " % "]
+BAD_SCHEMES = words(
+    """,%  %,  %,%  Bearer ,%  Bearer %,  Bearer x,%  Bearer\xa0%  \x85%  %\xff  %=  .%  %.  %.%
+    Basic %  Token %  Bearer: %  Bearer=%  Bearer%  Bearer Bearer %  Bearer <%>  % x  x %"""
+)
+JUNK = words(",  , ,  Bearer  Bearer ,  Bearer , ,  Bearer a b  a.b.c  ...  null  é  \x85  \xa0")
+JUNK += ["", " ", "Bearer ", "Basic bG9yeTpsb3J5", "Bearer \xff.\xfe.\xfd"]
+ALGORITHMS = words("none  None  NONE  nOnE  hs256  HS384  HS512  RS256  EdDSA")
+ALGORITHMS += ["", "HS256 ", "HS256\0", None, 0, True, [], ["HS256"], {"alg": "HS256"}]
+OTHER_KEYS = [SECRET_KEY.encode(), derive_key(SECRET_KEY, "mail-code"), KEY[:-1], b"\0"]
+NO_USERS = words("0000000001  01  １  ٢  +1  1.0  0x1  1_0  lory")
+NO_USERS += ["", "1\0", " 1", "1 ", "1\n"]
+NO_USERS += map(str, [0, -1, 3, INT32, 2**31, 2**32 + 1, 2**63, 2**64 + 1, 10**1000])
+
+NO_ATOM = st.sampled_from([[], [1], ["1"], {}, {"a": "1"}])
+NO_TEXT = st.none() | st.booleans() | st.floats() | st.integers() | NO_ATOM
+NO_TIME = st.none() | st.booleans() | st.floats() | hostile_text | NO_ATOM
+NO_TIME |= st.integers(max_value=-1) | st.integers(min_value=10**11)
+NO_TIME |= st.sampled_from(["9999999999", 9999999999.0, 2**63, 10**400])
+BAD_CLAIMS = {
+    "exp": NO_TIME,
+    "iat": NO_TIME,
+    "nbf": st.integers(min_value=10**11) | st.just("soon") | NO_ATOM,
+    "jti": NO_TEXT
+    | st.integers(37, 4000).map("j".__mul__)
+    | hostile_text.filter(lambda text: not re.fullmatch(r"[\w-]{1,36}", text, re.ASCII)),
+    "sub": NO_TEXT
+    | st.sampled_from(NO_USERS)
+    | hostile_text.filter(lambda text: text not in ("1", "2")),
+    "type": st.just("refresh"),
+}
+NO_CLAIMS = st.one_of(
+    st.binary(max_size=300),
+    hostile_value,
+    st.builds(mul, st.sampled_from([b"[", b'{"a":', b"9"]), st.integers(1, 1000)),
+    st.sampled_from([b"9" * 5000, b"[" * 5000, b"null", b"{'sub': '1'}", b"\xff\xfe{\0}\0"]),
+)
+EVIL_HEADERS = st.dictionaries(
+    st.sampled_from(words("alg  typ  kid  jku  jwk  x5u  crit  zip  enc  b64  cty")),
+    hostile_value | st.sampled_from(["HS256", "none", "DEF", "/dev/null", ["b64"], ["exp"]]),
+)
+
+
+def listed(claims, revoked):
+    """Return tokens that each have one thing wrong."""
+    now, good = int(time.time()), signed(claims)
+    return [
+        revoked,
+        good[: good.rindex(".")],
+        good.swapcase(),
+        *(
+            signed({k: claims[k] for k in claims if k != name})
+            for name in ("exp", "iat", "jti", "sub")
+        ),
+        *(signed({**claims, "exp": now - ago}) for ago in (12, 60, now)),
+        *(signed({**claims, "jti": jti}) for jti in ("", "a b", "\0", "\ud800", "j" * 37)),
+        *(signed({**claims, "sub": sub}) for sub in NO_USERS),
+        *(signed(claims, key=key) for key in OTHER_KEYS),
+        *(signed(claims, {"alg": alg}) for alg in ALGORITHMS),
+        *(signed(claims, {"alg": alg}).rpartition(".")[0] + "." for alg in ALGORITHMS),
+        *(signed(claims, {"alg": f"HS{n}"}, KEY, f"sha{n}") for n in (384, 512)),
+        signed(claims, HEADER, KEY, "sha512"),
+        signed(claims, {**HEADER, "b64": False, "crit": ["b64"]}),
+        signed(claims, b'{"alg":"HS256","alg":"none"}'),
+        signed(claims, b'{"typ":"JWT"}'),
+    ]
+
+
+def tampered(token, place, new):
+    """Put something in the place of a letter; not of the last, whose bits do not all count."""
+    place %= len(token) - 1
+    return token[:place] + new.replace(token[place], "~") + token[place + 1 :]
+
+
+def hostile_headers(claims):
+    """Make Authorization headers; most have only one thing wrong."""
+    one_bad = st.sampled_from(sorted(BAD_CLAIMS)).flatmap(
+        lambda name: BAD_CLAIMS[name].map(lambda bad: signed({**claims, name: bad}))
+    )
+    good = signed(claims)
+    place = st.integers(0, len(good))
+    token = st.one_of(
+        one_bad,
+        one_bad,
+        NO_CLAIMS.map(signed),
+        NO_CLAIMS.map(lambda header: signed(claims, header)),
+        st.builds(
+            signed,
+            st.just(claims),
+            EVIL_HEADERS,
+            st.sampled_from(OTHER_KEYS) | st.binary(min_size=1),
+        ),
+        st.builds(tampered, st.just(good), place, st.sampled_from([*"Aa0_-.,! ", ""])),
+        place.map(lambda place: good[: place - 1]),
+        st.builds(
+            mul, st.sampled_from([*"A.,= ", "\xff", "Bearer ", "W1tb"]), st.integers(0, MOST)
+        ),
+        visible,
+    )
+    return st.builds("{}{}".format, st.sampled_from(["", "Bearer "]), token).map(lambda x: x[:MOST])
+
+
+def test_authorization_headers(app, start_service, sql, scale, tally, request):
+    """Only a token that this service made, and means, lets anybody in."""
+    with closing(Wire(start_service)) as wire:
+        guarded = [path for path, _, guarded in endpoints(app, wire) if guarded]
+
+        def answer(authorization, path="/api/v1/project/list", body=b"{}"):
+            return wire.post(path, body, {"Authorization": authorization})[:2]
+
+        revoked = wire.token()
+        assert answer(revoked, "/api/v1/platform/logout") == (200, 0)
+        before = snapshot(sql)
+        for scheme in GOOD_SCHEMES:
+            assert answer(scheme.replace("%", wire.token())) == (200, 0), scheme
+        for scheme in BAD_SCHEMES:
+            assert answer(scheme.replace("%", wire.token())) in NOBODY, scheme
+        for authorization in JUNK + listed(wire.claims, revoked):
+            assert answer(authorization) in NOBODY, authorization
+
+        def check(example):
+            assert answer(*example) in NOBODY
+
+        bodies = st.sampled_from([b"{}", b"[", b'{"id": 1}', b"\0" * 20_000])
+        examples = st.tuples(hostile_headers(wire.claims), st.sampled_from(guarded), bodies)
+        what = f"hostile Authorization headers, {request.node.callspec.id}"
+        bombard(tally, what, check, examples, scale(40, 5000))
+        assert snapshot(sql) == before
