@@ -102,8 +102,9 @@ def test_create(person):
     assert re.fullmatch("[A-Za-z0-9]{48}", data["project_secret"])
 
 
-def test_list(person, clock):
+def test_list(clock, sign_up):
     clock.freeze(2024, 3, 7, 15, 44, 43)
+    person = sign_up()
     first = person.create_project()
     clock.freeze(2024, 3, 7, 15, 47, 2)
     second = person.create_project()

@@ -145,8 +145,8 @@ def test_settings_of_projects(make_app, sign_up, clock, sql):
         TIMEZONE="Asia/Shanghai",
         END_POINTS=["https://{pool_name}.example.com", "https://example.com/{x}%s"],
     )
-    person = sign_up(client=app.test_client())
     clock.freeze(2024, 3, 7, 15, 44, 43)
+    person = sign_up(client=app.test_client())
     person.create_project()
     sql("UPDATE projects SET pool_id = 3, pool_name = 'blue'")
     (project,) = person.projects()
@@ -157,6 +157,7 @@ def test_settings_of_projects(make_app, sign_up, clock, sql):
 
 
 def test_request_today_turns_at_midnight_of_the_time_zone(make_app, sign_up, clock, sql):
+    clock.freeze(2024, 3, 7, 12)
     person = sign_up(client=make_app(TIMEZONE="Asia/Shanghai").test_client())
     person.create_project()
     sql(
