@@ -27,8 +27,7 @@ lint: $(VENV)/.dev ## Check style and types
 	$(VENV)/bin/mypy
 
 audit: $(VENV)/.dev ## Look up known vulnerabilities of what is installed
-	@$(VENV)/bin/pip-audit --local --skip-editable --format json 2>/dev/null | \
-		$(VENV)/bin/python .ci/audit.py
+	@$(VENV)/bin/python .ci/audit.py $(VENV)/bin/pip-audit --local --skip-editable --format json
 
 format: $(VENV)/.dev ## Rewrite the code in the house style
 	$(VENV)/bin/ruff check --fix

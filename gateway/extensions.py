@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -108,7 +110,9 @@ def _prepare_sqlite(engine: Engine) -> None:
     """
 
     @event.listens_for(engine, "connect")
-    def configure(connection: Any, _record: Any) -> None:
+    def configure(connection: Any, record: Any) -> None:
+        file = Path(engine.url.database or "")
+        record.info["writable"] = all(os.access(path, os.W_OK) for path in (file, file.parent))
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA busy_timeout = 5000")  # milliseconds; a reply takes at most 10 s
@@ -125,9 +129,19 @@ def _prepare_sqlite(engine: Engine) -> None:
         if not in_transaction and not statement.lstrip().upper().startswith(_BEGINS_NO_WRITE):
             cursor.execute("BEGIN IMMEDIATE")
 
+    # A connection opened while the file could only be read stays so when it no longer is: it is
+    # not kept beyond its request, and one that met the error is not used again.
+
+    @event.listens_for(engine, "checkin")
+    def close_read_only(connection: Any, record: Any) -> None:
+        if connection is not None and not record.info["writable"]:
+            record.invalidate()
+            # SQLite keeps a closed connection until its last statement is gone, and what it had
+            # opened read-only is shared with the next one.
+            gc.collect()
+
     @event.listens_for(engine, "handle_error")
     def reopen(context: ExceptionContext) -> None:
-        # A connection opened while the file could only be read stays so when it no longer is.
         if "readonly database" in str(context.original_exception):
             context.is_disconnect = True
 

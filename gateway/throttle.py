@@ -87,11 +87,11 @@ def check(*counters: Counter) -> None:
 
 
 def take(*counters: Counter) -> None:
-    """Count one event on every counter, or refuse and count nothing once rolled back.
+    """Count one event on every counter, or roll back and refuse.
 
     The caller commits. Always name counters in the same order: each locks its row.
 
-    :raises ApiError: 429 when a counter is full.
+    :raises ApiError: 429 with the seconds until every full counter starts anew.
     """
     now = clock.now()
     for counter in counters:
@@ -117,7 +117,8 @@ def take(*counters: Counter) -> None:
             ).returning(ThrottleCount.count)
         ).first()
         if counted is None:
-            check(counter)
+            db.session.rollback()
+            check(*counters)
             raise _refusal(timedelta(seconds=1))  # it emptied between the two statements
 
 

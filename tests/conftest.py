@@ -155,10 +155,14 @@ class Service:
     environment: dict
     command: list = field(default_factory=lambda: GUNICORN)
     port: int = field(default_factory=free_port)
-    server: Server = None
+    servers: list = field(default_factory=list)
+
+    @property
+    def server(self):
+        return self.servers[-1]
 
     def start(self):
-        self.server = Server(self.command, self.folder, self.port, **self.environment)
+        self.servers.append(Server(self.command, self.folder, self.port, **self.environment))
         self.server.wait_for("Listening at")
 
     def post(self, path, body=None, token="", ip=""):
@@ -407,10 +411,11 @@ def start_service(database_uri, outbox, tmp_path):
         return service
 
     yield start
-    for service in services:
-        if service.server.process.poll() is None:
-            service.server.kill()
-        assert "Traceback" not in service.server.output
+    servers = [server for service in services for server in service.servers]
+    for server in servers:
+        if server.process.poll() is None:
+            server.kill()
+    assert not [server.output for server in servers if "Traceback" in server.output]
 
 
 @pytest.fixture(scope="session")

@@ -52,6 +52,7 @@ class Server:
     def __init__(self, command, folder, port, **environment):
         self.port = port
         self.lines = []
+        self.ended = False
         self.changed = threading.Condition()
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
         self.process = subprocess.Popen(
@@ -73,6 +74,7 @@ class Server:
                 self.lines.append(line)
                 self.changed.notify_all()
         with self.changed:
+            self.ended = True
             self.changed.notify_all()
 
     @property
@@ -81,9 +83,15 @@ class Server:
 
     def wait_for(self, pattern):
         """Return the newest match in the output, once there is one."""
+
+        def is_there():
+            return re.search(pattern, self.output) or self.ended
+
         with self.changed:
-            self.changed.wait_for(lambda: re.search(pattern, self.output), timeout=PATIENCE)
-            return re.findall(pattern, self.output)[-1]
+            self.changed.wait_for(is_there, timeout=PATIENCE)
+            found = re.findall(pattern, self.output)
+            assert found, f"{pattern} is not in what the server says:\n{self.output}"
+            return found[-1]
 
     def workers(self):
         """Return the worker processes; none while the server is down."""

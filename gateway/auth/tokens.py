@@ -84,14 +84,19 @@ for _loader in (
 
 @jwt.token_in_blocklist_loader
 def _is_revoked(_header: dict[str, Any], claims: dict[str, Any]) -> bool:
-    """Tell whether a token is revoked, or so odd that it could not be."""
+    # The library asks this first, and the database cannot look up just any id.
+    return not _is_of_ours(claims) or db.session.get(RevokedToken, claims["jti"]) is not None
+
+
+def _is_of_ours(claims: dict[str, Any]) -> bool:
+    """Tell whether the claims have the types and forms that ``issue`` gives them."""
     times = (claims.get("iat"), claims.get("exp"))
-    if not all(type(time) is int and 0 <= time < END_OF_TIME for time in times):
-        return True
     jti = claims.get("jti")
-    if not isinstance(jti, str) or not re.fullmatch(r"[\w-]{1,36}", jti, re.ASCII):
-        return True
-    return db.session.get(RevokedToken, jti) is not None
+    return (
+        all(type(time) is int and 0 <= time < END_OF_TIME for time in times)
+        and isinstance(jti, str)
+        and re.fullmatch(r"[\w-]{1,36}", jti, re.ASCII) is not None
+    )
 
 
 @jwt.user_lookup_loader

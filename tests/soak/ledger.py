@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import threading
+import time
 from contextlib import contextmanager
 from http.client import HTTPException
 from itertools import count
@@ -27,12 +28,12 @@ class Ledger:
         self.answers = 0
         self.changed = threading.Condition()
 
-    def note(self, status, code):
+    def note(self, path, status, code, seconds):
         with self.changed:
             self.answers += 1
             self.changed.notify_all()
-        if status >= 500 and (status, code) not in self.expected:
-            self.faults.append((status, code))
+        if (code != 0 and (status, code) not in self.expected) or seconds > 10:
+            self.faults.append((path, status, code, seconds))
 
     def wait_for_answers(self, more):
         with self.changed:
@@ -43,33 +44,40 @@ class Ledger:
         return sum(map(len, (self.registered, self.created, self.deleted, self.revoked)))
 
 
+class NoAnswer(Exception):
+    """The request was not answered, or not with code 0; it promised nothing."""
+
+
 def live_once(service, ledger):
     """Register, make two projects, delete one, and log out; note what was promised."""
 
-    def post(*request):
-        status, code, data = service.post(*request)
-        ledger.note(status, code)
-        return data if code == 0 else None
+    def post(path, body, token=""):
+        start = time.monotonic()
+        try:
+            status, code, data = service.post(path, body, token)
+        except (OSError, HTTPException):
+            raise NoAnswer from None
+        ledger.note(path, status, code, time.monotonic() - start)
+        if code != 0:
+            raise NoAnswer
+        return data
 
     n = next(number)
     user_name, email = f"u{n}", f"u{n}@126.com"
-    if post("/auth-code", {"user_name": user_name, "email": email}) is None:
-        return
+    post("/auth-code", {"user_name": user_name, "email": email})
     ledger.tried[email] = user_name
     account = {"user_name": user_name, "password": PASSWORD}
-    code = service.relay.codes[email]
-    if post("/register", {**account, "email": email, "reg_code": code}) is None:
-        return
+    post("/register", {**account, "email": email, "reg_code": service.relay.codes[email]})
     ledger.registered[email] = user_name
     token = post("/login", account)["auth_token"]
     for name in ("kept", "deleted"):
         made = post("/project/create", {"project_type": 1, "project_name": name}, token)
         ledger.created[made["project_key"]] = made["project_secret"]
     last = post("/project/list", {}, token)["list"][-1]
-    if post("/project/delete", {"id": last["id"]}, token) is not None:
-        ledger.deleted.add(last["project_key"])
-    if post("/platform/logout", {}, token) is not None:
-        ledger.revoked.add(json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))["jti"])
+    post("/project/delete", {"id": last["id"]}, token)
+    ledger.deleted.add(last["project_key"])
+    post("/platform/logout", {}, token)
+    ledger.revoked.add(json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))["jti"])
 
 
 @contextmanager
@@ -82,8 +90,11 @@ def load(service, ledger, up):
             up.wait(60)
             try:
                 live_once(service, ledger)
-            except (OSError, HTTPException, ValueError, TypeError):
+            except NoAnswer:
                 continue
+            except Exception as error:
+                ledger.faults.append(repr(error))
+                raise
 
     threads = [threading.Thread(target=live) for _ in range(CLIENTS)]
     for thread in threads:
@@ -119,4 +130,6 @@ def broken_promises(ledger, sql):
         "SELECT id, live_projects FROM users WHERE live_projects <> (SELECT count(*) FROM projects"
         " WHERE projects.user_id = users.id AND NOT deleted)"
     )
-    return lost + ledger.faults
+    lost += ledger.faults
+    ledger.faults = []
+    return lost
