@@ -109,10 +109,18 @@ def _prepare_sqlite(engine: Engine) -> None:
     first writing statement takes the write lock before it runs.
     """
 
+    file = Path(engine.url.database or "")
+    was_read_only = False
+
     @event.listens_for(engine, "connect")
     def configure(connection: Any, record: Any) -> None:
-        file = Path(engine.url.database or "")
+        nonlocal was_read_only
+        if was_read_only:
+            # SQLite keeps a closed connection until its last statement is gone, and shares with
+            # this one what that had opened read-only.
+            gc.collect()
         record.info["writable"] = all(os.access(path, os.W_OK) for path in (file, file.parent))
+        was_read_only = not record.info["writable"]
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA busy_timeout = 5000")  # milliseconds; a reply takes at most 10 s
@@ -136,9 +144,6 @@ def _prepare_sqlite(engine: Engine) -> None:
     def close_read_only(connection: Any, record: Any) -> None:
         if connection is not None and not record.info["writable"]:
             record.invalidate()
-            # SQLite keeps a closed connection until its last statement is gone, and what it had
-            # opened read-only is shared with the next one.
-            gc.collect()
 
     @event.listens_for(engine, "handle_error")
     def reopen(context: ExceptionContext) -> None:
