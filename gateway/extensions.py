@@ -14,7 +14,7 @@ from flask_jwt_extended import JWTManager
 from flask_mail import Mail
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import DateTime, Dialect, Engine, ExceptionContext, MetaData, event
+from sqlalchemy import DateTime, Dialect, Engine, MetaData, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
@@ -110,6 +110,7 @@ def _prepare_sqlite(engine: Engine) -> None:
     """
 
     file = Path(engine.url.database or "")
+    files = (file.parent, file, Path(f"{file}-wal"), Path(f"{file}-shm"))
     was_read_only = False
 
     @event.listens_for(engine, "connect")
@@ -119,7 +120,7 @@ def _prepare_sqlite(engine: Engine) -> None:
             # SQLite keeps a closed connection until its last statement is gone, and shares with
             # this one what that had opened read-only.
             gc.collect()
-        record.info["writable"] = all(os.access(path, os.W_OK) for path in (file, file.parent))
+        record.info["writable"] = all(os.access(f, os.W_OK) for f in files if f.exists())
         was_read_only = not record.info["writable"]
         connection.isolation_level = None
         cursor = connection.cursor()
@@ -137,18 +138,11 @@ def _prepare_sqlite(engine: Engine) -> None:
         if not in_transaction and not statement.lstrip().upper().startswith(_BEGINS_NO_WRITE):
             cursor.execute("BEGIN IMMEDIATE")
 
-    # A connection opened while the file could only be read stays so when it no longer is: it is
-    # not kept beyond its request, and one that met the error is not used again.
-
     @event.listens_for(engine, "checkin")
     def close_read_only(connection: Any, record: Any) -> None:
+        # It stays read-only when the files no longer are, so it is not kept beyond its request.
         if connection is not None and not record.info["writable"]:
             record.invalidate()
-
-    @event.listens_for(engine, "handle_error")
-    def reopen(context: ExceptionContext) -> None:
-        if "readonly database" in str(context.original_exception):
-            context.is_disconnect = True
 
 
 def _prepare_postgres(engine: Engine) -> None:

@@ -11,6 +11,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+from contextlib import closing
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -29,21 +32,39 @@ def free_port():
         return free.getsockname()[1]
 
 
-def post(port, path, body, token="", ip=""):
-    """Send one request on a connection of its own; return HTTP status, code and data."""
+@dataclass
+class Reply:
+    """What came back, and how many seconds it took."""
+
+    status: int
+    headers: object
+    body: object
+    seconds: float
+
+    @property
+    def code(self):
+        return self.body["header"]["code"]
+
+
+def call(port, path, body=None, token="", ip=""):
+    """Send one request on a connection of its own: POST, or GET without a body."""
     witness.saw(body)
-    headers = {"Authorization": token} if token else {}
-    if ip:
-        headers["X-Forwarded-For"] = ip
-    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-    try:
-        connection.request("POST", f"/api/v1{path}", json.dumps(body), headers)
+    given = {"Authorization": token, "X-Forwarded-For": ip}
+    headers = {name: value for name, value in given.items() if value}
+    method, content = ("GET", None) if body is None else ("POST", json.dumps(body))
+    start = time.monotonic()
+    with closing(HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
+        connection.request(method, path, content, headers)
         reply = connection.getresponse()
         content = json.loads(reply.read())
-    finally:
-        connection.close()
     witness.saw(content)
-    return reply.status, content["header"]["code"], content["data"]
+    return Reply(reply.status, reply.headers, content, time.monotonic() - start)
+
+
+def post(port, path, body, token="", ip=""):
+    """Send one request to the API; return HTTP status, code and data."""
+    reply = call(port, f"/api/v1{path}", body, token, ip)
+    return reply.status, reply.code, reply.body["data"]
 
 
 class Server:

@@ -91,20 +91,20 @@ def _is_revoked(_header: dict[str, Any], claims: dict[str, Any]) -> bool:
 def _is_of_ours(claims: dict[str, Any]) -> bool:
     """Tell whether the claims have the types and forms that ``issue`` gives them."""
     times = (claims.get("iat"), claims.get("exp"))
-    jti = claims.get("jti")
+    jti, subject = claims.get("jti"), claims.get("sub")
     return (
         all(type(time) is int and 0 <= time < END_OF_TIME for time in times)
         and isinstance(jti, str)
         and re.fullmatch(r"[\w-]{1,36}", jti, re.ASCII) is not None
+        and isinstance(subject, str)
+        and re.fullmatch(r"[1-9]\d{0,9}", subject, re.ASCII) is not None
+        and int(subject) <= INT32_MAX
     )
 
 
 @jwt.user_lookup_loader
 def _find_caller(_header: dict[str, Any], claims: dict[str, Any]) -> User | None:
-    subject = str(claims.get("sub"))
-    if not re.fullmatch(r"[1-9]\d{0,9}", subject, re.ASCII) or int(subject) > INT32_MAX:
-        return None
-    user = db.session.get(User, int(subject))
+    user = db.session.get(User, int(claims["sub"]))
     if user is None or user.is_banned:
         return None
     log.note(user=user.id)

@@ -244,27 +244,29 @@ def as_others():
     return ["setpriv", f"--bounding-set={capabilities}", f"--inh-caps={capabilities}"]
 
 
-def protect(folder, *, writable):
-    """Let, or do not let, the owner write to a database and to its folder."""
-    for path in (folder, *folder.iterdir()):
+def protect(paths, *, writable):
+    """Let, or do not let, the owner write to files and folders."""
+    for path in paths:
         path.chmod((0o700 if path.is_dir() else 0o600) & (0o700 if writable else 0o500))
 
 
 @pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("disk", [None], indirect=True)
-def test_sqlite_may_only_be_read(start_service, disk, as_others, scale, tally):
+@pytest.mark.parametrize("which", [".", "*", "*-*"], ids=["folder", "files", "log"])
+def test_sqlite_may_only_be_read(start_service, disk, as_others, which, scale, tally):
     """A worker that starts while the files are read-only must not stay so when they are not."""
     service = start_service(2, [*as_others, *GUNICORN], SQLALCHEMY_DATABASE_URI=database(disk))
     person = Person(service)
     lost, tried = [], 0
-    for _ in range(scale(2, 50)):
-        protect(disk, writable=False)
+    for _ in range(scale(2, 17)):
+        protected = [disk, *disk.iterdir()] if which == "." else [*disk.glob(which)]
+        protect(protected, writable=False)
         for worker in service.server.workers():
             worker.kill()
         answers = person.outage(seconds=scale(0.5, 2))
         tried += 3 * len(answers)
         lost += [a for a in answers if a != (UNAVAILABLE, (200, 0), (401, 1001))]
-        protect(disk, writable=True)
+        protect(protected, writable=True)
         # Each worker's first write, too: a few, so that each has its turn.
         lost += [answer for answer in (person.write() for _ in range(8)) if answer != (200, 0)]
         lost += person.lost_writes(disk)

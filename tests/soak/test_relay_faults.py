@@ -9,22 +9,18 @@ notices.
 from __future__ import annotations
 
 import base64
-import json
 import math
 import re
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing
-from dataclasses import dataclass
-from http.client import HTTPConnection
 from itertools import count, islice, product
 
 import pytest
 import rogue
 from conftest import PASSWORD
 from rogue import Fault
-from servers import PATIENCE
+from servers import call
 from witness import witness
 
 from gateway import mail
@@ -119,35 +115,8 @@ def relay_with(start_service):
 # The client
 
 
-@dataclass
-class Reply:
-    """What came back, and how long it took."""
-
-    status: int
-    headers: object
-    body: object
-    seconds: float
-
-    @property
-    def code(self):
-        return self.body["header"]["code"]
-
-
-def call(service, path, body=None, token=""):
-    witness.saw(body)
-    start = time.monotonic()
-    with closing(HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE)) as connection:
-        headers = {"Authorization": token} if token else {}
-        method, content = ("GET", None) if body is None else ("POST", json.dumps(body))
-        connection.request(method, path, content, headers)
-        reply = connection.getresponse()
-        content = json.loads(reply.read())
-    witness.saw(content)
-    return Reply(reply.status, reply.headers, content, time.monotonic() - start)
-
-
 def ask(service, who):
-    return call(service, "/api/v1/auth-code", {"user_name": who, "email": f"{who}@126.com"})
+    return call(service.port, "/api/v1/auth-code", {"user_name": who, "email": f"{who}@126.com"})
 
 
 def register(service, relay, who):
@@ -261,7 +230,7 @@ class Bystander:
         who = f"u{next(number)}"
         assert ask(service, who).code == register(service, relay, who) == 0
         login = ("/api/v1/login", {"user_name": who, "password": PASSWORD})
-        token = call(service, *login).body["data"]["auth_token"]
+        token = call(service.port, *login).body["data"]["auth_token"]
         self.requests = {
             "project/list": ("/api/v1/project/list", {}, token),
             "login": login,
@@ -275,7 +244,7 @@ class Bystander:
         more = True
         while more:
             for name, request in self.requests.items():
-                reply = call(self.service, *request)
+                reply = call(self.service.port, *request)
                 seconds[name].append(reply.seconds)
                 if (reply.status, reply.code) != (200, 0):
                     self.lost.append(f"{name}: {reply.body['header']}")
