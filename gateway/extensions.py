@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -111,17 +110,10 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     file = Path(engine.url.database or "")
     files = (file.parent, file, Path(f"{file}-wal"), Path(f"{file}-shm"))
-    was_read_only = False
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, record: Any) -> None:
-        nonlocal was_read_only
-        if was_read_only:
-            # SQLite keeps a closed connection until its last statement is gone, and shares with
-            # this one what that had opened read-only.
-            gc.collect()
         record.info["writable"] = all(os.access(f, os.W_OK) for f in files if f.exists())
-        was_read_only = not record.info["writable"]
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA busy_timeout = 5000")  # milliseconds; a reply takes at most 10 s
