@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 import re
@@ -31,6 +32,11 @@ LEAKS = pytest.StashKey[list]()
 
 for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
     del os.environ[name]  # a developer's own settings are not under test
+
+
+def basic(key, secret):
+    """Return the Authorization header of a project."""
+    return "Basic " + base64.b64encode(f"{key}:{secret}".encode()).decode()
 
 
 class Relay:
@@ -114,6 +120,13 @@ class Person:
     def create_project(self, project_name="我的ChatGPT项目", project_type=1):
         body = {"project_type": project_type, "project_name": project_name}
         return self.post("/project/create", body).json["data"]
+
+    def verify(self, project, secret=None, **query):
+        """Ask as nginx does whether a request of a created project may pass."""
+        header = basic(project["project_key"], secret or project["project_secret"])
+        return self.client.get(
+            "/api/v1/project/verify", headers={"Authorization": header}, query_string=query
+        )
 
     def projects(self, **body):
         return self.post("/project/list", body).json["data"]["list"]
@@ -369,9 +382,15 @@ def person(sign_up):
 
 
 @pytest.fixture
-def make_admin(app):
+def make_admin(flask):
     """Return a function that makes somebody an admin, the way an operator does."""
-    return lambda person: app.test_cli_runner().invoke(args=["user", "promote", person.user_name])
+    return lambda person: flask("user", "promote", person.user_name)
+
+
+@pytest.fixture
+def flask(app):
+    """Return a function that runs an operator's command; the result has output and exit_code."""
+    return lambda *arguments: app.test_cli_runner().invoke(args=[str(a) for a in arguments])
 
 
 @pytest.fixture

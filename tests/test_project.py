@@ -139,7 +139,7 @@ def test_a_damaged_secret_is_not_shown(person, sql):
     assert person.projects()[0]["project_secret"] == ""
 
 
-def test_settings_of_projects(make_app, sign_up, clock, sql):
+def test_settings_of_projects(make_app, sign_up, clock, flask):
     app = make_app(
         REQUEST_MAX=7,
         TIMEZONE="Asia/Shanghai",
@@ -148,12 +148,14 @@ def test_settings_of_projects(make_app, sign_up, clock, sql):
     clock.freeze(2024, 3, 7, 15, 44, 43)
     person = sign_up(client=app.test_client())
     person.create_project()
-    sql("UPDATE projects SET pool_id = 3, pool_name = 'blue'")
+    for pool in ("red", "blue"):
+        flask("pool", "add", pool)
+    flask("project", "assign", 1, "blue")
     (project,) = person.projects()
     assert project["request_max"] == 7
     assert project["created_time"] == "2024-03-07 23:44:43"
     assert project["end_points"] == ["https://blue.example.com", "https://example.com/{x}%s"]
-    assert (project["pool_id"], project["pool_name"]) == (3, "blue")
+    assert (project["pool_id"], project["pool_name"]) == (2, "blue")
 
 
 def test_request_today_turns_at_midnight_of_the_time_zone(make_app, sign_up, clock, sql):

@@ -18,6 +18,7 @@ GOOD = {
     "/project/create": {"project_type": 1, "project_name": "x"},
     "/project/list": {"user_id": 0, "page_no": 0, "page_size": 20},
     "/project/delete": {"id": 1},
+    "/project/rotate": {"id": 1, "grace_hours": 0},
     "/platform/logout": {},
 }
 REQUIRED = [
@@ -32,6 +33,7 @@ REQUIRED = [
     ("/project/create", "project_type"),
     ("/project/create", "project_name"),
     ("/project/delete", "id"),
+    ("/project/rotate", "id"),
 ]
 BAD_TEXT = [None, 1, 1.5, True, [], {}, "a\0b", "a\x1fb", "a\x7fb", "a\x85b", "a\ud800b"]
 BAD_INTEGER = [None, "1", "", 1.0, 2.5, True, False, [], {}, -1, 2**31, 2**63, 10**30]
@@ -85,6 +87,8 @@ FIELDS = [
     *[("/project/list", "page_no", bad) for bad in BAD_INTEGER],
     *[("/project/list", "page_size", bad) for bad in [*BAD_INTEGER, 0, 101]],
     *[("/project/delete", "id", bad) for bad in BAD_INTEGER],
+    *[("/project/rotate", "id", bad) for bad in BAD_INTEGER],
+    *[("/project/rotate", "grace_hours", bad) for bad in [*BAD_INTEGER, 169]],
 ]
 
 

@@ -123,12 +123,21 @@ def set_flags(who: str, **flags: bool) -> User:
 
     :raises ApiError: 1006 when there is none.
     """
-    user = _find(who)
-    if user is None:
-        raise ApiError(Code.NOT_FOUND, "There is no such account")
+    user = find(who)
     for name, value in flags.items():
         setattr(user, name, value)
     db.session.commit()
+    return user
+
+
+def find(name_or_email: str) -> User:
+    """Return the account with this name or address.
+
+    :raises ApiError: 1006 when there is none.
+    """
+    user = _find(name_or_email)
+    if user is None:
+        raise ApiError(Code.NOT_FOUND, "There is no such account")
     return user
 
 

@@ -1,16 +1,29 @@
-"""The table of projects."""
+"""Tables of projects and of the pools that serve them."""
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 
-from sqlalchemy import BigInteger, ForeignKey, String, Text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, String, Text, func, select
+from sqlalchemy.orm import Mapped, column_property, mapped_column
 
 from gateway.extensions import Base, UtcDateTime
 
 KEY_LENGTH = 16
 SECRET_LENGTH = 48
+# What may stand in a path and in a host name alike, as end points are made of it.
+POOL_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+class Pool(Base):
+    """A group of servers that nginx knows by name."""
+
+    __tablename__ = "pools"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pool_name: Mapped[str] = mapped_column(String(63), unique=True)
 
 
 class Project(Base):
@@ -26,15 +39,31 @@ class Project(Base):
     project_key: Mapped[str] = mapped_column(String(KEY_LENGTH), unique=True)
     secret_hash: Mapped[str] = mapped_column(String(64))
     sealed_secret: Mapped[str] = mapped_column(Text)
+    # The secret before the last rotation, while its grace lasts.
+    old_secret_hash: Mapped[str | None] = mapped_column(String(64))
+    old_secret_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     deleted: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     request_total: Mapped[int] = mapped_column(BigInteger, default=0)
     request_day: Mapped[date | None]
     request_count: Mapped[int] = mapped_column(default=0)
     request_max: Mapped[int]
-    pool_id: Mapped[int] = mapped_column(default=0)
-    pool_name: Mapped[str] = mapped_column(String(64), default="")
+    pool_id: Mapped[int | None] = mapped_column(ForeignKey("pools.id"), index=True)
+    pool_name: Mapped[str] = column_property(
+        func.coalesce(
+            select(Pool.pool_name)
+            .where(Pool.id == pool_id)
+            .correlate_except(Pool)
+            .scalar_subquery(),
+            "",
+        )
+    )
 
-    def requests_on(self, day: date) -> int:
-        """Return how many requests were counted on a day; a new day begins at 0."""
-        return self.request_count if self.request_day == day else 0
+    def requests_on(self, today: date, latest: date) -> int:
+        """Return how many requests were counted on a day; a new day begins at 0.
+
+        :param latest: the day that a node whose clock is ahead may have counted for.
+        """
+        if self.request_day is not None and today <= self.request_day <= latest:
+            return self.request_count
+        return 0

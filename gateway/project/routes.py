@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import re
+from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from gateway import log
 from gateway.auth.tokens import caller, signed_in
-from gateway.envelope import reply, takes
-from gateway.project import schemas, service
+from gateway.envelope import failure, reply, takes
+from gateway.errors import ApiError, Code
+from gateway.project import gate, schemas, service
+
+# What service.create hands out, 16 and 48 characters: 65 with the colon, 88 in base64.
+_BASIC = re.compile(r"basic +([A-Za-z0-9+/]{87}=)", re.IGNORECASE | re.ASCII)
+_KEY_AND_SECRET = re.compile(rb"([A-Za-z0-9]{16}):([A-Za-z0-9]{48})")
 
 bp = Blueprint("project", __name__, url_prefix="/api/v1/project")
 
@@ -41,3 +49,53 @@ def delete(id: int) -> Response:
     log.note(project=id)
     service.delete(caller(), id)
     return reply()
+
+
+@bp.post("/rotate")
+@signed_in
+@takes(schemas.RotateRequest)
+def rotate(id: int, grace_hours: int) -> Response:
+    """Give a project a new secret under the same key."""
+    log.note(project=id)
+    project_key, secret = service.rotate(caller(), id, grace_hours)
+    return reply({"project_key": project_key, "project_secret": secret})
+
+
+@bp.get("/verify")
+def verify() -> Response:
+    """Tell nginx's ``auth_request`` whether a request may pass, and count it if so."""
+    try:
+        verdict = gate.admit(*_credentials(), request.args.get("pool"))
+    except ApiError as error:
+        response = failure(error)
+        response.headers["WWW-Authenticate"] = 'Basic realm="gateway"'
+        return response
+    if verdict.passed:
+        response = Response(status=HTTPStatus.NO_CONTENT)
+    else:
+        # auth_request passes on no other refusals than 401 and 403.
+        refusal = ApiError(
+            Code.TOO_MANY_REQUESTS,
+            "The daily allowance is used up; Retry-After tells when the next begins",
+            retry_after=verdict.reset,
+        )
+        response = failure(refusal)
+        response.status_code = HTTPStatus.FORBIDDEN
+        response.headers["X-Gateway-Code"] = str(refusal.code.number)
+    response.headers["X-Gateway-Project"] = str(verdict.project_id)
+    response.headers["X-Gateway-Key"] = verdict.project_key
+    response.headers["X-Gateway-Pool"] = verdict.pool_name
+    if verdict.limit:
+        response.headers["RateLimit-Limit"] = str(verdict.limit)
+        response.headers["RateLimit-Remaining"] = str(verdict.remaining)
+        response.headers["RateLimit-Reset"] = str(verdict.reset)
+    return response
+
+
+def _credentials() -> tuple[str, str]:
+    """Return key and secret of the Basic ``Authorization``; raise 1001 for any other form."""
+    given = _BASIC.fullmatch(request.headers.get("Authorization", ""))
+    pair = _KEY_AND_SECRET.fullmatch(base64.b64decode(given[1])) if given else None
+    if pair is None:
+        raise gate.unknown()
+    return pair[1].decode(), pair[2].decode()

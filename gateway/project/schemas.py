@@ -26,3 +26,10 @@ class DeleteRequest(Schema):
     """POST /api/v1/project/delete."""
 
     id = Int32(required=True)
+
+
+class RotateRequest(Schema):
+    """POST /api/v1/project/rotate; ``grace_hours`` is how long the old secret goes on working."""
+
+    id = Int32(required=True)
+    grace_hours = Int32(0, 168, load_default=0)

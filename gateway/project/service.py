@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from flask import current_app
-from sqlalchemy import func, select, true, update
+from sqlalchemy import ColumnElement, func, select, true, update
 
 from gateway import clock, crypto, log
 from gateway.auth.models import User
 from gateway.errors import ApiError, Code
 from gateway.extensions import db
+from gateway.project import gate
 from gateway.project.models import KEY_LENGTH, SECRET_LENGTH, Project
 
 
@@ -58,18 +60,53 @@ def list_page(
     owner_id = user_id or caller.id
     if owner_id != caller.id and not caller.is_admin:
         raise ApiError(Code.ACCESS_DENIED)
-    live = (Project.user_id == owner_id, Project.deleted.is_(False))
+    projects, total = page(Project.user_id == owner_id, page_no=page_no, page_size=page_size)
+    zone = ZoneInfo(current_app.config["TIMEZONE"])
+    days = gate.days(clock.now())
+    return [_item(project, zone, days) for project in projects], total
+
+
+def page(
+    *which: ColumnElement[bool], page_no: int, page_size: int
+) -> tuple[Sequence[Project], int]:
+    """Return one page of live projects, by id, and how many there are in all."""
+    live = (Project.deleted.is_(False), *which)
     total = db.session.scalar(select(func.count()).select_from(Project).where(*live)) or 0
-    page = db.session.scalars(
+    projects = db.session.scalars(
         select(Project)
         .where(*live)
         .order_by(Project.id)
         .limit(page_size)
         .offset(page_no * page_size)
     )
-    zone = ZoneInfo(current_app.config["TIMEZONE"])
-    today = clock.now().astimezone(zone).date()
-    return [_item(project, zone, today) for project in page], total
+    return projects.all(), total
+
+
+def rotate(caller: User, project_id: int, grace_hours: int) -> tuple[str, str]:
+    """Give a project a new secret; return its key and that secret.
+
+    The old one works for ``grace_hours`` more; the one before it, if in its grace, no longer.
+
+    :raises ApiError: 1006 when it is not there, deleted, or another user's and the caller is no
+        admin.
+    """
+    secret = crypto.random_text(SECRET_LENGTH)
+    until = clock.now() + timedelta(hours=grace_hours)
+    project_key = db.session.scalar(
+        update(Project)
+        .where(*_may_change(caller, project_id))
+        .values(
+            secret_hash=crypto.secret_hash(secret),
+            sealed_secret=crypto.seal(secret),
+            old_secret_hash=Project.secret_hash if grace_hours else None,
+            old_secret_until=until if grace_hours else None,
+        )
+        .returning(Project.project_key)
+    )
+    if project_key is None:
+        raise ApiError(Code.NOT_FOUND)
+    db.session.commit()
+    return project_key, secret
 
 
 def delete(caller: User, project_id: int) -> None:
@@ -78,10 +115,9 @@ def delete(caller: User, project_id: int) -> None:
     :raises ApiError: 1006 when it is not there, already deleted, or another user's and the
         caller is no admin.
     """
-    allowed = true() if caller.is_admin else Project.user_id == caller.id
     owner_id = db.session.scalar(
         update(Project)
-        .where(Project.id == project_id, Project.deleted.is_(False), allowed)
+        .where(*_may_change(caller, project_id))
         .values(deleted=True)
         .returning(Project.user_id)
     )
@@ -93,7 +129,13 @@ def delete(caller: User, project_id: int) -> None:
     db.session.commit()
 
 
-def _item(project: Project, zone: ZoneInfo, today: date) -> dict[str, Any]:
+def _may_change(caller: User, project_id: int) -> tuple[ColumnElement[bool], ...]:
+    """Return what picks a live project, if it is the caller's or the caller is an admin."""
+    whose = true() if caller.is_admin else Project.user_id == caller.id
+    return (Project.id == project_id, Project.deleted.is_(False), whose)
+
+
+def _item(project: Project, zone: ZoneInfo, days: tuple[date, date]) -> dict[str, Any]:
     """Return the reference's thirteen fields of a project."""
     return {
         "id": project.id,
@@ -108,9 +150,9 @@ def _item(project: Project, zone: ZoneInfo, today: date) -> dict[str, Any]:
         "deleted": project.deleted,
         "created_time": _local(project.created_at, zone),
         "request_total": project.request_total,
-        "request_today": project.requests_on(today),
+        "request_today": project.requests_on(*days),
         "request_max": project.request_max,
-        "pool_id": project.pool_id,
+        "pool_id": project.pool_id or 0,
         "pool_name": project.pool_name,
     }
 
