@@ -340,23 +340,26 @@ def certificates(folder):
     contexts = {}
     with trusted.open("wb") as store:
         for kind, (address, days) in kinds.items():
-            key = ec.generate_private_key(ec.SECP256R1())
-            certificate = signed_by_itself(kind, key, address, days)
-            text = certificate.public_bytes(serialization.Encoding.PEM)
+            certificate, key = certificate_and_key(kind, address, days)
             if kind != "stranger":
-                store.write(text)
+                store.write(certificate)
             path = folder / "relay.pem"
-            path.write_bytes(
-                text
-                + key.private_bytes(
-                    serialization.Encoding.PEM,
-                    serialization.PrivateFormat.PKCS8,
-                    serialization.NoEncryption(),
-                )
-            )
+            path.write_bytes(certificate + key)
             contexts[kind] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             contexts[kind].load_cert_chain(path)
     return trusted, contexts
+
+
+def certificate_and_key(name, address, days):
+    """Return a certificate that is signed by itself, and its key, as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    certificate = signed_by_itself(name, key, address, days)
+    return certificate.public_bytes(serialization.Encoding.PEM), private
 
 
 def signed_by_itself(name, key, address, days):

