@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
+import sqlite3
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -63,6 +66,7 @@ jwt = JWTManager()
 mail = Mail()
 migrate = Migrate(directory=str(Path(__file__).parent / "migrations"))
 
+PATIENCE = 5  # seconds that SQLite may be locked; a reply takes at most 10
 _BEGINS_NO_WRITE = ("SELECT", "PRAGMA", "EXPLAIN", "BEGIN")
 
 
@@ -133,7 +137,7 @@ def _prepare_sqlite(engine: Engine) -> None:
         record.info["writable"] = all(os.access(f, os.W_OK) for f in files if f.exists())
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute("PRAGMA busy_timeout = 5000")  # milliseconds; a reply takes at most 10 s
+        cursor.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000}")
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA foreign_keys = ON")
         record.info["synchronous"] = None
@@ -149,13 +153,37 @@ def _prepare_sqlite(engine: Engine) -> None:
             if connection.info["synchronous"] != synchronous:
                 cursor.execute(f"PRAGMA synchronous = {synchronous}")
                 connection.info["synchronous"] = synchronous
-            cursor.execute("BEGIN IMMEDIATE")
+            _take_write_lock(cursor)
 
     @event.listens_for(engine, "checkin")
     def close_read_only(connection: Any, record: Any) -> None:
         # It stays read-only when the files no longer are, so it is not kept beyond its request.
         if connection is not None and not record.info["writable"]:
             record.invalidate()
+
+
+def _take_write_lock(cursor: sqlite3.Cursor) -> None:
+    """Begin a writing transaction, asking for the lock every few milliseconds.
+
+    SQLite's own waiting sleeps for up to 100 ms, and newcomers go first: of verify by 16 clients
+    at once, the slowest hundredth takes 600 ms with it and 46 ms like this.
+
+    :raises sqlite3.OperationalError: when it stays locked.
+    """
+    until = time.monotonic() + PATIENCE
+    cursor.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                cursor.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if str(error) != "database is locked" or time.monotonic() > until:
+                    raise
+                time.sleep(random.uniform(0.001, 0.005))  # noqa: S311 - nobody's secret
+            else:
+                return
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000}")
 
 
 def _prepare_postgres(engine: Engine) -> None:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -128,6 +129,22 @@ def test_every_sqlite_connection_is_durable_and_patient(app):
         "foreign_keys": 1,
         "busy_timeout": 5000,
     }
+
+
+@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+def test_a_database_that_stays_locked_is_said_in_time(database_uri, person):
+    project = person.create_project()
+    other = create_engine(database_uri)
+    with other.connect() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        for ask in (person.create_project, lambda: person.verify(project).json["data"]):
+            start = time.monotonic()
+            assert ask() == {}
+            assert 4 < time.monotonic() - start < 10
+        connection.rollback()
+    other.dispose()
+    assert person.verify(project).status_code == 204
+    assert len(person.projects()) == 1
 
 
 def test_processes_that_read_then_write_all_get_through(database_uri, app, person, sql):

@@ -515,6 +515,32 @@ def test_the_api_behind_nginx(team, start_plane, outbox):
     assert int(headers["Retry-After"]) > 60
 
 
+def test_what_gateway_itself_is_told(start_plane, reached):
+    front = start_plane(nodes=[reached.port])  # in gateway's place; it says 200 to all
+    given = {
+        "X-Forwarded-For": "6.6.6.6",
+        "X-Request-ID": "forged",
+        "Cookie": "a=b",
+        "Content-Type": "x/y",
+    }
+    front.ask("/rpc?pool=forged", "Basic x", body=[b"text"], **given)  # in chunks
+    (path, verify), _ = reached.seen
+    assert path == "/api/v1/project/verify?pool="
+    assert {name.lower() for name in verify} == {
+        "host",
+        "authorization",
+        "x-forwarded-for",
+        "x-request-id",
+    }
+    assert verify["Authorization"] == "Basic x"
+    front.ask("/api/v1/login", "Bearer x", body=b"{}", **given)
+    path, login = reached.seen[-1]
+    assert (path, login["Authorization"]) == ("/api/v1/login", "Bearer x")
+    for seen in (verify, login):
+        assert seen.get_all("X-Forwarded-For") == ["127.0.0.1"]
+        assert len(seen["X-Request-ID"]) == 32
+
+
 @ONE_DATABASE
 def test_a_rush_is_kept_away(team, start_plane, reached):
     (service,), customer = team(REQUEST_MAX=0)
