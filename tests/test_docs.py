@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from click import Group
 
+from gateway import cli
 from gateway.config import SETTINGS
 from gateway.errors import HTTP_TEXTS, Code
 
@@ -62,3 +64,10 @@ def test_every_target():
     phony = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[1].split()
     assert sorted(targets) == sorted(phony)
     assert sorted(re.findall(r"`make ([a-z]+)", " ".join(rows("Two commands")))) == sorted(targets)
+
+
+def test_every_operator_command():
+    groups = [group for group in vars(cli).values() if isinstance(group, Group)]
+    commands = {f"{group.name} {name}" for group in groups for name in group.commands}
+    section = README.split("\n### Operator commands\n")[1].split("\n## ")[0]
+    assert set(re.findall(r"`(\w+ \w+)[^`]*`(?=,| \|)", section)) == commands
