@@ -159,7 +159,7 @@ def edited(port, nodes, main, blue, also):
     first, second, limits, third = (
         SAMPLE[start:end] for start, end in zip([0, *starts], [*starts, None], strict=True)
     )
-    first = replaced(first, {"server 127.0.0.1:8082;": servers_of(nodes)})
+    first = replaced(first, {"server 127.0.0.1:8082 fail_timeout=2s;": servers_of(nodes)})
     second = replaced(
         re.sub(r"^( +)# (?!-)", r"\1", second, flags=re.MULTILINE),  # the pool "blue"
         {"127.0.0.1:9000": f"127.0.0.1:{main}", "10.0.1.1:9000": f"127.0.0.1:{blue}"},
@@ -172,7 +172,7 @@ def edited(port, nodes, main, blue, also):
 
 
 def servers_of(ports):
-    return " ".join(f"server 127.0.0.1:{port};" for port in ports)
+    return " ".join(f"server 127.0.0.1:{port} fail_timeout=2s;" for port in ports)
 
 
 def replaced(text, changes):

@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from contextlib import closing
 
 import plane
@@ -242,6 +243,34 @@ def test_a_node_killed_under_load(team, start_plane, reached, database_uri):
     assert total == today
     assert 0 <= total - len(reached.seen) <= in_flight
     assert front.ask("/rpc", customer.header)[0] == 200
+
+
+def test_a_rolling_restart_under_load(team, start_plane, reached):
+    services, customer = team(2, REQUEST_MAX=0)
+    front = start_plane(*services, also=NO_RATE)
+    statuses, over = [], threading.Event()
+
+    def load():
+        while not over.is_set():
+            statuses.extend(front.load(customer.header, 200))
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        for service in services:
+            reached.await_requests(len(reached.seen) + 100)
+            service.server.stop()
+            reached.await_requests(len(reached.seen) + 100)
+            service.start()
+            service.server.wait_for("serving on")
+            until = time.monotonic() + 3  # nginx leaves it alone for two seconds more
+            while time.monotonic() < until:
+                reached.await_requests(len(reached.seen) + 10)
+    finally:
+        over.set()
+        thread.join()
+    assert set(statuses) == {200}
+    assert customer.counts()[0] == len(reached.seen) == len(statuses)
 
 
 @ONE_DATABASE
