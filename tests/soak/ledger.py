@@ -7,11 +7,13 @@ import hashlib
 import json
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager
 from http.client import HTTPException
 from itertools import count
 
-from conftest import PASSWORD
+from conftest import PASSWORD, basic
+from plane import ask_node
 
 CLIENTS = 6
 number = count()
@@ -24,6 +26,7 @@ class Ledger:
         self.expected = expected  # failures that are no fault of the service
         self.tried = {}  # e-mail: user name, noted before registering
         self.registered, self.created, self.deleted, self.revoked = {}, {}, set(), set()
+        self.asked, self.passed = Counter(), Counter()  # requests of a project, by key
         self.faults = []
         self.answers = 0
         self.changed = threading.Condition()
@@ -41,7 +44,8 @@ class Ledger:
             assert self.changed.wait_for(lambda: self.answers >= until, timeout=60)
 
     def promises(self):
-        return sum(map(len, (self.registered, self.created, self.deleted, self.revoked)))
+        kinds = (self.registered, self.created, self.deleted, self.revoked)
+        return sum(map(len, kinds)) + self.passed.total()
 
 
 class NoAnswer(Exception):
@@ -49,7 +53,7 @@ class NoAnswer(Exception):
 
 
 def live_once(service, ledger):
-    """Register, make two projects, delete one, and log out; note what was promised."""
+    """Register, make two projects, use one, delete one, log out; note what was promised."""
 
     def post(path, body, token=""):
         start = time.monotonic()
@@ -62,6 +66,19 @@ def live_once(service, ledger):
             raise NoAnswer
         return data
 
+    def verify(key, secret):
+        ledger.asked[key] += 1
+        start = time.monotonic()
+        try:
+            status = ask_node(service.port, basic(key, secret))
+        except (OSError, HTTPException):
+            raise NoAnswer from None
+        code = {204: 0, 503: 501}.get(status, status)
+        ledger.note("/project/verify", status, code, time.monotonic() - start)
+        if code != 0:
+            raise NoAnswer
+        ledger.passed[key] += 1
+
     n = next(number)
     user_name, email = f"u{n}", f"u{n}@126.com"
     post("/auth-code", {"user_name": user_name, "email": email})
@@ -73,6 +90,8 @@ def live_once(service, ledger):
     for name in ("kept", "deleted"):
         made = post("/project/create", {"project_type": 1, "project_name": name}, token)
         ledger.created[made["project_key"]] = made["project_secret"]
+    for _ in range(3):
+        verify(made["project_key"], made["project_secret"])
     last = post("/project/list", {}, token)["list"][-1]
     post("/project/delete", {"id": last["id"]}, token)
     ledger.deleted.add(last["project_key"])
@@ -125,6 +144,11 @@ def broken_promises(ledger, sql):
         if projects.get(key, [None])[0] != hashlib.sha256(secret.encode()).hexdigest():
             lost.append(f"project {key}")
     lost += [f"deletion of {key}" for key in ledger.deleted if not projects[key][1]]
+    for key, total in sql("SELECT project_key, request_total FROM projects"):
+        if not ledger.passed[key] <= total <= ledger.asked[key]:
+            lost.append(
+                f"{key} passed {ledger.passed[key]}, asked {ledger.asked[key]}, has {total}"
+            )
     lost += [f"revocation of {jti}" for jti in ledger.revoked - revoked]
     lost += sql(
         "SELECT id, live_projects FROM users WHERE live_projects <> (SELECT count(*) FROM projects"

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import jwt
 import pytest
 from argon2 import PasswordHasher
+from conftest import basic
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -80,6 +81,8 @@ STATUS = {
     TOO_MANY_REQUESTS: 429,
 }
 
+VERIFY = ["verify 204", "verify 401", "verify 403"]
+
 # What is sent, whose it is, how it is shown. The spellings of one person are one name: NFKC, the
 # space around it and the case make no difference.
 NAMES = {
@@ -139,6 +142,7 @@ requests_with_a_token = st.sampled_from(
         ("/project/create", {"project_type": 1, "project_name": "x"}),
         ("/project/list", {}),
         ("/project/delete", {"id": 1}),
+        ("/project/rotate", {"id": 1}),
     ]
 )
 good_tokens = chosen(lambda machine: machine.good())
@@ -176,6 +180,8 @@ NOT_UNDERSTOOD_WITH_A_TOKEN = [
     ("/project/list", {"page_no": -1}, 1003, "page_no"),
     ("/project/delete", {"id": True}, 1003, "id"),
     ("/project/delete", {}, 1004, "id"),
+    ("/project/rotate", {"id": 1, "grace_hours": 169}, 1003, "grace_hours"),
+    ("/project/rotate", {"grace_hours": 1}, 1004, "id"),
 ]
 
 
@@ -233,6 +239,9 @@ class Project:
     created_time: str
     id: int | None = None  # learned from the list
     deleted: bool = False
+    old_secret: str = field(default="", repr=False)
+    old_secret_until: datetime | None = None
+    request_max: int = 7
     request_total: int = 0
     requests: Counter = field(default_factory=Counter)  # by day
 
@@ -614,7 +623,7 @@ class Contract(RuleBasedStateMachine):
             "created_time": project.created_time,
             "request_total": project.request_total,
             "request_today": project.requests[self.today],
-            "request_max": 7,
+            "request_max": project.request_max,
             "pool_id": 0,
             "pool_name": "",
         }
@@ -652,6 +661,8 @@ class Contract(RuleBasedStateMachine):
                 )
                 self.projects.append(project)
                 self.list_all(token)
+                for _ in range(9 - 2 * times):
+                    self.verify(project, project.project_secret)
                 assert all(earlier.id < project.id for earlier in self.projects[:-1])
 
     @somebody_is_in
@@ -687,26 +698,77 @@ class Contract(RuleBasedStateMachine):
         expect, _ = self.post_with(token, "/project/delete", {"id": project.id}, expect)
         if expect == OK:
             project.deleted = True
+        self.verify(project, project.project_secret)
 
     @somebody_is_in
     @rule(token=good_tokens, project_id=st.sampled_from([0, NO_ID]))
     def somebody_deletes_what_never_was(self, token, project_id):
         self.post_with(token, "/project/delete", {"id": project_id}, NOT_FOUND)
 
+    @somebody_is_in
     @something_was_made
-    @rule(project=projects)
-    def a_request_is_counted(self, project):
-        """What nginx will have counted; the day begins in the time zone of the settings."""
-        project.request_total += 1
-        project.requests[self.today] += 1
-        self.service.sql(
-            "UPDATE projects SET request_total = :total, request_count = :count,"
-            " request_day = :day WHERE id = :id",
-            total=project.request_total,
-            count=project.requests[self.today],
-            day=str(self.today),
-            id=project.id,
+    @rule(token=good_tokens, project=projects, grace_hours=st.sampled_from([0, 0, 1, 168]))
+    def somebody_rotates(self, token, project, grace_hours):
+        may = token.owner is project.owner or token.owner.is_admin
+        expect = OK if may and not project.deleted else NOT_FOUND
+        body = {"id": project.id, "grace_hours": grace_hours}
+        expect, reply = self.post_with(token, "/project/rotate", body, expect)
+        if expect == OK:
+            assert reply.json["data"]["project_key"] == project.project_key
+            project.old_secret = project.project_secret
+            project.old_secret_until = self.now + timedelta(hours=grace_hours)
+            project.project_secret = reply.json["data"]["project_secret"]
+            for secret in (project.old_secret, project.project_secret):
+                self.verify(project, secret)
+
+    def verify(self, project, secret):
+        """Ask as nginx does whether a request may pass; expect what the contract says."""
+        is_old = secret == project.old_secret and self.now < project.old_secret_until
+        is_known = not project.deleted and not project.owner.is_banned
+        reply = self.http.get(
+            "/api/v1/project/verify",
+            headers={"Authorization": basic(project.project_key, secret)},
         )
+        self.service.seen[f"verify {reply.status_code}"] += 1
+        if not is_known or not (secret == project.project_secret or is_old):
+            assert (reply.status_code, reply.json["header"]["code"]) == (401, UNAUTHENTICATED)
+            assert reply.headers["WWW-Authenticate"].startswith("Basic")
+            return
+        passes = project.request_max == 0 or project.requests[self.today] < project.request_max
+        if passes:
+            project.request_total += 1
+            project.requests[self.today] += 1
+            assert (reply.status_code, reply.data) == (204, b"")
+        else:
+            assert (reply.status_code, reply.headers["X-Gateway-Code"]) == (403, "429")
+            assert reply.json["header"]["code"] == TOO_MANY_REQUESTS
+        assert reply.headers["X-Gateway-Project"] == str(project.id)
+        if project.request_max:
+            left = max(0, project.request_max - project.requests[self.today])
+            assert reply.headers["RateLimit-Limit"] == str(project.request_max)
+            assert reply.headers["RateLimit-Remaining"] == str(left)
+        else:
+            assert "RateLimit-Limit" not in reply.headers
+
+    @something_was_made
+    @rule(
+        project=projects,
+        which=st.sampled_from(["project_secret"] * 3 + ["old_secret"]),
+        times=st.sampled_from([1, 2, 8]),
+    )
+    def requests_come(self, project, which, times):
+        for _ in range(times):
+            self.verify(project, getattr(project, which) or "x" * 48)
+
+    @something_was_made
+    @rule(project=projects, request_max=st.sampled_from([0, 1, 7]), by=st.sampled_from("ik"))
+    def an_operator_allows(self, project, request_max, by):
+        project_name = str(project.id) if by == "i" else project.project_key
+        result = self.operator.invoke(args=["project", "allow", project_name, str(request_max)])
+        assert result.exit_code == (1 if project.deleted else 0)
+        if not project.deleted:
+            project.request_max = request_max
+        self.verify(project, project.project_secret)
 
     # Requests that say nothing sensible, an operator, and time.
 
@@ -733,7 +795,9 @@ class Contract(RuleBasedStateMachine):
             account.is_banned = command == "ban"
         elif account:
             account.is_admin = command == "promote"
-        # It is so at once, for who is in and for who comes.
+        # It is so at once, for who is in and for who comes, and for the projects.
+        for project in self.live(account)[:2]:
+            self.verify(project, project.project_secret)
         for token in [token for token in self.tokens if token.owner is account][-1:]:
             self.list_all(token)
         self.log_in(who, self.right_password(who), client)
@@ -758,8 +822,13 @@ class Contract(RuleBasedStateMachine):
             self.log_in(login, self.right_password(login), client_of(network))
 
         def look(_subject):
+            for project in self.projects[-1:]:
+                self.verify(project, project.project_secret)
             for token in self.good()[-1:]:
                 self.list_all(token)
+
+        def use_old_secret(project):
+            self.verify(project, project.old_secret)
 
         limits = {
             self.mails_of_address: ask,
@@ -774,6 +843,11 @@ class Contract(RuleBasedStateMachine):
         midnight = datetime.combine(day, datetime.min.time(), timezone.utc) - SHANGHAI
         return [
             Border("midnight", midnight, "", look),
+            *[
+                Border("grace", project.old_secret_until, project, use_old_secret)
+                for project in self.projects
+                if project.old_secret
+            ],
             *[Border("token", t.expires_at + LEEWAY, t, self.list_all) for t in self.tokens],
             *[Border("code", code.expires_at, a, use_code) for a, code in self.open_codes.items()],
             *[
@@ -834,7 +908,7 @@ def cheap_passwords(monkeypatch):
 @pytest.fixture
 def service(app, outbox, clock, sql):
     """What the machine plays against; ``seen`` counts the codes of its answers."""
-    seen = Counter(dict.fromkeys(STATUS, 0))
+    seen = Counter(dict.fromkeys([*STATUS, *VERIFY], 0))
     return SimpleNamespace(app=app, outbox=outbox, clock=clock, sql=sql, seen=seen)
 
 
@@ -851,6 +925,7 @@ def test_any_history(service, database_uri, scale, tally):
     )
     kind = database_uri.partition(":")[0]
     # A soak that met no banned user, say, would show nothing about them.
-    tally("model", f"requests, {kind}", sum(service.seen[code] for code in STATUS))
+    answers = [*STATUS, *VERIFY]
+    tally("model", f"requests, {kind}", sum(service.seen[answer] for answer in answers))
     never = [what for what, times in service.seen.items() if not times]
     assert not scale([], never), "no history came to these; try again, or give them more weight"
