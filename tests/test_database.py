@@ -48,6 +48,23 @@ def test_down_and_up_again(app):
         assert "projects" in inspect(db.engine).get_table_names()
 
 
+def test_projects_outlive_the_migrations(app, person, flask):
+    made = person.create_project()
+    flask("pool", "add", "blue")
+    flask("project", "assign", 1, "blue")
+    person.verify(made)
+    (before,) = person.projects()
+    with app.app_context():
+        db.session.remove()
+        downgrade(revision="0001")
+        upgrade()
+    (after,) = person.projects()
+    templates = ["https://api.hobbychain.org//rpc", "wss://api.hobbychain.org//ws"]
+    assert after == {**before, "pool_id": 0, "pool_name": "", "end_points": templates}
+    assert person.verify(made).status_code == 204
+    assert person.create_project().keys() == made.keys()
+
+
 def test_two_nodes_may_migrate_at_once(database_uri, app):
     with app.app_context():
         downgrade(revision="base")

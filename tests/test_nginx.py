@@ -209,9 +209,9 @@ def test_the_old_secret_after_its_grace(team, start_service, start_plane, tmp_pa
 
 def test_midnight_under_load(team, start_service, start_plane, tmp_path, reached, database_uri):
     """Two nodes whose clocks differ by 3 s; they begin one new day, and count all of it."""
-    until_midnight = -clock.now().timestamp() % 86400
+    until_midnight = -(clock.now().timestamp() + 8 * 3600) % 86400
     seconds = until_midnight - 3  # to 3 s before midnight
-    settings = {"REQUEST_MAX": 200}
+    settings = {"REQUEST_MAX": 200, "TIMEZONE": "Asia/Shanghai"}
     services, customer = team(command=at(tmp_path, "ahead", seconds), **settings)
     behind = start_service(workers=2, command=at(tmp_path, "behind", seconds - 3), **settings)
     front = start_plane(*services, behind, also=NO_RATE)

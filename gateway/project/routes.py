@@ -70,18 +70,7 @@ def verify() -> Response:
         response = failure(error)
         response.headers["WWW-Authenticate"] = 'Basic realm="gateway"'
         return response
-    if verdict.passed:
-        response = Response(status=HTTPStatus.NO_CONTENT)
-    else:
-        # auth_request passes on no other refusals than 401 and 403.
-        refusal = ApiError(
-            Code.TOO_MANY_REQUESTS,
-            "The daily allowance is used up; Retry-After tells when the next begins",
-            retry_after=verdict.reset,
-        )
-        response = failure(refusal)
-        response.status_code = HTTPStatus.FORBIDDEN
-        response.headers["X-Gateway-Code"] = str(refusal.code.number)
+    response = Response(status=HTTPStatus.NO_CONTENT) if verdict.passed else _used_up(verdict)
     response.headers["X-Gateway-Project"] = str(verdict.project_id)
     response.headers["X-Gateway-Key"] = verdict.project_key
     response.headers["X-Gateway-Pool"] = verdict.pool_name
@@ -89,6 +78,15 @@ def verify() -> Response:
         response.headers["RateLimit-Limit"] = str(verdict.limit)
         response.headers["RateLimit-Remaining"] = str(verdict.remaining)
         response.headers["RateLimit-Reset"] = str(verdict.reset)
+    return response
+
+
+def _used_up(verdict: gate.Verdict) -> Response:
+    text = "The daily allowance is used up; Retry-After tells when the next begins"
+    refusal = ApiError(Code.TOO_MANY_REQUESTS, text, retry_after=verdict.reset)
+    response = failure(refusal)
+    response.status_code = HTTPStatus.FORBIDDEN  # auth_request passes on this and 401 alone
+    response.headers["X-Gateway-Code"] = str(refusal.code.number)
     return response
 
 
