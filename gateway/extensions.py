@@ -19,7 +19,7 @@ from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import DateTime, Dialect, Engine, Executable, MetaData, Row, event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
@@ -150,10 +150,13 @@ def _prepare_sqlite(engine: Engine) -> None:
         in_transaction = connection.connection.dbapi_connection.in_transaction
         if not in_transaction and not statement.lstrip().upper().startswith(_BEGINS_NO_WRITE):
             synchronous = connection.get_execution_options().get("synchronous", "FULL")
-            if connection.info["synchronous"] != synchronous:
-                cursor.execute(f"PRAGMA synchronous = {synchronous}")
-                connection.info["synchronous"] = synchronous
-            _take_write_lock(cursor)
+            try:
+                if connection.info["synchronous"] != synchronous:
+                    cursor.execute(f"PRAGMA synchronous = {synchronous}")
+                    connection.info["synchronous"] = synchronous
+                _take_write_lock(cursor)
+            except sqlite3.OperationalError as error:  # SQLAlchemy 2.0 would pass it on as it is
+                raise OperationalError(statement, None, error) from error
 
     @event.listens_for(engine, "checkin")
     def close_read_only(connection: Any, record: Any) -> None:
