@@ -13,7 +13,6 @@ from sqlalchemy.exc import DBAPIError
 from gateway import clock, log
 from gateway.auth import service
 from gateway.config import INT32_MAX
-from gateway.envelope import first_line
 from gateway.errors import ApiError
 from gateway.project import gate, operations
 
@@ -33,7 +32,7 @@ class Group(AppGroup):
         except ApiError as error:
             raise click.ClickException(error.text) from None
         except DBAPIError as error:
-            raise click.ClickException(first_line(error)) from None
+            raise click.ClickException(log.first_line(error)) from None
 
 
 user = Group("user", help="Manage accounts by user name or e-mail address.")

@@ -31,6 +31,7 @@ MIN_SECRET_BYTES = 32
 MAX_BODY_BYTES = 16 * 1024
 INT32_MAX = 2**31 - 1
 MAX_PORT = 65535
+MAX_NAME = 64  # of the service, in a mail's subject
 DEFAULT_BIND = "127.0.0.1:8082"
 
 
@@ -42,6 +43,12 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or not value or not value.isprintable():
         raise ValueError("must be printable text")
     return value
+
+
+def _name(value: Any) -> str:
+    if len(_text(value)) > MAX_NAME or not value.strip():
+        raise ValueError(f"must be a name of at most {MAX_NAME} characters")
+    return str(value).strip()
 
 
 def _parsed(value: Any) -> Any:
@@ -163,6 +170,7 @@ SETTINGS = (
     Setting("MAIL_PASSWORD", None, _text),
     Setting("MAIL_DEFAULT_SENDER", "gateway@localhost", _sender),
     Setting("MAIL_SUPPRESS_SEND", False, _flag),
+    Setting("SERVICE_NAME", "gateway", _name),
     Setting("REG_CODE_DIGITS", 4, _integer(4, 10)),
     Setting("MAILS_PER_IP", 100, _integer(1, INT32_MAX)),
     Setting("REQUEST_MAX", 30, _integer(0, INT32_MAX)),

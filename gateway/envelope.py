@@ -96,18 +96,13 @@ def _database_failure(error: DBAPIError | TimeoutError) -> Response:
     connected = getattr(error, "statement", None) is not None
     if ours and connected and not absent:
         return _internal_failure(error)  # our mistake, not the database's absence
-    log.logger.error("database unavailable: %s", first_line(error))
+    log.logger.error("database unavailable: %s", log.first_line(error))
     return failure(ApiError(Code.DATABASE_UNAVAILABLE))
 
 
 def _internal_failure(error: Exception) -> Response:
     log.logger.error("unhandled exception", exc_info=error)
     return _write(500, 500, HTTP_TEXTS[500])
-
-
-def first_line(error: Exception) -> str:
-    """Return what an error says first; drivers add pages to it."""
-    return str(error).partition("\n")[0]
 
 
 def takes(schema: type[Schema]) -> Callable[[Callable[..., Response]], Callable[..., Response]]:

@@ -15,7 +15,7 @@ import uuid
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, g, has_request_context, request
+from flask import Flask, Response, g, request
 
 logger = logging.getLogger("gateway")
 # What is asked all day writes no line when all is well; nginx logs the requests that it lets pass.
@@ -30,7 +30,7 @@ class _Formatter(logging.Formatter):
     default_msec_format = "%s.%03dZ"
 
     def format(self, record: logging.LogRecord) -> str:
-        record.request_id = g.get("request_id", "-") if has_request_context() else "-"
+        record.request_id = g.get("request_id", "-") if g else "-"
         return super().format(record)
 
 
@@ -50,6 +50,11 @@ def init_app(app: Flask) -> None:
 def note(**fields: Any) -> None:
     """Add fields to the line of the present request; a later value replaces an earlier one."""
     g.setdefault("notes", {}).update(fields)
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says first; drivers add pages to it."""
+    return str(error).partition("\n")[0]
 
 
 def client_ip() -> str:

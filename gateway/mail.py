@@ -6,11 +6,13 @@ verified TLS, a total deadline, and a clear answer whether the relay took the ma
 
 from __future__ import annotations
 
+import os
 import re
 import smtplib
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
@@ -45,9 +47,15 @@ def describe(app: Flask) -> str:
 
 
 def check_config(app: Flask) -> None:
-    """Warn at the start when no mail can be sent."""
-    if not app.config["MAIL_SERVER"] and not app.config["MAIL_SUPPRESS_SEND"]:
-        log.logger.warning(describe(app))
+    """Warn at the start when no mail can be sent; but not before every operator command."""
+    with app.app_context():
+        if not is_possible() and not os.environ.get("FLASK_RUN_FROM_CLI"):
+            log.logger.warning(describe(app))
+
+
+def is_possible() -> bool:
+    """Tell whether mails go anywhere at all."""
+    return bool(current_app.config["MAIL_SERVER"] or current_app.config["MAIL_SUPPRESS_SEND"])
 
 
 def send(template: str, address: str, language: str, **context: Any) -> None:
@@ -59,6 +67,7 @@ def send(template: str, address: str, language: str, **context: Any) -> None:
     :raises MailError: when the relay did not accept the mail in time.
     """
     folder = f"mail/{template}/{language}"
+    context["service"] = current_app.config["SERVICE_NAME"]
     content: dict[str, Any] = {
         "subject": render_template(f"{folder}/subject.txt", **context).strip(),
         "recipients": [address],
@@ -69,19 +78,31 @@ def send(template: str, address: str, language: str, **context: Any) -> None:
         log.logger.info("mail to %s: %s\n\n%s\n", address, content["subject"], content["body"])
         mail.send(Message(**content))  # sends nothing; for tests that use mail.record_messages()
         return
+    # Made by the thread that sends it, as it takes a look-up of this host's name.
+    _converse(lambda connection: connection.send(Message(**content)))
+
+
+def probe() -> None:
+    """Talk to the relay as for a mail, log in, and leave.
+
+    :raises MailError: when the relay would not take a mail now.
+    """
+    if not current_app.config["MAIL_SUPPRESS_SEND"]:
+        _converse(lambda connection: connection.greet())
+
+
+def _converse(say: Callable[[_Connection], None]) -> None:
+    """Talk to the relay in a thread of its own, as only that bounds name look-ups too.
+
+    A slot is held until that thread ends, which may be after the deadline.
+
+    :raises MailError: when the talk did not end well, and in time.
+    """
     if not current_app.config["MAIL_SERVER"]:
         raise MailError("no MAIL_SERVER is set")
     # Waiting for a slot would hold the very threads that the slots leave free.
     if not _slots.acquire(blocking=False):
         raise MailError("too many mails are waiting for the relay")
-    _deliver(content)
-
-
-def _deliver(content: dict[str, Any]) -> None:
-    """Hand over a mail in a thread of its own, as only that bounds name look-ups too.
-
-    The slot is held until that thread ends, which may be after the deadline.
-    """
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     connection = _Connection(app.extensions["mail"])
     accepted: Future[None] = Future()
@@ -89,7 +110,7 @@ def _deliver(content: dict[str, Any]) -> None:
     def work() -> None:
         try:
             with app.app_context(), connection:
-                connection.send(Message(**content))  # looks up this host's name
+                say(connection)
                 accepted.set_result(None)
         except Exception as error:  # noqa: BLE001 - handed to the waiting request
             if not accepted.done():
@@ -211,6 +232,11 @@ class _Connection(Connection):
             host.close()
             raise
         return host
+
+    def greet(self) -> None:
+        """Say hello, if TLS or the login did not say it already."""
+        if self.host is not None:
+            self.host.ehlo_or_helo_if_needed()
 
     def __exit__(self, *_exception: object) -> None:
         # The relay's answer to DATA decides; whatever it does at QUIT does not matter.

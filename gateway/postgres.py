@@ -15,6 +15,8 @@ import psycopg
 from flask import g, has_request_context
 from psycopg.abc import PQGen
 
+from gateway import background
+
 # Seconds. A reply takes less than ten, whatever comes together: an answer that does not come,
 # the new connection tried after it, and what is then asked there.
 ANSWER = 4
@@ -36,7 +38,7 @@ class Connection(psycopg.Connection[Any]):
 
         :raises psycopg.OperationalError: when it did not answer in time.
         """
-        if timeout is not None or not has_request_context():
+        if timeout is not None or not _is_awaited():
             return super().wait(gen, interval, timeout)
         try:
             return super().wait(gen, interval, _patience())
@@ -45,6 +47,11 @@ class Connection(psycopg.Connection[Any]):
                 self.cancel_safe(timeout=CANCEL)
             self.close()  # what it would answer now belongs to nobody
             raise psycopg.OperationalError("the server does not answer") from None
+
+
+def _is_awaited() -> bool:
+    """Tell whether a request waits, or what goes on behind one."""
+    return has_request_context() or (bool(g) and background.is_running())
 
 
 def _patience() -> float:

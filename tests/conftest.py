@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email import message_from_bytes, policy
@@ -16,7 +17,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
-from servers import GUNICORN, ROOT, Crowd, Server, free_port
+from servers import GUNICORN, PATIENCE, ROOT, Crowd, Server, free_port
 from sqlalchemy import create_engine, text
 from witness import witness
 
@@ -37,6 +38,14 @@ for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
 def basic(key, secret):
     """Return the Authorization header of a project."""
     return "Basic " + base64.b64encode(f"{key}:{secret}".encode()).decode()
+
+
+def settle():
+    """Wait until nothing goes on behind a request."""
+    for thread in threading.enumerate():
+        if thread.name == "background":
+            thread.join(timeout=PATIENCE)
+            assert not thread.is_alive()
 
 
 class Relay:

@@ -47,7 +47,7 @@ def test_the_mail_holds_the_code_as_text_and_html(api, outbox):
     code = outbox.code()
     assert mail["To"] == "civet148@126.com"
     assert mail["From"] == "gateway@localhost"
-    assert mail["Subject"] == f"Your registration code: {code}"
+    assert mail["Subject"] == f"gateway: your registration code is {code}"
     text, html = mail.get_body(("plain",)), mail.get_body(("html",))
     assert f"code is {code}" in text.get_content()
     assert "10 minutes" in text.get_content()
@@ -368,7 +368,13 @@ def sign(claims, key=None):
 def claims(person):
     """The claims of a token that is accepted; each test spoils one."""
     now = datetime.now(timezone.utc)
-    return {"sub": str(person.user_id), "jti": "x", "iat": now, "exp": now + timedelta(hours=1)}
+    return {
+        "sub": str(person.user_id),
+        "jti": "x",
+        "iat": now,
+        "exp": now + timedelta(hours=1),
+        "generation": 0,
+    }
 
 
 def listing(api, token):
@@ -384,7 +390,7 @@ def test_the_claims_to_spoil_are_good(api, claims):
     assert code_of(listing(api, sign(claims))) == 0
 
 
-@pytest.mark.parametrize("missing", ["exp", "jti", "sub", "iat"])
+@pytest.mark.parametrize("missing", ["exp", "jti", "sub", "iat", "generation"])
 def test_a_token_without_a_claim_is_refused(api, claims, missing):
     del claims[missing]
     assert code_of(listing(api, sign(claims))) == 1001
@@ -403,6 +409,11 @@ def test_a_token_without_a_claim_is_refused(api, claims, missing):
         {"exp": 1},
         {"iat": 2**40},
         {"nbf": 2**40},
+        {"generation": 1},
+        {"generation": -1},
+        {"generation": "0"},
+        {"generation": False},
+        {"generation": 0.0},
     ],
 )
 def test_a_token_with_a_spoilt_claim_is_refused(api, claims, spoilt):

@@ -21,6 +21,8 @@ PUBLIC = {
     "/api/v1/auth-code",
     "/api/v1/register",
     "/api/v1/login",
+    "/api/v1/reset-code",
+    "/api/v1/reset-password",
 }
 WANTS_A_PROJECT = {"/api/v1/project/verify"}
 

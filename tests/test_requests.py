@@ -20,6 +20,9 @@ GOOD = {
     "/project/delete": {"id": 1},
     "/project/rotate": {"id": 1, "grace_hours": 0},
     "/platform/logout": {},
+    "/platform/change-password": {"old_password": PASSWORD, "new_password": PASSWORD},
+    "/reset-code": {"email": "lory@126.com"},
+    "/reset-password": {"email": "lory@126.com", "reg_code": "63280417", "password": PASSWORD},
 }
 REQUIRED = [
     ("/auth-code", "user_name"),
@@ -34,6 +37,12 @@ REQUIRED = [
     ("/project/create", "project_name"),
     ("/project/delete", "id"),
     ("/project/rotate", "id"),
+    ("/platform/change-password", "old_password"),
+    ("/platform/change-password", "new_password"),
+    ("/reset-code", "email"),
+    ("/reset-password", "email"),
+    ("/reset-password", "reg_code"),
+    ("/reset-password", "password"),
 ]
 BAD_TEXT = [None, 1, 1.5, True, [], {}, "a\0b", "a\x1fb", "a\x7fb", "a\x85b", "a\ud800b"]
 BAD_INTEGER = [None, "1", "", 1.0, 2.5, True, False, [], {}, -1, 2**31, 2**63, 10**30]
@@ -89,6 +98,15 @@ FIELDS = [
     *[("/project/delete", "id", bad) for bad in BAD_INTEGER],
     *[("/project/rotate", "id", bad) for bad in BAD_INTEGER],
     *[("/project/rotate", "grace_hours", bad) for bad in [*BAD_INTEGER, 169]],
+    *[
+        ("/platform/change-password", field, bad)
+        for field in ("old_password", "new_password")
+        for bad in [*BAD_TEXT, "", "1234567", "x" * 129]
+    ],
+    *[("/reset-code", "email", bad) for bad in BAD_TEXT + BAD_EMAILS],
+    *[("/reset-password", "email", bad) for bad in BAD_TEXT + BAD_EMAILS],
+    *[("/reset-password", "reg_code", bad) for bad in [*BAD_TEXT, "6" * 65]],
+    *[("/reset-password", "password", bad) for bad in [*BAD_TEXT, "", "1234567", "x" * 129]],
 ]
 
 

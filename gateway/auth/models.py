@@ -40,6 +40,10 @@ class User(Base):
     is_admin: Mapped[bool] = mapped_column(default=False)
     is_banned: Mapped[bool] = mapped_column(default=False)
     live_projects: Mapped[int] = mapped_column(default=0)
+    # How often all tokens were revoked: a token is good with the present number, or if it is the
+    # one that was kept.
+    token_generation: Mapped[int] = mapped_column(default=0)
+    kept_jti: Mapped[str | None] = mapped_column(String(36))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     @property
@@ -51,6 +55,10 @@ class User(Base):
     def privilege(self) -> list[str]:
         """What the role allows beyond one's own data."""
         return ADMIN_PRIVILEGES if self.is_admin else []
+
+    def accepts(self, jti: str, generation: int) -> bool:
+        """Tell whether a token was issued since all were revoked, or was spared then."""
+        return generation == self.token_generation or jti == self.kept_jti
 
 
 class MailCode(Base):

@@ -17,8 +17,7 @@ bp = Blueprint("auth", __name__, url_prefix="/api/v1")
 @takes(schemas.AuthCodeRequest)
 def auth_code(**fields: str) -> Response:
     """Mail a registration code."""
-    language = request.accept_languages.best_match(mail.LANGUAGES, default="en")
-    service.send_registration_code(**fields, ip=log.client_ip(), language=language)
+    service.send_registration_code(**fields, ip=log.client_ip(), language=_language())
     return reply()
 
 
@@ -58,3 +57,33 @@ def logout() -> Response:
     """Revoke the token that came with the request."""
     service.logout(get_jwt()["jti"], get_jwt()["exp"])
     return reply()
+
+
+@bp.post("/platform/change-password")
+@tokens.signed_in
+@takes(schemas.ChangePasswordRequest)
+def change_password(**fields: str) -> Response:
+    """Set another password; every token but this one is revoked."""
+    service.change_password(tokens.caller(), get_jwt()["jti"], **fields, ip=log.client_ip())
+    return reply()
+
+
+@bp.post("/reset-code")
+@takes(schemas.ResetCodeRequest)
+def reset_code(email: str) -> Response:
+    """Mail a code for a new password, if the address has an account."""
+    service.send_reset_code(email, log.client_ip(), _language())
+    return reply()
+
+
+@bp.post("/reset-password")
+@takes(schemas.ResetPasswordRequest)
+def reset_password(**fields: str) -> Response:
+    """Set a new password with a mailed code; every token of the account is revoked."""
+    log.note(user=service.reset_password(**fields, ip=log.client_ip()))
+    return reply()
+
+
+def _language() -> str:
+    """Return the language of ``mail.LANGUAGES`` that the client would rather read."""
+    return request.accept_languages.best_match(mail.LANGUAGES, default="en")

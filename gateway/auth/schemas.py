@@ -104,3 +104,24 @@ class LoginRequest(Schema):
 
 class LogoutRequest(Schema):
     """POST /api/v1/platform/logout; an empty object."""
+
+
+class ChangePasswordRequest(Schema):
+    """POST /api/v1/platform/change-password."""
+
+    old_password = Password(required=True)
+    new_password = Password(required=True)
+
+
+class ResetCodeRequest(Schema):
+    """POST /api/v1/reset-code."""
+
+    email = EmailAddress(required=True)
+
+
+class ResetPasswordRequest(Schema):
+    """POST /api/v1/reset-password."""
+
+    email = EmailAddress(required=True)
+    reg_code = Stripped(0, 64, required=True)
+    password = Password(required=True)

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import hmac
 import string
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
 from flask import current_app
 from sqlalchemy import ColumnElement, delete, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
-from gateway import clock, crypto, log, mail, throttle
+from gateway import background, clock, crypto, log, mail, throttle
 from gateway.auth.models import MailCode, RevokedToken, User, email_key, name_key
 from gateway.errors import ApiError, Code
 from gateway.extensions import db, upsert
 from gateway.throttle import Counter, ThrottleCount
 
-REGISTER = "register"
+REGISTER, RESET = "register", "reset"  # what a code is for, and the folder of its mail
+RESET_DIGITS = 8
 CODE_LIFE = timedelta(minutes=10)
 CODE_TRIES = 5
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -32,7 +34,13 @@ def send_registration_code(user_name: str, email: str, ip: str, language: str) -
     :raises ApiError: 1018, 1005, 429, or 1029 when the relay did not take the mail.
     """
     _refuse_taken(user_name, email)
-    _mail_code(REGISTER, email, current_app.config["REG_CODE_DIGITS"], ip, language)
+    counters = _count_mail(REGISTER, email, ip)
+
+    def send(**content: object) -> None:
+        mail.send(REGISTER, email, language, **content)
+
+    if not _deliver_code(REGISTER, email, current_app.config["REG_CODE_DIGITS"], send, counters):
+        raise ApiError(Code.MAIL_NOT_SENT)
 
 
 def register(user_name: str, password: str, email: str, reg_code: str) -> User:
@@ -65,36 +73,150 @@ def register(user_name: str, password: str, email: str, reg_code: str) -> User:
 def login(user_name: str, password: str, ip: str) -> User:
     """Return the account that a name, or address, and a password belong to.
 
-    Failures are counted, successes are not. The counters are looked at before the password, and
-    once more after it: of many guesses sent at once, none may win after the last one allowed.
-
     :raises ApiError: 1002, 1012 or 429.
     """
     user = _find(user_name)
     if user is not None:
         log.note(user=user.id)
     who = f"user {user.id}" if user else f"name {name_key(user_name)}"
-    network = throttle.network(ip)
-    of_account = (
-        Counter("login-account-ip", f"{who} {network}", 5, 15 * MINUTE),
-        Counter("login-account", who, 100, DAY),
-    )
-    counters = (*of_account, Counter("login-ip", network, 50, 15 * MINUTE))
-    throttle.check(*counters)
-    matches = crypto.password_matches(password, user.password_hash if user else None)
-    if user is None or not matches:
-        _purge_expired()
-        throttle.take(*counters)
-        db.session.commit()
+    if not _password_is_right(user, who, password, ip) or user is None:
         raise ApiError(Code.WRONG_CREDENTIALS)
-    throttle.check(*counters)
     if user.is_banned:
         raise ApiError(Code.BANNED)
-    throttle.clear(*of_account)
+    throttle.clear(*_failures_of(who, ip))
     if crypto.password_needs_rehash(user.password_hash):
-        user.password_hash = crypto.hash_password(password)
+        _set_password(
+            crypto.hash_password(password),
+            User.id == user.id,
+            User.token_generation == user.token_generation,
+        )
+    # The token is for the account as the password was judged by, not as it may be by now: a
+    # reset at the same moment revokes it.
+    db.session.expunge(user)
     db.session.commit()
     return user
+
+
+def _failures_of(who: str, ip: str) -> tuple[Counter, Counter]:
+    """Return the counters of an account's wrong passwords, which a right one clears."""
+    return (
+        Counter("login-account-ip", f"{who} {throttle.network(ip)}", 5, 15 * MINUTE),
+        Counter("login-account", who, 100, DAY),
+    )
+
+
+def _password_is_right(user: User | None, who: str, password: str, ip: str) -> bool:
+    """Judge a password; without an account, spend the same time and say no.
+
+    Failures are counted, successes are not. The counters are looked at before the password, and
+    once more after it: of many guesses sent at once, none may win after the last one allowed.
+
+    :param who: what the failures are counted under.
+    :raises ApiError: 429.
+    """
+    of_client = Counter("login-ip", throttle.network(ip), 50, 15 * MINUTE)
+    counters = (*_failures_of(who, ip), of_client)
+    throttle.check(*counters)
+    if crypto.password_matches(password, user.password_hash if user else None):
+        throttle.check(*counters)
+        return True
+    purge_expired()
+    throttle.take(*counters)
+    db.session.commit()
+    return False
+
+
+def change_password(user: User, jti: str, old_password: str, new_password: str, ip: str) -> None:
+    """Set another password and revoke every token of the account but the one that asks.
+
+    :param jti: the id of that token.
+    :raises ApiError: 1002 when the old password is wrong, 429 after too many of them.
+    """
+    who = f"user {user.id}"
+    wrong = ApiError(Code.WRONG_CREDENTIALS, "The old password is wrong")
+    if not _password_is_right(user, who, old_password, ip):
+        raise wrong
+    changed = _set_password(
+        crypto.hash_password(new_password),
+        User.id == user.id,
+        User.token_generation == user.token_generation,  # else it is the old one no longer
+        token_generation=User.token_generation + 1,
+        kept_jti=jti,
+    )
+    if changed is None:
+        db.session.rollback()
+        raise wrong
+    throttle.clear(*_failures_of(who, ip))
+    db.session.commit()
+
+
+def send_reset_code(email: str, ip: str, language: str) -> None:
+    """Mail a code for a new password once the reply is on its way.
+
+    Nothing tells whether the address has an account: it is looked up after the reply, and one
+    without goes the same way, but for the mail.
+
+    :raises ApiError: 429, or 1029 when no mail can be sent to anybody.
+    """
+    if not mail.is_possible():
+        raise ApiError(Code.MAIL_NOT_SENT)
+    counters = _count_mail(RESET, email, ip)
+    try:
+        background.run(_mail_reset_code, email, language, counters)
+    except RuntimeError:  # no thread can be started
+        throttle.give_back(*counters)
+        db.session.commit()
+        raise ApiError(Code.MAIL_NOT_SENT) from None
+
+
+def _mail_reset_code(email: str, language: str, counters: tuple[Counter, ...]) -> None:
+    address = db.session.scalar(select(User.email).where(User.email_key == email_key(email)))
+    db.session.commit()
+    if address is None:
+        log.logger.info("reset-code: no account has this address; nothing is mailed")
+
+    def send(**content: object) -> None:
+        if address is None:
+            mail.probe()  # it counts for nothing, too, when the relay does not take mails
+        else:
+            mail.send(RESET, address, language, **content)
+
+    _deliver_code(RESET, email, RESET_DIGITS, send, counters)
+
+
+def reset_password(email: str, reg_code: str, password: str, ip: str) -> int:
+    """Set a new password, spend the code and revoke every token, all or nothing.
+
+    :returns: the account's id.
+    :raises ApiError: 1008.
+    """
+    _refuse_without_open_code(RESET, email)
+    password_hash = crypto.hash_password(password)
+    _spend_code(RESET, email, reg_code)
+    user_id = _set_password(
+        password_hash,
+        User.email_key == email_key(email),
+        token_generation=User.token_generation + 1,
+        kept_jti=None,
+    )
+    if user_id is not None:
+        throttle.clear(*_failures_of(f"user {user_id}", ip))
+    db.session.commit()
+    if user_id is None:  # the code that nobody was mailed was guessed
+        raise ApiError(Code.WRONG_CODE)
+    return user_id
+
+
+def _set_password(password_hash: str, *which: ColumnElement[bool], **values: object) -> int | None:
+    """Change the account that matches; return its id. The caller commits."""
+    user_id: int | None = db.session.scalar(
+        update(User)
+        .where(*which)
+        .values(password_hash=password_hash, **values)
+        .returning(User.id)
+        .execution_options(synchronize_session=False)
+    )
+    return user_id
 
 
 def logout(jti: str, expires: int) -> None:
@@ -103,7 +225,7 @@ def logout(jti: str, expires: int) -> None:
     :param expires: the token's ``exp``, unix seconds.
     :raises ApiError: 1001 when another request revoked it first.
     """
-    _purge_expired()
+    purge_expired()
     # A margin, so that a clock that is wrong for a while, here or on another node, does not have
     # the revocation purged and the token in again.
     until = datetime.fromtimestamp(expires, timezone.utc) + timedelta(days=1)
@@ -158,30 +280,46 @@ def _refuse_taken(user_name: str, email: str) -> None:
         raise ApiError(Code.USER_NAME_EXISTS)
 
 
-def _mail_code(purpose: str, email: str, digits: int, ip: str, language: str) -> None:
-    """Mail a code, and record it once the relay has taken the mail.
+def _count_mail(purpose: str, email: str, ip: str) -> tuple[Counter, ...]:
+    """Count a mail before it is sent, and return what to give back if it was not.
+
+    :raises ApiError: 429.
+    """
+    subject = f"{purpose} {email_key(email)}"
+    counters = (
+        Counter("mail-minute", subject, 1, MINUTE),
+        Counter("mail-day", subject, 5, DAY),
+        Counter("mail-ip", throttle.network(ip), current_app.config["MAILS_PER_IP"], HOUR),
+    )
+    purge_expired()
+    throttle.take(*counters)
+    db.session.commit()
+    return counters
+
+
+def _deliver_code(
+    purpose: str,
+    email: str,
+    digits: int,
+    send: Callable[..., None],
+    counters: tuple[Counter, ...],
+) -> bool:
+    """Make a code, send it, and record it once the relay has taken the mail.
 
     No transaction is open while the relay is talked to. A mail that could not be sent counts for
     nothing, and the code before it stays good.
+
+    :returns: whether the mail was sent.
     """
     address = email_key(email)
-    counters = (
-        Counter("mail-minute", address, 1, MINUTE),
-        Counter("mail-day", address, 5, DAY),
-        Counter("mail-ip", throttle.network(ip), current_app.config["MAILS_PER_IP"], HOUR),
-    )
-    _purge_expired()
-    throttle.take(*counters)
-    db.session.commit()
     code = crypto.random_text(digits, string.digits)
-    minutes = CODE_LIFE // timedelta(minutes=1)
     try:
-        mail.send(purpose, email, language, code=code, minutes=minutes)
+        send(code=code, minutes=CODE_LIFE // timedelta(minutes=1))
     except mail.MailError as error:
         log.logger.error("mail not sent: %s", error)
         throttle.give_back(*counters)
         db.session.commit()
-        raise ApiError(Code.MAIL_NOT_SENT) from None
+        return False
     fresh = {
         "code_hash": crypto.code_hash(purpose, address, code),
         "tries": 0,
@@ -193,6 +331,7 @@ def _mail_code(purpose: str, email: str, digits: int, ip: str, language: str) ->
         .on_conflict_do_update(index_elements=[MailCode.purpose, MailCode.email_key], set_=fresh)
     )
     db.session.commit()
+    return True
 
 
 def _is_open(purpose: str, email: str) -> tuple[ColumnElement[bool], ...]:
@@ -235,20 +374,26 @@ def _spend_code(purpose: str, email: str, code: str) -> None:
     )
 
 
-def _purge_expired() -> None:
-    """Delete rows past their time, in a transaction of its own.
+def purge_expired() -> dict[str, int]:
+    """Delete rows past their time, each table's in a transaction of its own.
 
     Rows that another transaction holds are left for the next time: waiting for them could
     deadlock.
+
+    :returns: how many rows went, by table.
     """
+    purged = {}
     for model in (ThrottleCount, MailCode, RevokedToken):
         key = tuple(model.__table__.primary_key)
         expired = (
             select(*key).where(model.expires_at <= clock.now()).with_for_update(skip_locked=True)
         )
-        db.session.execute(
+        gone = db.session.execute(
             delete(model)
             .where(tuple_(*key).in_(expired))
+            .returning(*key)
             .execution_options(synchronize_session=False)
         )
+        purged[model.__tablename__] = len(gone.all())
         db.session.commit()
+    return purged

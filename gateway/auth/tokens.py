@@ -36,6 +36,7 @@ def issue(user: User, issued_at: datetime) -> str:
         "claim_is_admin": user.is_admin,
         "claim_phone_number": "",
         "claim_username": user.user_name,
+        "generation": user.token_generation,
         "iat": iat,
         "exp": expire,
     }
@@ -94,6 +95,7 @@ def _is_of_ours(claims: dict[str, Any]) -> bool:
     jti, subject = claims.get("jti"), claims.get("sub")
     return (
         all(type(time) is int and 0 <= time < END_OF_TIME for time in times)
+        and type(claims.get("generation")) is int
         and isinstance(jti, str)
         and re.fullmatch(r"[\w-]{1,36}", jti, re.ASCII) is not None
         and isinstance(subject, str)
@@ -105,7 +107,7 @@ def _is_of_ours(claims: dict[str, Any]) -> bool:
 @jwt.user_lookup_loader
 def _find_caller(_header: dict[str, Any], claims: dict[str, Any]) -> User | None:
     user = db.session.get(User, int(claims["sub"]))
-    if user is None or user.is_banned:
+    if user is None or user.is_banned or not user.accepts(claims["jti"], claims["generation"]):
         return None
     log.note(user=user.id)
     return user

@@ -4,8 +4,8 @@ from alembic import context
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
-from gateway.envelope import first_line
 from gateway.extensions import UtcDateTime, db
+from gateway.log import first_line
 
 UPGRADE_LOCK = 7164289  # any number that nothing else in the database locks
 

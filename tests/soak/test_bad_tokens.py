@@ -53,6 +53,7 @@ NO_TIME = st.none() | st.booleans() | st.floats() | hostile_text | NO_ATOM
 NO_TIME |= st.integers(max_value=-1) | st.integers(min_value=10**11)
 NO_TIME |= st.sampled_from(["9999999999", 9999999999.0, 2**63, 10**400])
 BAD_CLAIMS = {
+    "generation": NO_TIME | st.integers(min_value=1) | st.just(0.0),
     "exp": NO_TIME,
     "iat": NO_TIME,
     "nbf": st.integers(min_value=10**11) | st.just("soon") | NO_ATOM,
@@ -85,7 +86,7 @@ def listed(claims, revoked):
         good.swapcase(),
         *(
             signed({k: claims[k] for k in claims if k != name})
-            for name in ("exp", "iat", "jti", "sub")
+            for name in ("exp", "iat", "jti", "sub", "generation")
         ),
         *(signed({**claims, "exp": now - ago}) for ago in (12, 60, now)),
         *(signed({**claims, "jti": jti}) for jti in ("", "a b", "\0", "\ud800", "j" * 37)),

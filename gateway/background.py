@@ -1,0 +1,41 @@
+"""What goes on behind a request, in a thread of its own, when nobody waits for it any more."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from flask import current_app, g
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway import log
+
+
+def run(work: Callable[..., None], *arguments: Any) -> None:
+    """Call a function in a thread with an application context; its failure is only logged.
+
+    The process does not end before the thread does.
+
+    :raises RuntimeError: when no thread can be started.
+    """
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    request_id = g.get("request_id", "-")
+
+    def call() -> None:
+        with app.app_context():
+            g.request_id = request_id
+            g.in_background = True
+            try:
+                work(*arguments)
+            except SQLAlchemyError as error:
+                log.logger.error("database unavailable: %s", log.first_line(error))
+            except Exception as error:  # noqa: BLE001 - nobody else would hear of it
+                log.logger.error("unhandled exception", exc_info=error)
+
+    threading.Thread(target=call, name="background").start()
+
+
+def is_running() -> bool:
+    """Tell whether this is such a thread."""
+    return bool(g.get("in_background"))
