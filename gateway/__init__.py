@@ -13,7 +13,7 @@ from typing import Any
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from gateway import auth, cli, config, envelope, extensions, health, log, mail, project
+from gateway import auth, cli, config, docs, envelope, extensions, health, log, mail, project
 
 
 def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
@@ -35,4 +35,5 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
     app.register_blueprint(health.bp)
     app.register_blueprint(auth.bp)
     app.register_blueprint(project.bp)
+    app.register_blueprint(docs.bp)
     return app

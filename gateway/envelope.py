@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from flask import Flask, Response, jsonify, request
 from marshmallow import EXCLUDE, Schema, ValidationError
@@ -30,6 +30,8 @@ from gateway.errors import HTTP_TEXTS, ApiError, Code
 # Postgres's words for what SQLite calls an OperationalError: no such table, no such column, no
 # right to it. The operator has yet to migrate, or to grant.
 SCHEMA_ABSENT = {"42P01", "42703", "42501"}
+View = TypeVar("View", bound=Callable[..., Response])
+
 MAX_NESTING = 20
 MAX_DIGITS = 19  # of an integer worth reading as one
 
@@ -123,6 +125,21 @@ def takes(schema: type[Schema]) -> Callable[[Callable[..., Response]], Callable[
 
         loaded.schema = schema  # type: ignore[attr-defined]
         return loaded
+
+    return decorate
+
+
+def gives(data: type[Schema], *codes: Code) -> Callable[[View], View]:
+    """Say what a view answers, for the API page and for the tests that compare.
+
+    :param data: the shape of ``data`` when all is well.
+    :param codes: what this view refuses on its own account; what any view may answer, like 1003
+        for a bad field, goes without saying.
+    """
+
+    def decorate(view: View) -> View:
+        view.data, view.codes = data, codes  # type: ignore[attr-defined]
+        return view
 
     return decorate
 

@@ -9,13 +9,17 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import fields, validate
+from marshmallow import EXCLUDE, INCLUDE, Schema, fields, validate
 
 from gateway.config import INT32_MAX
 
+# In the regular expressions of JSON Schema: control characters, and white space without those.
+CONTROLS = r"\u0000-\u001f\u007f-\u009f"
+SPACE = rf"[^\S{CONTROLS}]"
+
 
 class Text(fields.String):
-    """Text without control characters or lone surrogates, ``least`` to ``most`` characters."""
+    """Text without control characters or lone surrogates."""
 
     default_error_messages = {
         "required": "is missing",
@@ -29,6 +33,15 @@ class Text(fields.String):
         super().__init__(**kwargs)
         self.least = least
         self.most = most
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """What JSON Schema can say of it; the API page shows it, and the code decides."""
+        return {
+            "minLength": self.least,
+            "maxLength": self.most,
+            "pattern": rf"^[^{CONTROLS}]*$",
+        }
 
     def clean(self, text: str) -> str:
         """Return the text as it is to be judged and kept; as received unless overridden."""
@@ -48,7 +61,14 @@ class Text(fields.String):
 
 
 class Stripped(Text):
-    """Text without the white space around it."""
+    """Text; white space around it is not counted, nor kept."""
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """The pattern counts what is between the white space."""
+        visible = rf"[^\s{CONTROLS}]"
+        text = rf"{visible}([^{CONTROLS}]{{0,{self.most - 2}}}{visible})?"
+        return {"pattern": rf"^{SPACE}*{text if self.least else f'({text})?'}{SPACE}*$"}
 
     def clean(self, text: str) -> str:
         """Strip."""
@@ -74,3 +94,33 @@ class Int32(fields.Integer):
         if type(value) is not int:
             raise self.make_error("invalid")
         return value
+
+
+class Request(Schema):
+    """What the body of a request holds; ``envelope.takes`` drops what else is sent."""
+
+    class Meta:
+        """Other fields are no fault."""
+
+        unknown = INCLUDE
+
+
+class Reply(Schema):
+    """What ``data`` of a reply holds: exactly these fields, all of them.
+
+    Replies are written as they are; these schemas describe them (README, Where things are).
+    """
+
+    class Meta:
+        """Nothing else."""
+
+        unknown = EXCLUDE
+
+
+class Nothing(Reply):
+    """An empty object."""
+
+
+def shown(kind: type[fields.Field[Any]], example: Any, **kwargs: Any) -> fields.Field[Any]:
+    """Return a field of a reply, which is always there, with an example of its value."""
+    return kind(required=True, metadata={"example": example}, **kwargs)

@@ -6,20 +6,23 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Blueprint, Response
 
-from gateway.envelope import reply
+from gateway.envelope import gives, reply
 from gateway.errors import ApiError, Code
 from gateway.extensions import db, migrate
+from gateway.fields import Nothing
 
 bp = Blueprint("health", __name__)
 
 
 @bp.get("/healthz")
+@gives(Nothing)
 def healthz() -> Response:
     """Say that the process answers."""
     return reply()
 
 
 @bp.get("/readyz")
+@gives(Nothing)
 def readyz() -> Response:
     """Say that the database answers and that its schema is this version's."""
     with db.engine.connect() as connection:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email import message_from_bytes, policy
 
+import described
 import pytest
 from aiosmtpd.controller import Controller
 from flask.testing import FlaskClient
@@ -86,12 +87,16 @@ class Relay:
 
 
 class Client(FlaskClient):
-    """A test client that tells the witness what it sends and receives."""
+    """A test client that tells the witness what it sends and receives.
+
+    Each reply is compared with the API's description.
+    """
 
     def open(self, *args, **kwargs):
         witness.saw(kwargs.get("json"))
         reply = super().open(*args, **kwargs)
         witness.saw(reply.get_json(silent=True))
+        described.compare(self.application, kwargs.get("method", "GET"), reply)
         return reply
 
 

@@ -18,6 +18,9 @@ from gateway.extensions import db
 PUBLIC = {
     "/healthz",
     "/readyz",
+    "/openapi.json",
+    "/docs",
+    "/docs/<name>",
     "/api/v1/auth-code",
     "/api/v1/register",
     "/api/v1/login",

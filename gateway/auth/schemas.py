@@ -7,9 +7,16 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import Schema, ValidationError, validate
+from marshmallow import ValidationError, validate
+from marshmallow.fields import Integer, List, String
 
-from gateway.fields import Stripped, Text
+from gateway.fields import SPACE, Reply, Request, Stripped, Text, shown
+
+NOT_EMAIL = r"(?!.*=\?)(?![^@]{65})"
+ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
+LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+LAST_LABEL = r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+DIGEST = "e10adc3949ba59abbe56e057f20f883e"  # the reference's example, of what clients send
 
 # Letters and marks that show nothing (Unicode's Default_Ignorable_Code_Point): with them one
 # could be invisible, or look like somebody else.
@@ -20,7 +27,7 @@ INVISIBLE = re.compile(
 
 
 class UserName(Stripped):
-    """Letters and digits of any script and ``_ - .``, after NFKC; 1 to 64 characters."""
+    """Letters and digits of any script and ``_ - .``, after NFKC."""
 
     default_error_messages = {
         "name": "must be made of visible letters and digits, _ - and .",
@@ -28,6 +35,12 @@ class UserName(Stripped):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(1, 64, **kwargs)
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """The pattern is about NFKC forms."""
+        name = r"[\p{L}\p{Nd}_.-][\p{L}\p{M}\p{Nd}_.-]{0,63}"
+        return {"pattern": rf"^{SPACE}*{name}{SPACE}*$"}
 
     def clean(self, text: str) -> str:
         """Bring look-alike forms of the same characters to one."""
@@ -46,7 +59,7 @@ class UserName(Stripped):
 
 
 class EmailAddress(Text):
-    """A plain ASCII address with a full domain name; at most 254 characters, kept as given.
+    """A plain ASCII address with a full domain name, kept as given.
 
     Stricter than marshmallow's validator: what passes here, SMTP and the mail library can carry.
     """
@@ -55,6 +68,12 @@ class EmailAddress(Text):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(1, 254, **kwargs)
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """A pattern that is the rule to the letter."""
+        address = rf"{ATOM}+(\.{ATOM}+)*@({LABEL}\.)+{LAST_LABEL}"
+        return {**super().rule, "format": "email", "pattern": rf"^{NOT_EMAIL}{address}$"}
 
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
@@ -73,55 +92,67 @@ class EmailAddress(Text):
 
 
 class Password(Text):
-    """An opaque text of 8 to 128 characters, usually a digest made by the client."""
+    """An opaque text, usually a digest made by the client."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(8, 128, **kwargs)
 
 
-class AuthCodeRequest(Schema):
+class AuthCodeRequest(Request):
     """POST /api/v1/auth-code."""
 
-    user_name = UserName(required=True)
-    email = EmailAddress(required=True)
+    user_name = UserName(required=True, metadata={"example": "lory"})
+    email = EmailAddress(required=True, metadata={"example": "civet148@126.com"})
 
 
-class RegisterRequest(Schema):
+class RegisterRequest(Request):
     """POST /api/v1/register."""
 
-    user_name = UserName(required=True)
-    password = Password(required=True)
-    email = EmailAddress(required=True)
-    reg_code = Stripped(0, 64, required=True)
+    user_name = UserName(required=True, metadata={"example": "lory"})
+    password = Password(required=True, metadata={"example": DIGEST})
+    email = EmailAddress(required=True, metadata={"example": "civet148@126.com"})
+    reg_code = Stripped(0, 64, required=True, metadata={"example": "6328"})
 
 
-class LoginRequest(Schema):
+class LoginRequest(Request):
     """POST /api/v1/login; ``user_name`` may also hold the e-mail address."""
 
-    user_name = Stripped(1, 254, required=True)
-    password = Password(required=True)
+    user_name = Stripped(1, 254, required=True, metadata={"example": "lory"})
+    password = Password(required=True, metadata={"example": DIGEST})
 
 
-class LogoutRequest(Schema):
+class LogoutRequest(Request):
     """POST /api/v1/platform/logout; an empty object."""
 
 
-class ChangePasswordRequest(Schema):
+class ChangePasswordRequest(Request):
     """POST /api/v1/platform/change-password."""
 
-    old_password = Password(required=True)
-    new_password = Password(required=True)
+    old_password = Password(required=True, metadata={"example": DIGEST})
+    new_password = Password(required=True, metadata={"example": DIGEST})
 
 
-class ResetCodeRequest(Schema):
+class ResetCodeRequest(Request):
     """POST /api/v1/reset-code."""
 
-    email = EmailAddress(required=True)
+    email = EmailAddress(required=True, metadata={"example": "civet148@126.com"})
 
 
-class ResetPasswordRequest(Schema):
+class ResetPasswordRequest(Request):
     """POST /api/v1/reset-password."""
 
-    email = EmailAddress(required=True)
-    reg_code = Stripped(0, 64, required=True)
-    password = Password(required=True)
+    email = EmailAddress(required=True, metadata={"example": "civet148@126.com"})
+    reg_code = Stripped(0, 64, required=True, metadata={"example": "63280417"})
+    password = Password(required=True, metadata={"example": DIGEST})
+
+
+class Login(Reply):
+    """Who is logged in, and their token."""
+
+    version = shown(String, "v0.1.0")
+    user_name = shown(String, "libin")
+    auth_token = shown(String, "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2lnbmF0dXJl")
+    login_ip = shown(String, "172.27.192.1")
+    login_time = shown(Integer, 1709791711)
+    role = shown(String, "", validate=validate.OneOf(["", "admin"]))
+    privilege = List(String(), required=True, metadata={"example": []})

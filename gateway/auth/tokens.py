@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import datetime
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
 from flask import Response, current_app, request
 from flask_jwt_extended import create_access_token, current_user, verify_jwt_in_request
@@ -14,11 +13,9 @@ from flask_jwt_extended import create_access_token, current_user, verify_jwt_in_
 from gateway import log
 from gateway.auth.models import RevokedToken, User
 from gateway.config import INT32_MAX
-from gateway.envelope import failure
+from gateway.envelope import View, failure
 from gateway.errors import ApiError, Code
 from gateway.extensions import db, jwt
-
-View = TypeVar("View", bound=Callable[..., Response])
 
 END_OF_TIME = 10**11  # unix seconds; later ones are no dates to the database
 _TOKEN = re.compile(r"\s*(?:bearer\s+)?([\w-]+\.[\w-]+\.[\w-]+)\s*", re.ASCII | re.IGNORECASE)
@@ -52,6 +49,7 @@ def signed_in(view: View) -> View:
         verify_jwt_in_request()
         return view(*args, **kwargs)
 
+    guarded.wants_token = True  # type: ignore[attr-defined]
     return guarded  # type: ignore[return-value]
 
 

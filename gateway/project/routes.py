@@ -11,8 +11,9 @@ from flask import Blueprint, Response, request
 
 from gateway import log
 from gateway.auth.tokens import caller, signed_in
-from gateway.envelope import failure, reply, takes
+from gateway.envelope import failure, gives, reply, takes
 from gateway.errors import ApiError, Code
+from gateway.fields import Nothing
 from gateway.project import gate, schemas, service
 
 # What service.create hands out, 16 and 48 characters: 65 with the colon, 88 in base64.
@@ -25,8 +26,12 @@ bp = Blueprint("project", __name__, url_prefix="/api/v1/project")
 @bp.post("/create")
 @signed_in
 @takes(schemas.CreateRequest)
+@gives(schemas.KeyAndSecret, Code.LIMIT_REACHED)
 def create(**fields: Any) -> Response:
-    """Make a project; the reply shows its key and secret."""
+    """Make a project; the reply shows its key and secret.
+
+    Its requests carry them as HTTP Basic user and password.
+    """
     project, secret = service.create(caller(), **fields)
     log.note(project=project.id)
     return reply({"project_key": project.project_key, "project_secret": secret})
@@ -35,8 +40,13 @@ def create(**fields: Any) -> Response:
 @bp.post("/list", endpoint="list")
 @signed_in
 @takes(schemas.ListRequest)
+@gives(schemas.ProjectPage, Code.ACCESS_DENIED)
 def list_projects(**fields: int) -> Response:
-    """Show a page of an account's projects."""
+    """Show a page of an account's projects, by id.
+
+    ``header.total`` counts all of them, ``header.count`` those on this page. A user_id of 0, or
+    none, is the caller; another's projects are shown to admins only.
+    """
     items, total = service.list_page(caller(), **fields)
     return reply({"list": items}, total=total, count=len(items))
 
@@ -44,6 +54,7 @@ def list_projects(**fields: int) -> Response:
 @bp.post("/delete")
 @signed_in
 @takes(schemas.DeleteRequest)
+@gives(Nothing, Code.NOT_FOUND)
 def delete(id: int) -> Response:
     """Delete a project; its key stops working at once."""
     log.note(project=id)
@@ -54,8 +65,12 @@ def delete(id: int) -> Response:
 @bp.post("/rotate")
 @signed_in
 @takes(schemas.RotateRequest)
+@gives(schemas.KeyAndSecret, Code.NOT_FOUND)
 def rotate(id: int, grace_hours: int) -> Response:
-    """Give a project a new secret under the same key."""
+    """Give a project a new secret under the same key.
+
+    The old secret works for ``grace_hours`` more.
+    """
     log.note(project=id)
     project_key, secret = service.rotate(caller(), id, grace_hours)
     return reply({"project_key": project_key, "project_secret": secret})
@@ -63,7 +78,10 @@ def rotate(id: int, grace_hours: int) -> Response:
 
 @bp.get("/verify")
 def verify() -> Response:
-    """Tell nginx's ``auth_request`` whether a request may pass, and count it if so."""
+    """Tell nginx's ``auth_request`` whether a request may pass, and count it if so.
+
+    With ``pool``, only projects of that pool pass; with an empty one, only those without a pool.
+    """
     try:
         verdict = gate.admit(*_credentials(), request.args.get("pool"))
     except ApiError as error:

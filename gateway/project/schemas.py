@@ -2,34 +2,76 @@
 
 from __future__ import annotations
 
-from marshmallow import Schema
+from marshmallow import validate
+from marshmallow.fields import Boolean, Integer, List, Nested, String
 
-from gateway.fields import Int32, Stripped
+from gateway.fields import Int32, Reply, Request, Stripped, shown
+
+NAME = "我的ChatGPT项目"
+KEY = "p4Sx9mcEIcDzZOjG"
+SECRET = "wzZwy8jxsdjuHDk1kBgaMYWh7C8XJa5yUGPRRFGOQqwwY4gt"  # noqa: S105 - the reference's example
 
 
-class CreateRequest(Schema):
+class CreateRequest(Request):
     """POST /api/v1/project/create."""
 
-    project_type = Int32(required=True)
-    project_name = Stripped(1, 128, required=True)
+    project_type = Int32(required=True, metadata={"example": 1})
+    project_name = Stripped(1, 128, required=True, metadata={"example": NAME})
 
 
-class ListRequest(Schema):
+class ListRequest(Request):
     """POST /api/v1/project/list; ``user_id`` 0 is the caller."""
 
-    user_id = Int32(load_default=0)
-    page_no = Int32(load_default=0)
-    page_size = Int32(1, 100, load_default=20)
+    user_id = Int32(load_default=0, metadata={"example": 2})
+    page_no = Int32(load_default=0, metadata={"example": 0})
+    page_size = Int32(1, 100, load_default=20, metadata={"example": 20})
 
 
-class DeleteRequest(Schema):
+class DeleteRequest(Request):
     """POST /api/v1/project/delete."""
 
-    id = Int32(required=True)
+    id = Int32(required=True, metadata={"example": 2})
 
 
-class RotateRequest(Schema):
+class RotateRequest(Request):
     """POST /api/v1/project/rotate; ``grace_hours`` is how long the old secret goes on working."""
 
-    id = Int32(required=True)
-    grace_hours = Int32(0, 168, load_default=0)
+    id = Int32(required=True, metadata={"example": 2})
+    grace_hours = Int32(0, 168, load_default=0, metadata={"example": 24})
+
+
+class KeyAndSecret(Reply):
+    """What a project's requests carry."""
+
+    project_key = shown(String, KEY, validate=validate.Regexp("^[A-Za-z0-9]{16}$"))
+    project_secret = shown(String, SECRET, validate=validate.Regexp("^[A-Za-z0-9]{48}$"))
+
+
+class Project(Reply):
+    """A project; ``project_secret`` is "" when no key of the service opens it any more."""
+
+    id = shown(Integer, 2)
+    project_name = shown(String, NAME)
+    project_type = shown(Integer, 1)
+    project_key = shown(String, KEY)
+    project_secret = shown(String, SECRET)
+    end_points = List(
+        String(),
+        required=True,
+        metadata={"example": ["https://api.hobbychain.org//rpc", "wss://api.hobbychain.org//ws"]},
+    )
+    deleted = shown(Boolean, False)
+    created_time = shown(
+        String, "2024-03-07 15:47:02", validate=validate.Regexp(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$")
+    )
+    request_total = shown(Integer, 0)
+    request_today = shown(Integer, 0)
+    request_max = shown(Integer, 30)
+    pool_id = shown(Integer, 0)
+    pool_name = shown(String, "")
+
+
+class ProjectPage(Reply):
+    """One page of projects."""
+
+    list = List(Nested(Project), required=True)

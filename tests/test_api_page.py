@@ -1,0 +1,244 @@
+"""The API page: its description is what the service does, and a browser can use it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from conftest import PASSWORD
+from playwright.sync_api import expect, sync_playwright
+
+from gateway.errors import Code
+
+TESTS = Path(__file__).parent
+METHODS = {"get", "post", "put", "patch", "delete", "head", "options", "trace"}
+CHROMIUM = shutil.which("chromium")
+
+
+@pytest.fixture
+def database_uri(sqlite_uri):
+    """One kind of database is enough here."""
+    return sqlite_uri
+
+
+@pytest.fixture
+def description(client):
+    return client.get("/openapi.json").json
+
+
+# The description. Besides, the tests' client compares every reply it gets with it (conftest).
+
+
+def test_the_description_has_every_route(app, description):
+    routes, of_the_page = set(), set()
+    for rule in app.url_map.iter_rules():
+        for method in rule.methods - {"HEAD", "OPTIONS"}:
+            target = of_the_page if rule.endpoint.startswith("docs.") else routes
+            target.add((rule.rule, method.lower()))
+    described = {
+        (path, method)
+        for path, operations in description["paths"].items()
+        for method in operations.keys() & METHODS
+    }
+    assert described == routes
+    assert {path for path, _ in of_the_page} == {"/openapi.json", "/docs", "/docs/<name>"}
+
+
+def test_the_description_has_every_code(description):
+    text = description["info"]["description"]
+    for code in Code:
+        assert f"| {code.number} | {code.status} | {code.text} |" in text
+
+
+def test_the_references_examples_are_filled_in(description):
+    examples = {
+        name: {field: rule.get("example") for field, rule in schema["properties"].items()}
+        for name, schema in description["components"]["schemas"].items()
+    }
+    assert examples["RegisterRequest"] == {
+        "user_name": "lory",
+        "password": "e10adc3949ba59abbe56e057f20f883e",
+        "email": "civet148@126.com",
+        "reg_code": "6328",
+    }
+    assert examples["AuthCodeRequest"] == {"user_name": "lory", "email": "civet148@126.com"}
+    assert examples["LoginRequest"] == {
+        "user_name": "lory",
+        "password": "e10adc3949ba59abbe56e057f20f883e",
+    }
+    assert examples["ListRequest"] == {"user_id": 2, "page_no": 0, "page_size": 20}
+    assert examples["CreateRequest"] == {"project_type": 1, "project_name": "我的ChatGPT项目"}
+    assert examples["DeleteRequest"] == {"id": 2}
+    assert all(
+        None not in fields.values() for name, fields in examples.items() if "Page" not in name
+    )
+
+
+def test_what_a_token_and_what_a_project_opens(description):
+    wanted = {
+        path: [name for scheme in operation.get("security", []) for name in scheme]
+        for path, operations in description["paths"].items()
+        for operation in operations.values()
+    }
+    assert {path for path, names in wanted.items() if names == ["token"]} == {
+        "/api/v1/platform/logout",
+        "/api/v1/platform/change-password",
+        "/api/v1/project/create",
+        "/api/v1/project/list",
+        "/api/v1/project/delete",
+        "/api/v1/project/rotate",
+    }
+    assert wanted["/api/v1/project/verify"] == ["project"]
+
+
+def test_the_headers_of_the_page(client):
+    for path in ("/docs", "/docs/start.js", "/docs/swagger-ui.css", "/openapi.json"):
+        with client.get(path) as reply:
+            assert reply.status_code == 200
+        policy = reply.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self';" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert reply.headers["X-Content-Type-Options"] == "nosniff"
+        assert reply.headers["X-Frame-Options"] == "DENY"
+        assert reply.headers["Referrer-Policy"] == "no-referrer"
+    assert "http" not in re.sub(
+        r'lang="en"', "", client.get("/docs").text
+    )  # nothing from elsewhere
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nothing.js", "index.html", "__init__.py", "..%2fconfig.py", "swagger-ui.js", "LICENSE"],
+)
+def test_no_other_file_is_served(client, name):
+    reply = client.get(f"/docs/{name}")
+    assert (reply.status_code, reply.json["header"]["code"]) == (404, 404)
+
+
+# Schemathesis, in a process of its own, against a real server.
+
+
+@pytest.fixture
+def server(start_service):
+    """A server with lory, who has the reference's password and a project, and libin."""
+    service = start_service(workers=2)
+    service.url = f"http://127.0.0.1:{service.port}"
+    service.sign_up("libin")
+    service.token = service.sign_up("lory", "civet148@126.com")
+    project = {"project_type": 1, "project_name": "guarded"}
+    *_, service.project = service.post("/project/create", project, service.log_in("libin"))
+    return service
+
+
+def test_schemathesis_finds_nothing(server, scale, tmp_path):
+    config = tmp_path / "schemathesis.toml"
+    config.write_text(
+        f"""
+        [auth.openapi.token]
+        bearer = "{server.token}"
+        [auth.openapi.project]
+        username = "{server.project["project_key"]}"
+        password = "{server.project["project_secret"]}"
+        """
+    )
+    command = [Path(sys.executable).with_name("st"), "--config-file", config, "run"]
+    command += [f"{server.url}/openapi.json", "--checks", "all", "--no-color"]
+    command += ["--max-examples", str(scale(25, 1000)), "--generation-database", "none"]
+    environment = {
+        "SCHEMATHESIS_HOOKS": str(TESTS / "schemathesis_hooks.py"),
+        "SERVER": server.url,
+        "PASSWORD": PASSWORD,
+        "PYTHONPATH": str(TESTS.parent),
+    }
+    run = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "Tested: 14" in run.stdout
+    assert "WARNINGS" not in run.stdout, run.stdout
+
+
+# The page, in a real browser.
+
+
+@pytest.fixture
+def page(server):
+    """The page in Chromium; whatever it complains of, or loads from elsewhere, fails the test."""
+    if not CHROMIUM:
+        refuse = pytest.fail if os.environ.get("SKIP_NOTHING") else pytest.skip
+        refuse("there is no chromium here; Debian's package has one")
+    complaints = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1200, "height": 1000})
+        page.set_default_timeout(30_000)
+        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda r: r.url.startswith(server.url) or complaints.append(r.url))
+        page.goto(f"{server.url}/docs")
+        yield page
+        browser.close()
+    assert [c for c in complaints if "status of 401" not in c] == []
+
+
+def execute(page, operation, body=None):
+    """Fill in and send a request on the page; return the reply that the page shows."""
+    block = page.locator(f"#operations-{operation}")
+    if "is-open" not in block.get_attribute("class"):
+        block.locator(".opblock-summary").click()
+    if body is not None:
+        block.locator("textarea.body-param__text").fill(json.dumps(body))
+    block.get_by_role("button", name="Execute").click()
+    shown = block.locator(".live-responses-table .response .highlight-code code").first
+    expect(shown).to_be_visible()
+    return json.loads(shown.inner_text())
+
+
+def test_a_body_is_filled_in_as_the_reference_has_it(page):
+    block = page.locator("#operations-accounts-auth_register")
+    block.locator(".opblock-summary").click()
+    assert json.loads(block.locator("textarea.body-param__text").input_value()) == {
+        "user_name": "lory",
+        "password": "e10adc3949ba59abbe56e057f20f883e",
+        "email": "civet148@126.com",
+        "reg_code": "6328",
+    }
+
+
+def test_somebody_logs_in_through_the_page_and_lists_projects(page, server):
+    expect(page.locator(".info .title")).to_contain_text("gateway")
+    assert execute(page, "projects-project_list")["header"]["code"] == 1001
+    login = execute(page, "accounts-auth_login")  # as the reference's example has it
+    assert login["header"] == {"code": 0, "message": "OK", "total": 1, "count": 1}
+    page.get_by_role("button", name="Authorize", exact=True).first.click()
+    page.get_by_label("auth-bearer-value").fill(login["data"]["auth_token"])
+    page.get_by_role("button", name="Apply credentials").first.click()
+    page.locator(".close-modal").click()
+    made = execute(page, "projects-project_create")
+    listed = execute(page, "projects-project_list")  # the example's user_id is this user's
+    (project,) = listed["data"]["list"]
+    assert project["project_name"] == "我的ChatGPT项目"
+    assert project["project_secret"] == made["data"]["project_secret"]
+    assert execute(page, "projects-project_list", {"page_no": 7})["header"]["total"] == 1
+
+
+def test_the_page_shows_every_endpoint(page, server):
+    paths = json.load(urlopen(f"{server.url}/openapi.json"))["paths"]
+    expect(page.locator(".opblock")).to_have_count(len(paths))
+    shown = [
+        text.replace("\u200b", "")
+        for text in page.locator(".opblock-summary-path").all_inner_texts()
+    ]
+    assert sorted(shown) == sorted(paths)
