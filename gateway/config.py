@@ -100,7 +100,8 @@ def _secret(value: Any) -> str:
     return str(value)
 
 
-def _database(value: Any) -> str:
+def database(value: Any) -> str:
+    """Return the URL of a database with its driver; raise ValueError with what is wrong with it."""
     text = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", _text(value))
     try:
         url = make_url(text)
@@ -160,7 +161,7 @@ class Setting:
 SETTINGS = (
     Setting("SECRET_KEY", None, _secret),
     Setting("SECRET_KEY_FALLBACKS", [], _list_of(_secret)),
-    Setting("SQLALCHEMY_DATABASE_URI", None, _database),
+    Setting("SQLALCHEMY_DATABASE_URI", None, database),
     Setting("SQLALCHEMY_ENGINE_OPTIONS", {}, _mapping),
     Setting("MAIL_SERVER", None, _host),
     Setting("MAIL_PORT", 25, _integer(1, MAX_PORT)),

@@ -121,7 +121,7 @@ def takes(schema: type[Schema]) -> Callable[[Callable[..., Response]], Callable[
     def decorate(view: Callable[..., Response]) -> Callable[..., Response]:
         @wraps(view)
         def loaded() -> Response:
-            return view(**_load(schema()))
+            return view(**read(schema, _parse(_read_body())))
 
         loaded.schema = schema  # type: ignore[attr-defined]
         return loaded
@@ -144,12 +144,16 @@ def gives(data: type[Schema], *codes: Code) -> Callable[[View], View]:
     return decorate
 
 
-def _load(schema: Schema) -> dict[str, Any]:
-    parameters = _parse(_read_body())
+def read(schema: type[Schema], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters as a schema reads them; it drops those it does not know.
+
+    :raises ApiError: 1004 when one is missing, 1003 when one is invalid.
+    """
+    reader = schema()
     try:
-        return dict(schema.load(parameters, unknown=EXCLUDE))
+        return dict(reader.load(parameters, unknown=EXCLUDE))
     except ValidationError as error:
-        _refuse(schema, parameters, error)
+        _refuse(reader, parameters, error)
 
 
 def _read_body() -> bytes:
@@ -161,7 +165,7 @@ def _read_body() -> bytes:
     except Exception:  # noqa: BLE001 - bad framing is told by exceptions of the server's own
         body = None
     if body is None or len(body) < (request.content_length or 0):
-        raise ApiError(Code.MALFORMED_REQUEST, "The body did not arrive whole")
+        raise ApiError(Code.MALFORMED_REQUEST, "The body did not arrive whole; send it again")
     if len(body) > MAX_BODY_BYTES:
         raise RequestEntityTooLarge
     return body
@@ -183,9 +187,9 @@ def _parse(body: bytes) -> dict[str, Any]:
             parse_int=_bounded_integer,
         )
     except (ValueError, RecursionError):
-        raise ApiError(Code.MALFORMED_REQUEST, "The body is not valid JSON") from None
+        raise ApiError(Code.MALFORMED_REQUEST, "The body is not valid JSON in UTF-8") from None
     if not isinstance(parameters, dict):
-        raise ApiError(Code.MALFORMED_REQUEST, "The body must be a JSON object")
+        raise ApiError(Code.MALFORMED_REQUEST, "The body must be a JSON object, in braces")
     if _nests_deeper(parameters, MAX_NESTING):
         raise ApiError(Code.MALFORMED_REQUEST, f"The body nests deeper than {MAX_NESTING} levels")
     return parameters
@@ -194,7 +198,7 @@ def _parse(body: bytes) -> dict[str, Any]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        raise ApiError(Code.MALFORMED_REQUEST, "The body holds the same key twice")
+        raise ApiError(Code.MALFORMED_REQUEST, "The body holds the same key twice; send each once")
     return fields
 
 

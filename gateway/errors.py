@@ -21,20 +21,29 @@ class Code(Enum):
     UNAUTHENTICATED = (
         1001,
         401,
-        "Log in first: the token is missing, malformed, expired or revoked",
+        "Log in, and send the auth_token as Authorization: Bearer; what came is missing, malformed,"
+        " expired or revoked",
     )
-    WRONG_CREDENTIALS = (1002, 200, "Wrong user name or password")
+    WRONG_CREDENTIALS = (
+        1002,
+        200,
+        "Wrong user name or password; a forgotten one is replaced by reset-code",
+    )
     INVALID_PARAMETER = (1003, 400, "A parameter is invalid")
     MALFORMED_REQUEST = (1004, 400, "The body must be a JSON object with all required parameters")
-    USER_NAME_EXISTS = (1005, 200, "User name already exists")
-    NOT_FOUND = (1006, 200, "Record not found")
-    WRONG_CODE = (1008, 200, "The code is wrong, used or expired; ask for a new one")
+    USER_NAME_EXISTS = (1005, 200, "User name already exists; choose another")
+    NOT_FOUND = (1006, 200, "Record not found; check the id")
+    WRONG_CODE = (
+        1008,
+        200,
+        "The code is wrong, used, expired or out of tries; check it, or ask for a new one",
+    )
     LIMIT_REACHED = (1009, 200, "A limit of this account is reached")
-    BANNED = (1012, 200, "This account is banned")
+    BANNED = (1012, 200, "This account is banned; ask who runs this service")
     EMAIL_EXISTS = (1018, 200, "Email already exist")
-    MAIL_NOT_SENT = (1029, 503, "The mail could not be sent; try again", 5)
+    MAIL_NOT_SENT = (1029, 503, "The mail could not be sent; try again soon", 5)
     TOO_MANY_REQUESTS = (429, 429, "Too many requests; try again later", 60)
-    DATABASE_UNAVAILABLE = (501, 503, "The database is unavailable; try again", 5)
+    DATABASE_UNAVAILABLE = (501, 503, "The database is unavailable; try again soon", 5)
 
     def __init__(self, number: int, status: int, text: str, retry_after: int | None = None) -> None:
         self.number = number
@@ -45,8 +54,8 @@ class Code(Enum):
 
 HTTP_TEXTS = {
     400: "This is not a request that HTTP allows",
-    404: "There is no such endpoint; check the path",
-    405: "This endpoint does not answer this HTTP method",
+    404: "There is no such endpoint; /docs shows those there are",
+    405: "This endpoint does not answer this HTTP method; Allow names those it does",
     413: "The body is larger than 16 KiB",
     500: "Something went wrong here; the request id in X-Request-ID finds it in the log",
 }

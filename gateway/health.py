@@ -5,6 +5,7 @@ from __future__ import annotations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Blueprint, Response
+from sqlalchemy import Connection
 
 from gateway.envelope import gives, reply
 from gateway.errors import ApiError, Code
@@ -26,9 +27,14 @@ def healthz() -> Response:
 def readyz() -> Response:
     """Say that the database answers and that its schema is this version's."""
     with db.engine.connect() as connection:
-        present = set(MigrationContext.configure(connection).get_current_heads())
-    if present != set(ScriptDirectory(migrate.directory).get_heads()):
-        raise ApiError(
-            Code.DATABASE_UNAVAILABLE, "The database schema is not current; run db upgrade"
-        )
+        if not schema_is_current(connection):
+            raise ApiError(
+                Code.DATABASE_UNAVAILABLE, "The database schema is not current; run db upgrade"
+            )
     return reply()
+
+
+def schema_is_current(connection: Connection) -> bool:
+    """Tell whether a database's schema is this version's."""
+    present = set(MigrationContext.configure(connection).get_current_heads())
+    return present == set(ScriptDirectory(migrate.directory).get_heads())

@@ -58,7 +58,7 @@ def is_possible() -> bool:
     return bool(current_app.config["MAIL_SERVER"] or current_app.config["MAIL_SUPPRESS_SEND"])
 
 
-def send(template: str, address: str, language: str, **context: Any) -> None:
+def send(template: str, email: str, language: str, **context: Any) -> None:
     """Send the mail in ``templates/mail/<template>/<language>/`` to one address.
 
     With MAIL_SUPPRESS_SEND the mail is written to the log instead.
@@ -70,12 +70,12 @@ def send(template: str, address: str, language: str, **context: Any) -> None:
     context["service"] = current_app.config["SERVICE_NAME"]
     content: dict[str, Any] = {
         "subject": render_template(f"{folder}/subject.txt", **context).strip(),
-        "recipients": [address],
+        "recipients": [email],
         "body": render_template(f"{folder}/body.txt", **context),
         "html": render_template(f"{folder}/body.html", **context),
     }
     if current_app.config["MAIL_SUPPRESS_SEND"]:
-        log.logger.info("mail to %s: %s\n\n%s\n", address, content["subject"], content["body"])
+        log.logger.info("mail to %s: %s\n\n%s\n", email, content["subject"], content["body"])
         mail.send(Message(**content))  # sends nothing; for tests that use mail.record_messages()
         return
     # Made by the thread that sends it, as it takes a look-up of this host's name.
@@ -134,7 +134,7 @@ def _converse(say: Callable[[_Connection], None]) -> None:
 
 def _describe(error: Exception) -> str:
     """Name the fault by its type and codes; a relay's own words may repeat what we sent."""
-    ours = isinstance(error, smtplib.SMTPServerDisconnected)
+    ours = isinstance(error, smtplib.SMTPServerDisconnected | smtplib.SMTPNotSupportedError)
     if ours or (isinstance(error, OSError) and not isinstance(error, smtplib.SMTPException)):
         return f"{type(error).__name__}: {error}"
     answer = (getattr(error, "smtp_code", ""), getattr(error, "smtp_error", b""))

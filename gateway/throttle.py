@@ -19,6 +19,8 @@ from gateway import clock
 from gateway.errors import ApiError, Code
 from gateway.extensions import Base, UtcDateTime, db, upsert
 
+MINUTE, HOUR, DAY = 60, 3600, 86400  # seconds
+
 
 class ThrottleCount(Base):
     """How many events a counter has seen, and when it starts anew."""
@@ -139,4 +141,14 @@ def clear(*counters: Counter) -> None:
 
 
 def _refusal(wait: timedelta) -> ApiError:
-    return ApiError(Code.TOO_MANY_REQUESTS, retry_after=max(1, math.ceil(wait.total_seconds())))
+    seconds = max(1, math.ceil(wait.total_seconds()))
+    text = f"Too many attempts; try again in {_in_words(seconds)}"
+    return ApiError(Code.TOO_MANY_REQUESTS, text, retry_after=seconds)
+
+
+def _in_words(seconds: int) -> str:
+    """Say how long that is, as people would, and never less."""
+    for name, size in (("hours", HOUR), ("minutes", MINUTE)):
+        if seconds > 2 * size:
+            return f"{math.ceil(seconds / size)} {name}"
+    return f"{seconds} s"

@@ -544,6 +544,24 @@ def test_the_api_behind_nginx(team, start_plane, outbox):
     assert int(headers["Retry-After"]) > 60
 
 
+@ONE_DATABASE
+def test_the_api_page_behind_nginx(team, start_plane):
+    (service,), _ = team()
+    front = start_plane(service)
+    for path, kind in (
+        ("/docs", "text/html"),
+        ("/docs/start.js", "text/javascript"),
+        ("/openapi.json", "application/json"),
+    ):
+        status, headers, _ = front.ask(path, method="GET")
+        assert (status, headers.get_content_type()) == (200, kind)
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert headers.get_all("X-Request-ID") == [headers["X-Request-ID"]]
+    for path in ("/docs/", "/docs/nothing.js", "/docs/a/b"):
+        status, _, body = front.ask(path, method="GET")
+        assert (status, envelope(body)) == (404, 404)
+
+
 def test_what_gateway_itself_is_told(start_plane, reached):
     front = start_plane(nodes=[reached.port])  # in gateway's place; it says 200 to all
     given = {
@@ -589,6 +607,8 @@ def test_a_rush_is_kept_away(team, start_plane, reached):
     assert len(refused) >= 15
     assert set(refused) == {(429, 429)}
     assert front.ask("/api/v1/project/list")[0] == 401
+    for path in ("/reset-code", "/reset-password", "/platform/change-password"):
+        assert front.ask(f"/api/v1{path}", body=b"{}")[0] == 429
 
 
 @ONE_DATABASE

@@ -1,6 +1,13 @@
-"""Operator commands: pools, and the projects in them."""
+"""Operator commands: accounts, projects, pools, mail, purge."""
+
+import json
+import os
+import subprocess
+import sys
 
 import pytest
+from conftest import PASSWORD
+from servers import ROOT
 
 
 @pytest.fixture
@@ -10,7 +17,7 @@ def project(person):
 
 def rows(result):
     """Return a printed table, cell by cell, without its head."""
-    return [line.split(maxsplit=6) for line in result.output.splitlines()[1:]]
+    return [line.split() for line in result.output.splitlines()[1:]]
 
 
 def assert_refused(result, sentence):
@@ -21,19 +28,172 @@ def assert_refused(result, sentence):
 @pytest.mark.parametrize(
     ("group", "commands"),
     [
-        ("user", ["ban", "unban", "promote", "demote"]),
+        (
+            "user",
+            [
+                "list",
+                "show",
+                "create",
+                "promote",
+                "demote",
+                "ban",
+                "unban",
+                "set-password",
+                "logout",
+            ],
+        ),
         ("pool", ["add", "list", "remove"]),
-        ("project", ["list", "assign", "allow"]),
+        ("project", ["list", "show", "delete", "assign", "allow"]),
+        ("mail", ["test"]),
     ],
 )
 def test_every_command_explains_itself(flask, group, commands):
     listed = flask(group, "--help").output
+    for command in ("purge", "doctor", "backup", "copy-from"):
+        assert flask(command, "--help").output.startswith("Usage: ")
     for command in commands:
         assert command in listed
         result = flask(group, command, "--help")
         assert result.exit_code == 0
         assert result.output.startswith("Usage: ")
         assert "." in result.output.split("\n\n")[1]
+
+
+# Accounts
+
+
+def code_of(reply):
+    return reply.json["header"]["code"]
+
+
+def log_in(api, user_name="lory", password=PASSWORD):
+    return code_of(api("/login", {"user_name": user_name, "password": password}))
+
+
+def is_in(person):
+    return code_of(person.post("/project/list")) == 0
+
+
+def test_the_first_admin_comes_from_here(flask, api, outbox):
+    result = flask("user", "create", "boss", "boss@126.com", "--admin", input=f"{PASSWORD}\n" * 2)
+    assert result.exit_code == 0
+    assert result.output.splitlines()[-1] == "boss: created is_admin=True"
+    assert PASSWORD not in result.output
+    data = api("/login", {"user_name": "boss", "password": PASSWORD}).json["data"]
+    assert data["role"] == "admin"
+    assert outbox.mails == []
+
+
+def test_a_password_from_standard_input_or_as_clients_send_it(flask, api):
+    flask("user", "create", "a", "a@126.com", "--password-stdin", input="correct horse\n")
+    assert log_in(api, "a", "correct horse") == 0
+    flask("user", "create", "b", "b@126.com", "--password-stdin", "--md5", input="123456\r\n")
+    assert log_in(api, "b", "e10adc3949ba59abbe56e057f20f883e") == 0  # the reference's example
+    assert log_in(api, "b", "12345678") == 1002
+
+
+def test_passwords_that_differ_are_asked_for_again(flask, api):
+    typed = "the first one\nanother one\n" + f"{PASSWORD}\n" * 2
+    assert flask("user", "create", "a", "a@126.com", input=typed).exit_code == 0
+    assert log_in(api, "a") == 0
+
+
+@pytest.mark.parametrize(
+    ("user_name", "email", "password", "sentence"),
+    [
+        ("a b", "a@126.com", PASSWORD, "user_name must be made of visible letters and digits"),
+        ("a", "a@", PASSWORD, "email must be an address like name@example.com"),
+        ("a", "a@126.com", "short", "password must be 8 to 128 characters long"),
+        ("LORY", "a@126.com", PASSWORD, "User name already exists; choose another"),
+        ("a", "Lory@126.com", PASSWORD, "Email already exist"),
+    ],
+)
+def test_accounts_that_are_not_made(flask, person, sql, user_name, email, password, sentence):
+    result = flask("user", "create", user_name, email, "--password-stdin", input=password)
+    assert result.exit_code == 1
+    assert result.output.splitlines()[-1].startswith(f"Error: {sentence}")
+    assert len(sql("SELECT * FROM users")) == 1
+
+
+def test_set_password_signs_out_everywhere(flask, api, person):
+    result = flask("user", "set-password", "lory", "--password-stdin", input="another digest")
+    assert result.output == "lory: password set, every token revoked\n"
+    assert not is_in(person)
+    assert log_in(api) == 1002
+    assert log_in(api, password="another digest") == 0
+    result = flask("user", "set-password", "lory", "--password-stdin", input="short")
+    assert_refused(result, "password must be 8 to 128 characters long")
+
+
+def test_logout_signs_out_everywhere(flask, api, person, sign_up):
+    other = sign_up("libin")
+    assert flask("user", "logout", "LORY@126.com").output == "lory: every token revoked\n"
+    assert not is_in(person)
+    assert is_in(other)
+    assert log_in(api) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [["show"], ["logout"], ["set-password"], ["ban"], ["promote"]]
+)
+def test_nobody_of_that_name(flask, arguments):
+    result = flask("user", *arguments, "nobody", input=f"{PASSWORD}\n" * 2)
+    assert_refused(result, "There is no such account; see: user list")
+    assert result.exit_code == 1
+
+
+def test_accounts_are_listed(flask, sign_up, clock):
+    clock.freeze(2024, 3, 7, 15, 44, 43)
+    lory = sign_up("lory")
+    sign_up("王小明", "wang@126.com")
+    flask("user", "promote", "lory")
+    flask("user", "ban", "王小明")
+    lory.create_project()
+    assert flask("user", "list").output.splitlines() == [
+        "ID  USER NAME  EMAIL         ROLE   BANNED  PROJECTS  CREATED",
+        "1   lory       lory@126.com  admin  no      1         2024-03-07 15:44:43",
+        "2   王小明     wang@126.com  -      yes     0         2024-03-07 15:44:43",
+    ]
+    assert [row[1] for row in rows(flask("user", "list", "--admins"))] == ["lory"]
+    assert [row[1] for row in rows(flask("user", "list", "--banned"))] == ["王小明"]
+    assert flask("user", "list", "--admins", "--banned").output == "none\n"
+    found = json.loads(flask("user", "list", "--json").output)
+    assert found["total"] == 2
+    assert found["list"][1] == {
+        "id": 2,
+        "user_name": "王小明",
+        "email": "wang@126.com",
+        "role": "",
+        "banned": True,
+        "projects": 0,
+        "created": "2024-03-07 15:44:43",
+    }
+    assert "王小明" in flask("user", "list", "--json").output
+    assert json.loads(flask("user", "show", "wang@126.com", "--json").output) == found["list"][1]
+    assert flask("user", "show", "lory").output.splitlines() == [
+        "id         1",
+        "user_name  lory",
+        "email      lory@126.com",
+        "role       admin",
+        "banned     no",
+        "projects   1",
+        "created    2024-03-07 15:44:43",
+    ]
+
+
+def test_pages_of_accounts(flask, sql):
+    sql(
+        "INSERT INTO users (user_name, name_key, email, email_key, password_hash, is_admin,"
+        " is_banned, live_projects, created_at) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL"
+        " SELECT i + 1 FROM n WHERE i < 120) SELECT 'u' || i, 'u' || i, 'u' || i, 'u' || i, '',"
+        " false, false, 0, '2024-03-07 15:44:43' FROM n"
+    )
+    assert flask("user", "list").output.splitlines()[-1] == "page 0 of 0 to 2; 120 in all"
+    last = flask("user", "list", "--page", 2).output.splitlines()
+    assert [line.split()[1] for line in last[1:-1]] == [f"u{n}" for n in range(101, 121)]
+
+
+# Pools
 
 
 def test_pools_come_and_go(flask):
@@ -43,6 +203,13 @@ def test_pools_come_and_go(flask):
     assert flask("pool", "remove", "red").output == "red: removed\n"
     flask("pool", "add", "red")
     assert rows(flask("pool", "list")) == [["2", "0", "blue"], ["3", "0", "red"]]
+    assert json.loads(flask("pool", "list", "--json").output) == {
+        "total": 2,
+        "list": [
+            {"id": 2, "projects": 0, "pool_name": "blue"},
+            {"id": 3, "projects": 0, "pool_name": "red"},
+        ],
+    }
 
 
 @pytest.mark.parametrize(
@@ -79,6 +246,56 @@ def test_a_pool_with_projects_stays(flask, person, project):
     flask("project", "assign", 1, "--none")
     assert flask("pool", "remove", "blue").exit_code == 0
     assert_refused(flask("pool", "remove", "blue"), "There is no such pool; see: pool list")
+
+
+# Projects
+
+
+def test_one_project_is_shown_without_its_secret(flask, clock, sign_up):
+    clock.freeze(2024, 3, 7, 15, 44, 43)
+    person = sign_up()
+    made = person.create_project()
+    person.verify(made)
+    shown = {
+        "id": 1,
+        "project_key": made["project_key"],
+        "pool_name": "",
+        "today": 1,
+        "max": 30,
+        "total": 1,
+        "owner": "lory",
+        "project_name": "我的ChatGPT项目",
+        "project_type": 1,
+        "created": "2024-03-07 15:44:43",
+    }
+    for which in (1, made["project_key"]):
+        assert json.loads(flask("project", "show", which, "--json").output) == shown
+    listed = json.loads(flask("project", "list", "--json").output)
+    assert listed["total"] == 1
+    assert listed["list"][0].items() <= shown.items()
+    plain = flask("project", "show", 1).output
+    assert "project_name  我的ChatGPT项目\n" in plain
+    assert made["project_secret"] not in plain + str(listed)
+
+
+def test_a_project_is_deleted_when_one_is_sure(flask, person, project):
+    question = 'Delete project 1 "我的ChatGPT项目" of lory? [y/N]: '
+    result = flask("project", "delete", 1, input="n\n")
+    assert (result.exit_code, result.output.splitlines()[0]) == (1, question + "n")
+    assert person.verify(project).status_code == 204
+    result = flask("project", "delete", project["project_key"], input="y\n")
+    assert (result.exit_code, result.output.splitlines()[-1]) == (0, "project 1: deleted")
+    assert person.verify(project).status_code == 401
+    assert person.projects() == []
+    for arguments in (["delete", 1, "--yes"], ["show", 1]):
+        assert_refused(flask("project", *arguments), "There is no live project with this id or key")
+
+
+def test_a_deleted_project_makes_room_for_another(flask, make_app, app, person):
+    app.config["PROJECTS_PER_USER"] = 1
+    person.create_project()
+    assert flask("project", "delete", 1, "--yes").output == "project 1: deleted\n"
+    assert "project_key" in person.create_project()
 
 
 def test_a_project_is_assigned_by_id_or_key(flask, person, project):
@@ -128,9 +345,9 @@ def test_projects_are_listed_without_their_secrets(flask, sign_up):
     flask("project", "allow", 2, 0)
     result = flask("project", "list")
     assert result.output.splitlines() == [
-        "ID  KEY               POOL  TODAY  MAX       TOTAL  OWNER: NAME",
-        f"1   {first['project_key']}  -     1      30        1      lory: my chain",
-        f"2   {second['project_key']}  blue  0      no limit  0      libin: 我的ChatGPT项目",
+        "ID  PROJECT KEY       POOL NAME  TODAY  MAX       TOTAL  OWNER  PROJECT NAME",
+        f"1   {first['project_key']}  -          1      30        1      lory   my chain",
+        f"2   {second['project_key']}  blue       0      no limit  0      libin  我的ChatGPT项目",
     ]
 
     def listed(*arguments):
@@ -140,7 +357,9 @@ def test_projects_are_listed_without_their_secrets(flask, sign_up):
     assert listed("project", "list", "--pool", "blue") == ["2"]
     assert listed("project", "list", "--pool", "") == ["1"]
     assert listed("project", "list", "--pool", "blue", "--user", "lory") == []
-    assert_refused(flask("project", "list", "--user", "nobody"), "There is no such account")
+    assert_refused(
+        flask("project", "list", "--user", "nobody"), "There is no such account; see: user list"
+    )
     assert_refused(
         flask("project", "list", "--pool", "red"), "There is no such pool; see: pool list"
     )
@@ -151,7 +370,7 @@ def test_pages_of_projects(flask, person):
         person.create_project()
     first, second = flask("project", "list").output, flask("project", "list", "--page", 1).output
     assert len(first.splitlines()) == 52
-    assert first.splitlines()[-1] == "page 0 of 0 to 1; 51 projects"
+    assert first.splitlines()[-1] == "page 0 of 0 to 1; 51 in all"
     assert [line.split()[0] for line in second.splitlines()] == ["ID", "51", "page"]
 
 
@@ -169,3 +388,89 @@ def test_what_operators_do_is_logged(flask, project, caplog):
         "operator project=1 pool=0",
         "operator pool=1 removed",
     ]
+
+
+def test_what_operators_do_to_accounts_is_logged_without_names(flask, person, project, caplog):
+    flask("user", "create", "boss", "boss@126.com", "--password-stdin", input=PASSWORD)
+    flask("user", "set-password", "boss", "--password-stdin", input=PASSWORD)
+    flask("user", "logout", "lory")
+    flask("user", "ban", "lory")
+    flask("project", "delete", 1, "--yes")
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line for line in lines if line.startswith("operator")] == [
+        "operator user=2 created is_admin=False",
+        "operator user=2 password set, every token revoked",
+        "operator user=1 every token revoked",
+        "operator user=1 is_banned=True",
+        "operator project=1 deleted",
+    ]
+
+
+# Mail, and what has expired
+
+
+def test_a_test_mail(flask, outbox):
+    result = flask("mail", "test", "boss@126.com")
+    assert (result.exit_code, result.output) == (
+        0,
+        "127.0.0.1 took the mail; see whether it arrives\n",
+    )
+    assert outbox.mails[-1]["Subject"] == "gateway: test mail"
+    flask("mail", "test", "boss@126.com", "--language", "zh")
+    assert outbox.mails[-1]["Subject"] == "gateway：测试邮件"
+    assert outbox.mails[-1]["To"] == "boss@126.com"
+
+
+def test_a_test_mail_that_the_relay_refuses(flask, outbox):
+    outbox.refuse_recipient = "550 5.1.1 no such mailbox"
+    result = flask("mail", "test", "boss@126.com")
+    assert_refused(result, "the mail was not sent: SMTPRecipientsRefused 550 5.1.1; see: doctor")
+    assert flask("mail", "test", "boss@").exit_code == 1
+
+
+def test_a_test_mail_without_a_relay(make_app):
+    runner = make_app(MAIL_SERVER=None).test_cli_runner()
+    result = runner.invoke(args=["mail", "test", "boss@126.com"])
+    assert_refused(result, "the mail was not sent: no MAIL_SERVER is set; see: doctor")
+    runner = make_app(MAIL_SERVER=None, MAIL_SUPPRESS_SEND=True).test_cli_runner()
+    result = runner.invoke(args=["mail", "test", "boss@126.com"])
+    assert result.output == "written to the log only, as MAIL_SUPPRESS_SEND is set\n"
+
+
+def test_purge_deletes_what_has_expired(flask, api, person, clock, sql):
+    api("/auth-code", {"user_name": "x", "email": "x@126.com"})
+    api("/login", {"user_name": "lory", "password": "not this one"})
+    person.post("/platform/logout")
+    counts = json.loads(flask("purge", "--json").output)
+    assert counts == {"throttle_counts": 0, "mail_codes": 0, "revoked_tokens": 0}
+    clock.advance(days=3)
+    held = {table: len(sql(f"SELECT * FROM {table}")) for table in counts}
+    assert held["mail_codes"] == held["revoked_tokens"] == 1
+    assert json.loads(flask("purge", "--json").output) == held
+    assert flask("purge").output.splitlines() == [
+        "throttle_counts  0",
+        "mail_codes       0",
+        "revoked_tokens   0",
+    ]
+    assert all(sql(f"SELECT * FROM {table}") == [] for table in counts)
+
+
+def test_a_database_that_fails_is_one_line(make_app):
+    runner = make_app(SQLALCHEMY_DATABASE_URI="sqlite:////nowhere/at/all.db").test_cli_runner()
+    result = runner.invoke(args=["user", "list"])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: the database fails: (sqlite3.OperationalError)")
+    assert len(result.output.splitlines()) == 1
+
+
+def test_no_command_warns_of_what_it_does_not_need(tmp_path):
+    """Only the start of the server says that codes cannot be mailed."""
+    result = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "wsgi", "db", "current"],
+        cwd=ROOT,
+        env={**os.environ, "GATEWAY_SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/x.db"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "MAIL_SERVER" not in result.stdout + result.stderr

@@ -105,12 +105,27 @@ class AuthCodeRequest(Request):
     email = EmailAddress(required=True, metadata={"example": "civet148@126.com"})
 
 
-class RegisterRequest(Request):
-    """POST /api/v1/register."""
+class Address(Request):
+    """An address."""
+
+    email = EmailAddress(required=True, metadata={"example": "civet148@126.com"})
+
+
+class NewPassword(Request):
+    """A password to be."""
+
+    password = Password(required=True, metadata={"example": DIGEST})
+
+
+class NewAccount(NewPassword, Address):
+    """An account to be."""
 
     user_name = UserName(required=True, metadata={"example": "lory"})
-    password = Password(required=True, metadata={"example": DIGEST})
-    email = EmailAddress(required=True, metadata={"example": "civet148@126.com"})
+
+
+class RegisterRequest(NewAccount):
+    """POST /api/v1/register."""
+
     reg_code = Stripped(0, 64, required=True, metadata={"example": "6328"})
 
 
@@ -132,18 +147,14 @@ class ChangePasswordRequest(Request):
     new_password = Password(required=True, metadata={"example": DIGEST})
 
 
-class ResetCodeRequest(Request):
+class ResetCodeRequest(Address):
     """POST /api/v1/reset-code."""
 
-    email = EmailAddress(required=True, metadata={"example": "civet148@126.com"})
 
-
-class ResetPasswordRequest(Request):
+class ResetPasswordRequest(NewPassword, Address):
     """POST /api/v1/reset-password."""
 
-    email = EmailAddress(required=True, metadata={"example": "civet148@126.com"})
     reg_code = Stripped(0, 64, required=True, metadata={"example": "63280417"})
-    password = Password(required=True, metadata={"example": DIGEST})
 
 
 class Login(Reply):

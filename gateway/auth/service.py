@@ -10,6 +10,7 @@ import hmac
 import string
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from flask import current_app
 from sqlalchemy import ColumnElement, delete, select, tuple_, update
@@ -19,13 +20,16 @@ from gateway import background, clock, crypto, log, mail, throttle
 from gateway.auth.models import MailCode, RevokedToken, User, email_key, name_key
 from gateway.errors import ApiError, Code
 from gateway.extensions import db, upsert
-from gateway.throttle import Counter, ThrottleCount
+from gateway.throttle import DAY, HOUR, MINUTE, Counter, ThrottleCount
 
 REGISTER, RESET = "register", "reset"  # what a code is for, and the folder of its mail
 RESET_DIGITS = 8
+ALL_TOKENS_REVOKED: dict[str, Any] = {
+    "token_generation": User.token_generation + 1,
+    "kept_jti": None,
+}
 CODE_LIFE = timedelta(minutes=10)
 CODE_TRIES = 5
-MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 def send_registration_code(user_name: str, email: str, ip: str, language: str) -> None:
@@ -51,7 +55,15 @@ def register(user_name: str, password: str, email: str, reg_code: str) -> User:
     _refuse_taken(user_name, email)
     _refuse_without_open_code(REGISTER, email)
     # Hashing is slow, so it happens before the code's row is locked.
-    user = User(
+    user = new_user(user_name, email, password)
+    _spend_code(REGISTER, email, reg_code)
+    add(user)
+    return user
+
+
+def new_user(user_name: str, email: str, password: str) -> User:
+    """Return an account that is not in the database yet."""
+    return User(
         user_name=user_name,
         name_key=name_key(user_name),
         email=email,
@@ -59,15 +71,21 @@ def register(user_name: str, password: str, email: str, reg_code: str) -> User:
         password_hash=crypto.hash_password(password),
         created_at=clock.now(),
     )
-    _spend_code(REGISTER, email, reg_code)
+
+
+def add(user: User) -> None:
+    """Commit a new account, with all else that the transaction did, or nothing of it.
+
+    :raises ApiError: 1018 or 1005.
+    """
+    user_name, email = user.user_name, user.email
     db.session.add(user)
     try:
         db.session.commit()
     except IntegrityError:
-        db.session.rollback()  # the code is open again
+        db.session.rollback()
         _refuse_taken(user_name, email)
         raise
-    return user
 
 
 def login(user_name: str, password: str, ip: str) -> User:
@@ -75,7 +93,7 @@ def login(user_name: str, password: str, ip: str) -> User:
 
     :raises ApiError: 1002, 1012 or 429.
     """
-    user = _find(user_name)
+    user = find(user_name)
     if user is not None:
         log.note(user=user.id)
     who = f"user {user.id}" if user else f"name {name_key(user_name)}"
@@ -85,7 +103,7 @@ def login(user_name: str, password: str, ip: str) -> User:
         raise ApiError(Code.BANNED)
     throttle.clear(*_failures_of(who, ip))
     if crypto.password_needs_rehash(user.password_hash):
-        _set_password(
+        set_password(
             crypto.hash_password(password),
             User.id == user.id,
             User.token_generation == user.token_generation,
@@ -136,12 +154,11 @@ def change_password(user: User, jti: str, old_password: str, new_password: str, 
     wrong = ApiError(Code.WRONG_CREDENTIALS, "The old password is wrong")
     if not _password_is_right(user, who, old_password, ip):
         raise wrong
-    changed = _set_password(
+    changed = set_password(
         crypto.hash_password(new_password),
         User.id == user.id,
         User.token_generation == user.token_generation,  # else it is the old one no longer
-        token_generation=User.token_generation + 1,
-        kept_jti=jti,
+        **{**ALL_TOKENS_REVOKED, "kept_jti": jti},
     )
     if changed is None:
         db.session.rollback()
@@ -193,11 +210,10 @@ def reset_password(email: str, reg_code: str, password: str, ip: str) -> int:
     _refuse_without_open_code(RESET, email)
     password_hash = crypto.hash_password(password)
     _spend_code(RESET, email, reg_code)
-    user_id = _set_password(
+    user_id = set_password(
         password_hash,
         User.email_key == email_key(email),
-        token_generation=User.token_generation + 1,
-        kept_jti=None,
+        **ALL_TOKENS_REVOKED,
     )
     if user_id is not None:
         throttle.clear(*_failures_of(f"user {user_id}", ip))
@@ -207,7 +223,7 @@ def reset_password(email: str, reg_code: str, password: str, ip: str) -> int:
     return user_id
 
 
-def _set_password(password_hash: str, *which: ColumnElement[bool], **values: object) -> int | None:
+def set_password(password_hash: str, *which: ColumnElement[bool], **values: object) -> int | None:
     """Change the account that matches; return its id. The caller commits."""
     user_id: int | None = db.session.scalar(
         update(User)
@@ -240,30 +256,7 @@ def logout(jti: str, expires: int) -> None:
         raise ApiError(Code.UNAUTHENTICATED)
 
 
-def set_flags(who: str, **flags: bool) -> User:
-    """Set ``is_admin`` or ``is_banned`` of the account with this name or address.
-
-    :raises ApiError: 1006 when there is none.
-    """
-    user = find(who)
-    for name, value in flags.items():
-        setattr(user, name, value)
-    db.session.commit()
-    return user
-
-
-def find(name_or_email: str) -> User:
-    """Return the account with this name or address.
-
-    :raises ApiError: 1006 when there is none.
-    """
-    user = _find(name_or_email)
-    if user is None:
-        raise ApiError(Code.NOT_FOUND, "There is no such account")
-    return user
-
-
-def _find(name_or_email: str) -> User | None:
+def find(name_or_email: str) -> User | None:
     """Find an account; no user name holds an "@", so the two never collide."""
     if "@" in name_or_email:
         found = User.email_key == email_key(name_or_email)

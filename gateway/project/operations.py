@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import ColumnElement, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, and_, func, select, update
+from sqlalchemy import delete as delete_rows
 from sqlalchemy.exc import IntegrityError
 
-from gateway.auth import service as accounts
+from gateway.auth import operations as accounts
 from gateway.auth.models import User
 from gateway.config import INT32_MAX
 from gateway.errors import ApiError, Code
@@ -62,7 +63,7 @@ def remove_pool(pool_name: str) -> int:
         .execution_options(synchronize_session=False)
     )
     try:
-        db.session.execute(delete(Pool).where(Pool.id == pool_id))
+        db.session.execute(delete_rows(Pool).where(Pool.id == pool_id))
         db.session.commit()
     except IntegrityError:
         db.session.rollback()
@@ -110,22 +111,51 @@ def allow(id_or_key: str, request_max: int) -> Project:
     return _change(id_or_key, request_max=request_max)
 
 
-def _change(id_or_key: str, **values: int | None) -> Project:
+def find(id_or_key: str) -> tuple[Project, str]:
+    """Return a live project, and its owner's name.
+
+    :raises ApiError: 1006 when there is no such project.
+    """
+    found = db.session.execute(
+        select(Project, User.user_name)
+        .join(User, User.id == Project.user_id)
+        .where(*_is_live(id_or_key))
+    ).first()
+    if found is None:
+        raise _no_such_project()
+    return found[0], found[1]
+
+
+def delete(id_or_key: str) -> None:
+    """Delete a project softly.
+
+    :raises ApiError: 1006 when there is no such project.
+    """
+    if not service.delete_where(*_is_live(id_or_key)):
+        raise _no_such_project()
+
+
+def _is_live(id_or_key: str) -> tuple[ColumnElement[bool], ...]:
     is_key = len(id_or_key) == KEY_LENGTH
     which = Project.project_key == id_or_key if is_key else Project.id == _id(id_or_key)
+    return (which, Project.deleted.is_(False))
+
+
+def _no_such_project() -> ApiError:
+    return ApiError(Code.NOT_FOUND, "There is no live project with this id or key")
+
+
+def _change(id_or_key: str, **values: int | None) -> Project:
     try:
         project: Project | None = db.session.scalar(
-            update(Project)
-            .where(which, Project.deleted.is_(False))
-            .values(**values)
-            .returning(Project)
+            update(Project).where(*_is_live(id_or_key)).values(**values).returning(Project)
         )
         db.session.commit()
     except IntegrityError:
         db.session.rollback()
         raise ApiError(Code.NOT_FOUND, "There is no such pool any more") from None
     if project is None:
-        raise ApiError(Code.NOT_FOUND, "There is no live project with this id or key")
+        raise _no_such_project()
     return project
 
 

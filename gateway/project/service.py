@@ -32,7 +32,9 @@ def create(owner: User, project_type: int, project_name: str) -> tuple[Project, 
         .returning(User.id)
     )
     if counted is None:
-        raise ApiError(Code.LIMIT_REACHED, "This account holds as many projects as it may")
+        raise ApiError(
+            Code.LIMIT_REACHED, "This account holds as many projects as it may; delete one first"
+        )
     secret = crypto.random_text(SECRET_LENGTH)
     project = Project(
         user_id=owner.id,
@@ -59,7 +61,9 @@ def list_page(
     """
     owner_id = user_id or caller.id
     if owner_id != caller.id and not caller.is_admin:
-        raise ApiError(Code.ACCESS_DENIED)
+        raise ApiError(
+            Code.ACCESS_DENIED, "These projects are another user's; with user_id 0 you get yours"
+        )
     projects, total = page(Project.user_id == owner_id, page_no=page_no, page_size=page_size)
     zone = ZoneInfo(current_app.config["TIMEZONE"])
     days = gate.days(clock.now())
@@ -104,7 +108,7 @@ def rotate(caller: User, project_id: int, grace_hours: int) -> tuple[str, str]:
         .returning(Project.project_key)
     )
     if project_key is None:
-        raise ApiError(Code.NOT_FOUND)
+        raise _no_such_project()
     db.session.commit()
     return project_key, secret
 
@@ -115,18 +119,26 @@ def delete(caller: User, project_id: int) -> None:
     :raises ApiError: 1006 when it is not there, already deleted, or another user's and the
         caller is no admin.
     """
+    if not delete_where(*_may_change(caller, project_id)):
+        raise _no_such_project()
+
+
+def delete_where(*which: ColumnElement[bool]) -> bool:
+    """Delete the one live project that matches, softly; return whether there was one."""
     owner_id = db.session.scalar(
-        update(Project)
-        .where(*_may_change(caller, project_id))
-        .values(deleted=True)
-        .returning(Project.user_id)
+        update(Project).where(*which).values(deleted=True).returning(Project.user_id)
     )
     if owner_id is None:
-        raise ApiError(Code.NOT_FOUND)
+        return False
     db.session.execute(
         update(User).where(User.id == owner_id).values(live_projects=User.live_projects - 1)
     )
     db.session.commit()
+    return True
+
+
+def _no_such_project() -> ApiError:
+    return ApiError(Code.NOT_FOUND, "You have no project with this id; project/list shows yours")
 
 
 def _may_change(caller: User, project_id: int) -> tuple[ColumnElement[bool], ...]:
