@@ -22,7 +22,12 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
     :param overrides: settings that go before every other source, for tests and embedding.
     :raises gateway.config.ConfigError: when a setting makes no sense.
     """
-    app = Flask(__name__, instance_relative_config=True, static_folder=None)
+    app = Flask(
+        __name__,
+        instance_path=config.instance_path(),
+        instance_relative_config=True,
+        static_folder=None,
+    )
     config.load(app, overrides)
     app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
         app.wsgi_app, x_for=app.config["TRUSTED_PROXIES"], x_proto=0

@@ -145,6 +145,12 @@ def _bind(value: Any) -> str:
     return str(value)
 
 
+def _folder(value: Any) -> str:
+    if not Path(_text(value)).is_absolute():
+        raise ValueError("must be an absolute path like /var/lib/gateway")
+    return str(value)
+
+
 @dataclass(frozen=True)
 class Setting:
     """One setting; ``None`` as default means it may stay unset.
@@ -158,6 +164,7 @@ class Setting:
     check: Callable[[Any], Any]
 
 
+INSTANCE_PATH = Setting("INSTANCE_PATH", None, _folder)
 SETTINGS = (
     Setting("SECRET_KEY", None, _secret),
     Setting("SECRET_KEY_FALLBACKS", [], _list_of(_secret)),
@@ -183,8 +190,20 @@ SETTINGS = (
     ),
     Setting("TIMEZONE", "UTC", _timezone),
     Setting("TRUSTED_PROXIES", 0, _integer(0, 10)),
-    Setting("BIND", DEFAULT_BIND, _bind),  # read by deploy.gunicorn, checked here
+    # These two are needed earlier: by deploy.gunicorn, and by instance_path.
+    Setting("BIND", DEFAULT_BIND, _bind),
+    INSTANCE_PATH,
 )
+
+
+def instance_path() -> str | None:
+    """Return the folder for config.py, the secret key and SQLite; None for Flask's own choice.
+
+    :raises ConfigError: when it is no absolute path.
+    """
+    value = os.environ.get("GATEWAY_INSTANCE_PATH") or None
+    path: str | None = _checked(INSTANCE_PATH, value)
+    return path
 
 
 def load(app: Flask, overrides: Mapping[str, Any] | None = None) -> None:

@@ -91,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Plane:
-    """nginx with the three places of the sample edited, and one or two of its lines.
+    """nginx with the places of the sample edited, and one or two of its lines.
 
     :param nodes: ports of gateway's nodes.
     :param main: port of the server that has no pool; ``blue`` is that of the pool "blue".
@@ -153,9 +153,9 @@ def write_certificate(folder):
 
 
 def edited(port, nodes, main, blue, also):
-    """Return the sample with its three places edited, as its comments say."""
-    starts = [SAMPLE.index(f"    # ---- {place}") for place in ("EDIT 2", "Limits")]
-    starts.append(SAMPLE.index("        # ---- EDIT 3"))
+    """Return the sample with its places edited, as its comments say."""
+    starts = [SAMPLE.index(f"    # ---- {place}") for place in ("EDIT 3", "Limits")]
+    starts.append(SAMPLE.index("        # ---- EDIT 4"))
     first, second, limits, third = (
         SAMPLE[start:end] for start, end in zip([0, *starts], [*starts, None], strict=True)
     )

@@ -137,6 +137,7 @@ def server(start_service):
 
 
 def test_schemathesis_finds_nothing(server, scale, tmp_path):
+    """In ``make test`` always the same requests, in ``make soak`` others each time."""
     config = tmp_path / "schemathesis.toml"
     config.write_text(
         f"""
@@ -150,10 +151,12 @@ def test_schemathesis_finds_nothing(server, scale, tmp_path):
     command = [Path(sys.executable).with_name("st"), "--config-file", config, "run"]
     command += [f"{server.url}/openapi.json", "--checks", "all", "--no-color"]
     command += ["--max-examples", str(scale(25, 1000)), "--generation-database", "none"]
+    command += scale(["--seed", "1"], [])
     environment = {
         "SCHEMATHESIS_HOOKS": str(TESTS / "schemathesis_hooks.py"),
         "SERVER": server.url,
         "PASSWORD": PASSWORD,
+        "TOKEN": server.token,
         "PYTHONPATH": str(TESTS.parent),
     }
     run = subprocess.run(

@@ -1,6 +1,6 @@
 """nginx with the shipped sample in front of real nodes: what passes, what is counted, who is told.
 
-The sample's three places are edited as a team would. Where a test sends more in a second than the
+The sample's places are edited as a team would. Where a test sends more in a second than the
 sample's rate allows, it raises that, too.
 """
 
