@@ -204,6 +204,16 @@ def test_a_file_that_is_no_python_is_named(tmp_path, monkeypatch):
         create_app()
 
 
+def test_an_instance_folder_of_the_operators_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("GATEWAY_INSTANCE_PATH", str(tmp_path / "data"))
+    app = create_app()
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {"secret_key"}
+    assert app.config["SQLALCHEMY_DATABASE_URI"] == f"sqlite:///{tmp_path}/data/gateway.db"
+    monkeypatch.setenv("GATEWAY_INSTANCE_PATH", "data")
+    with pytest.raises(ConfigError, match="INSTANCE_PATH must be an absolute path"):
+        create_app()
+
+
 def test_a_fresh_instance_folder(tmp_path, monkeypatch):
     folder = tmp_path / "new"
     monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(folder))

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import jwt
 import pytest
 from argon2 import PasswordHasher
-from conftest import basic
+from conftest import basic, settle
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -143,6 +143,7 @@ requests_with_a_token = st.sampled_from(
         ("/project/list", {}),
         ("/project/delete", {"id": 1}),
         ("/project/rotate", {"id": 1}),
+        ("/platform/change-password", {"old_password": "x" * 8, "new_password": "x" * 8}),
     ]
 )
 good_tokens = chosen(lambda machine: machine.good())
@@ -172,6 +173,14 @@ NOT_UNDERSTOOD = [
     ),
     ("/login", {"user_name": "lory", "password": 12345678}, 1003, "password"),
     ("/login", {"user_name": "lory"}, 1004, "password"),
+    ("/reset-code", {"email": "lory@"}, 1003, "email"),
+    ("/reset-code", {}, 1004, "email"),
+    (
+        "/reset-password",
+        {"email": "lory@126.com", "reg_code": 1, "password": "8 or more"},
+        1003,
+        "reg_code",
+    ),
 ]
 NOT_UNDERSTOOD_WITH_A_TOKEN = [
     ("/project/create", {"project_type": "1", "project_name": "x"}, 1003, "project_type"),
@@ -182,6 +191,12 @@ NOT_UNDERSTOOD_WITH_A_TOKEN = [
     ("/project/delete", {}, 1004, "id"),
     ("/project/rotate", {"id": 1, "grace_hours": 169}, 1003, "grace_hours"),
     ("/project/rotate", {"grace_hours": 1}, 1004, "id"),
+    (
+        "/platform/change-password",
+        {"old_password": "8 or more", "new_password": "7 chars"},
+        1003,
+        "new_password",
+    ),
 ]
 
 
@@ -294,6 +309,8 @@ class Contract(RuleBasedStateMachine):
         self.projects = []  # in the order of their ids
         self.open_codes = {}  # by address
         self.mailed = []  # (address, code), the newest last
+        self.reset_mails = 0
+        self.reset_codes = {}  # by address; one that has no account has a code nobody knows
 
         self.mails_of_address = Limit("mails of address", 1, seconds=60)
         self.mails_of_address_in_a_day = Limit("mails of address in a day", 5, days=1)
@@ -596,6 +613,99 @@ class Contract(RuleBasedStateMachine):
         self.post_with(token, "/platform/logout", {}, OK)
         token.revoked = True
 
+    # Passwords.
+
+    def failures_of(self, account, network):
+        return [
+            (self.failures, (account, network)),
+            (self.failures_of_account, account),
+            (self.failures_of_client, network),
+        ]
+
+    def revoke_all(self, account, but=None):
+        for token in self.tokens:
+            if token.owner is account and token is not but:
+                token.revoked = True
+
+    @somebody_is_in
+    @rule(
+        token=good_tokens,
+        new_password=passwords,
+        client=clients,
+        times=st.sampled_from([0, 0, 1, 4, 5]),
+    )
+    def somebody_changes_the_password(self, token, new_password, client, times):
+        """After some wrong old ones; the last one is right."""
+        account, network = token.owner, CLIENTS[client][1]
+        for old_password in ["not the old one"] * times + [account.password]:
+            body = {"old_password": old_password, "new_password": new_password}
+            limits = self.failures_of(account, network)
+            if any(limit.wait(subject, self.now) for limit, subject in limits):
+                expect = TOO_MANY_REQUESTS
+            elif old_password != account.password:
+                expect = WRONG_CREDENTIALS
+                for limit, subject in limits:
+                    limit.add(subject, self.now)
+            else:
+                expect = OK
+                for limit, subject in limits[:2]:
+                    limit.forget(subject)
+            self.post_with(token, "/platform/change-password", body, expect, client=client)
+            if expect == OK:
+                account.password = new_password
+                self.revoke_all(account, but=token)
+
+    @rule(email=addresses, client=clients)
+    def somebody_forgot_the_password(self, email, client):
+        self.ask_for_a_reset_code(email, client)
+
+    def ask_for_a_reset_code(self, email, client):
+        body, address = {"email": email}, ADDRESSES[email]
+        limits = [
+            (self.mails_of_address, ("reset", address)),
+            (self.mails_of_address_in_a_day, ("reset", address)),
+            (self.mails_of_client, CLIENTS[client][1]),
+        ]
+        if self.refused(limits, "/reset-code", body, client):
+            return
+        for limit, subject in limits:
+            limit.add(subject, self.now)
+        self.post("/reset-code", body, OK, client=client)
+        settle()
+        account = self.owners.get(address)
+        self.reset_mails += 1 if account else 0
+        code = self.service.outbox.codes[account.email] if account else None
+        self.reset_codes[address] = MailedCode(code, self.now + CODE_LIFE)
+
+    @precondition(lambda self: self.reset_codes)
+    @rule(
+        data=st.data(),
+        password=passwords,
+        client=clients,
+        times=st.sampled_from([0, 0, 0, 1, 4, 5]),
+    )
+    def somebody_resets_the_password(self, data, password, client, times):
+        """After some wrong codes, with the right one, if there is one still."""
+        address = data.draw(st.sampled_from(sorted(self.reset_codes)))
+        for _ in range(times):
+            self.reset_password(address, "0000", password, client)
+        self.reset_password(address, self.reset_codes[address].text or "0000", password, client)
+
+    def reset_password(self, address, reg_code, password, client):
+        code, account = self.reset_codes[address], self.owners.get(address)
+        body = {"email": address, "reg_code": reg_code, "password": password}
+        is_open = self.now < code.expires_at and code.tries < CODE_TRIES
+        if not is_open or reg_code != code.text:
+            code.tries += is_open
+            self.post("/reset-password", body, WRONG_CODE, client=client)
+            return
+        self.post("/reset-password", body, OK, client=client)
+        code.tries = CODE_TRIES  # it is used
+        account.password = password
+        self.revoke_all(account)
+        for limit, subject in self.failures_of(account, CLIENTS[client][1])[:2]:
+            limit.forget(subject)
+
     @rule(request=requests_with_a_token, token=st.sampled_from([None, "", "Bearer", "a.b.c"]))
     def somebody_has_no_token(self, request, token):
         self.post(*request, UNAUTHENTICATED, token=token)
@@ -814,7 +924,14 @@ class Contract(RuleBasedStateMachine):
         def use_code(address):
             self.register(name, address, " of my own ", self.code_for(address, "right"))
 
+        def use_reset_code(address):
+            text = self.reset_codes[address].text or "0000"
+            self.reset_password(address, text, " of my own ", "192.0.2.1")
+
         def ask(address, network="192.0.2.1"):
+            if isinstance(address, tuple):
+                self.ask_for_a_reset_code(address[1], client_of(network))
+                return
             self.ask_for_a_code(name, address, client_of(network))
 
         def log_in(who, network="192.0.2.1"):
@@ -850,6 +967,10 @@ class Contract(RuleBasedStateMachine):
             ],
             *[Border("token", t.expires_at + LEEWAY, t, self.list_all) for t in self.tokens],
             *[Border("code", code.expires_at, a, use_code) for a, code in self.open_codes.items()],
+            *[
+                Border("reset code", code.expires_at, a, use_reset_code)
+                for a, code in self.reset_codes.items()
+            ],
             *[
                 Border(limit.name, window.ends, subject, request)
                 for limit, request in limits.items()
@@ -889,7 +1010,7 @@ class Contract(RuleBasedStateMachine):
 
     @invariant()
     def every_mail_is_accounted_for(self):
-        assert len(self.service.outbox.mails) == len(self.mailed)
+        assert len(self.service.outbox.mails) == len(self.mailed) + self.reset_mails
 
 
 @pytest.fixture

@@ -6,11 +6,13 @@ prepared anew; exactly one of its requests may win.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from itertools import count
 
 import pytest
 from conftest import PASSWORD
+from servers import PATIENCE
 
 number = count()
 TWINS = ["straße", "STRASSE", "strasse", "Straẞe", "ſtraße", "ﬆrasse", "ｓｔｒａßｅ", "STRAßE"]
@@ -28,6 +30,18 @@ def registration(user_name, email, reg_code):
 
 def login(user_name, ip, password=PASSWORD):
     return "/login", {"user_name": user_name, "password": password}, "", ip
+
+
+def reset_code(service, sql, email):
+    """Have a code for a new password mailed, and wait until it is good."""
+    sql("DELETE FROM throttle_counts")
+    sql("DELETE FROM mail_codes")
+    service.relay.codes.pop(email, None)
+    assert service.post("/reset-code", {"email": email})[1] == 0
+    until = time.monotonic() + PATIENCE
+    while not sql("SELECT 1 FROM mail_codes"):
+        assert time.monotonic() < until
+    return service.relay.codes[email]
 
 
 @pytest.fixture
@@ -147,6 +161,54 @@ def test_one_mail_in_a_minute(race, service):
         return sum(mail["To"] in addresses for mail in service.relay.mails) == 1
 
     race(prepare, losers={429}, then=one_mail_was_sent)
+
+
+def test_one_reset_code_used_by_all(race, service, sql):
+    service.sign_up("lory")
+
+    def prepare(n):
+        code = reset_code(service, sql, "lory@126.com")
+        return [
+            (
+                "/reset-password",
+                {"email": "lory@126.com", "reg_code": code, "password": f"{n}".zfill(8) + str(k)},
+            )
+            for k in range(8)
+        ]
+
+    race(prepare, losers={1008})
+
+
+def test_the_last_try_of_a_reset_code(race, service, sql):
+    service.sign_up("lory")
+
+    def prepare(n):
+        code = reset_code(service, sql, "lory@126.com")
+        body = {"email": "lory@126.com", "reg_code": code, "password": PASSWORD}
+        for _ in range(4):
+            assert service.post("/reset-password", {**body, "reg_code": wrong(code)})[1] == 1008
+        return [("/reset-password", body)] * 8
+
+    race(prepare, losers={1008})
+
+
+def test_one_password_changed_by_all_who_are_in(race, service):
+    """The winner's token is the only one that is good then."""
+    service.sign_up("lory")
+    passwords, tokens = [PASSWORD], {}
+
+    def prepare(n):
+        old, new = passwords[-1], f"{n}".zfill(8)
+        passwords.append(new)
+        body = {"user_name": "lory", "password": old}
+        tokens[n] = [service.post("/login", body)[2]["auth_token"] for _ in range(8)]
+        change = {"old_password": old, "new_password": new}
+        return [("/platform/change-password", change, token) for token in tokens[n]]
+
+    def one_is_in(n):
+        return sum(service.post("/project/list", {}, t)[1] == 0 for t in tokens[n]) == 1
+
+    race(prepare, losers={1001, 1002}, then=one_is_in)
 
 
 def test_one_token_logged_out(race, service):
