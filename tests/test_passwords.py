@@ -1,5 +1,6 @@
 """Passwords that are changed, and those that are forgotten (with codes by mail)."""
 
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from argon2 import PasswordHasher
 from conftest import PASSWORD, settle
 
 from gateway import crypto, mail, postgres
+from gateway.log import logger
 
 OTHER = "another digest of a password"
 
@@ -445,15 +447,17 @@ def test_what_is_logged(api, person, reset_code, caplog):
         assert secret not in caplog.text
 
 
-def test_a_failure_behind_the_reply_is_logged_with_its_request(api, person, monkeypatch, caplog):
+def test_a_failure_behind_the_reply_is_logged_with_its_request(api, person, monkeypatch, capsys):
     def fail(*_arguments, **_context):
         raise RuntimeError("unforeseen")
 
     monkeypatch.setattr(mail, "send", fail)
-    reply = ask(api, person.email)
+    monkeypatch.setattr(logger.handlers[0], "stream", sys.stderr)
+    reply = ask(api, person.email, headers={"X-Request-ID": "abc-1"})
     assert code_of(reply) == 0
-    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert record.exc_info[1].args == ("unforeseen",)
+    written = capsys.readouterr().err
+    assert "ERROR request=abc-1 unhandled exception" in written
+    assert "RuntimeError: unforeseen" in written
 
 
 def test_where_no_thread_can_be_started(api, person, monkeypatch):

@@ -117,10 +117,12 @@ class NewPassword(Request):
     password = Password(required=True, metadata={"example": DIGEST})
 
 
-class NewAccount(NewPassword, Address):
+class NewAccount(Request):
     """An account to be."""
 
     user_name = UserName(required=True, metadata={"example": "lory"})
+    password = Password(required=True, metadata={"example": DIGEST})
+    email = EmailAddress(required=True, metadata={"example": "civet148@126.com"})
 
 
 class RegisterRequest(NewAccount):
@@ -151,10 +153,12 @@ class ResetCodeRequest(Address):
     """POST /api/v1/reset-code."""
 
 
-class ResetPasswordRequest(NewPassword, Address):
+class ResetPasswordRequest(Request):
     """POST /api/v1/reset-password."""
 
+    email = EmailAddress(required=True, metadata={"example": "civet148@126.com"})
     reg_code = Stripped(0, 64, required=True, metadata={"example": "63280417"})
+    password = Password(required=True, metadata={"example": DIGEST})
 
 
 class Login(Reply):
