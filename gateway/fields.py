@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import EXCLUDE, INCLUDE, Schema, fields, validate
+from marshmallow import INCLUDE, RAISE, Schema, fields, validate
 
 from gateway.config import INT32_MAX
 
@@ -112,9 +112,9 @@ class Reply(Schema):
     """
 
     class Meta:
-        """Nothing else."""
+        """Another field is a fault."""
 
-        unknown = EXCLUDE
+        unknown = RAISE
 
 
 class Nothing(Reply):

@@ -203,10 +203,12 @@ def execute(page, operation, body=None):
         block.locator(".opblock-summary").click()
     if body is not None:
         block.locator("textarea.body-param__text").fill(json.dumps(body))
-    block.get_by_role("button", name="Execute").click()
+    with page.expect_response(lambda reply: reply.request.method == "POST") as sent:
+        block.get_by_role("button", name="Execute").click()
+    reply = sent.value.json()
     shown = block.locator(".live-responses-table .response .highlight-code code").first
-    expect(shown).to_be_visible()
-    return json.loads(shown.inner_text())
+    expect(shown).to_contain_text(f'"code": {reply["header"]["code"]},')
+    return reply
 
 
 def test_a_body_is_filled_in_as_the_reference_has_it(page):

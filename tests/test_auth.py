@@ -146,6 +146,7 @@ def test_one_mail_per_address_in_a_minute(api, outbox, clock):
     clock.advance(seconds=59)
     reply = api("/auth-code", {"user_name": "other", "email": "CIVET148@126.com"})
     assert (reply.status_code, code_of(reply), reply.headers["Retry-After"]) == (429, 429, "1")
+    assert reply.json["header"]["message"] == "Too many attempts; try again in 1 s"
     clock.advance(seconds=2)
     assert code_of(api("/auth-code", LORY)) == 0
     assert len(outbox.mails) == 2
@@ -312,6 +313,8 @@ def test_five_failures_per_account_and_ip(api, person, clock):
     reply = login(api)  # even the right password
     assert (reply.status_code, code_of(reply)) == (429, 429)
     assert 895 <= int(reply.headers["Retry-After"]) <= 900
+    text = reply.json["header"]["message"]
+    assert text == "Too many attempts; try again in 15 minutes"
     assert code_of(login(api, person.email)) == 429  # the same account by its address
     assert code_of(login(api, environ_base={"REMOTE_ADDR": "10.0.0.9"})) == 0
     clock.advance(minutes=15, seconds=1)

@@ -121,6 +121,26 @@ def rows_of(app, query):
         return [tuple(row) for row in db.session.execute(text(query))]
 
 
+def test_what_is_written_meanwhile_is_not_half_copied(
+    person, target, database_uri, sql, monkeypatch
+):
+    """All tables are read as they were when the first one was."""
+    copy_table = transfer._copy
+
+    def copy_and_write(*arguments):
+        done = copy_table(*arguments)
+        sql("UPDATE users SET user_name = 'changed meanwhile'")
+        sql("DELETE FROM throttle_counts")
+        return done
+
+    monkeypatch.setattr(transfer, "_copy", copy_and_write)
+    assert len(sql("SELECT * FROM throttle_counts")) >= 1
+    result = copy(target, database_uri)
+    assert result.exit_code == 0, result.output
+    assert rows_of(target, "SELECT user_name FROM users") == [("lory",)]
+    assert len(rows_of(target, "SELECT * FROM throttle_counts")) >= 1
+
+
 def test_a_copy_that_differs_is_undone(world, target, database_uri, monkeypatch):
     count = transfer._digest
     monkeypatch.setattr(transfer, "_digest", lambda *a: (count(*a)[0], 7))
