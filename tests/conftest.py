@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import os
@@ -57,6 +58,7 @@ class Relay:
         self.codes = {}
         self.refuse_recipient = None
         self.refuse_data = None
+        self.pause = 0  # seconds before it takes a mail
         self.port = free_port()
         self.controller = Controller(self, hostname="127.0.0.1", port=self.port)
 
@@ -69,6 +71,7 @@ class Relay:
     async def handle_DATA(self, server, session, envelope):
         if self.refuse_data:
             return self.refuse_data
+        await asyncio.sleep(self.pause)
         mail = message_from_bytes(envelope.content, policy=policy.default)
         self.mails.append(mail)
         (address,) = envelope.rcpt_tos
@@ -81,6 +84,7 @@ class Relay:
         self.mails.clear()
         self.codes.clear()
         self.refuse_recipient = self.refuse_data = None
+        self.pause = 0
 
     def code(self):
         """Return the code in the newest mail."""

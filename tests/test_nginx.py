@@ -441,7 +441,7 @@ def test_refusals_are_envelopes(team, start_plane, reached, flask):
     assert headers["RateLimit-Limit"] is None
     assert len(headers["X-Request-ID"]) == 32
     assert json.loads(body)["header"]["message"] == (
-        "The project key or secret is wrong, or not for this end point"
+        "The project key or secret is wrong, or not for this end point; project/list shows them"
     )
     assert len(reached.seen) == 1
     flask("project", "allow", 1, 0)

@@ -489,3 +489,14 @@ def test_what_goes_on_behind_a_reply_gives_up_on_a_database_that_hangs(
     assert "database unavailable: (psycopg.OperationalError) the server does not answer" in (
         caplog.text
     )
+
+
+def test_a_mail_that_was_promised_leaves_though_the_server_is_stopped(start_service, outbox, sql):
+    service = start_service(workers=2)
+    service.sign_up("lory")
+    outbox.pause = 1
+    assert service.post("/reset-code", {"email": "lory@126.com"})[1] == 0
+    mails = len(outbox.mails)
+    service.server.stop()
+    assert len(outbox.mails) == mails + 1
+    assert sql("SELECT purpose FROM mail_codes") == [("reset",)]

@@ -29,7 +29,10 @@ def assert_unknown(reply):
     assert reply.json == {
         "header": {
             "code": 1001,
-            "message": "The project key or secret is wrong, or not for this end point",
+            "message": (
+                "The project key or secret is wrong, or not for this end point;"
+                " project/list shows them"
+            ),
             "total": 0,
             "count": 0,
         },

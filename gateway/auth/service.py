@@ -101,13 +101,13 @@ def login(user_name: str, password: str, ip: str) -> User:
         raise ApiError(Code.WRONG_CREDENTIALS)
     if user.is_banned:
         raise ApiError(Code.BANNED)
-    throttle.clear(*_failures_of(who, ip))
     if crypto.password_needs_rehash(user.password_hash):
         set_password(
             crypto.hash_password(password),
             User.id == user.id,
             User.token_generation == user.token_generation,
         )
+    throttle.clear(*_failures_of(who, ip))  # after the account's row, as everywhere
     # The token is for the account as the password was judged by, not as it may be by now: a
     # reset at the same moment revokes it.
     db.session.expunge(user)

@@ -138,7 +138,7 @@ def unknown() -> ApiError:
     """Return the one refusal of all credentials that are no good, whatever is wrong with them."""
     return ApiError(
         Code.UNAUTHENTICATED,
-        "The project key or secret is wrong, or not for this end point",
+        "The project key or secret is wrong, or not for this end point; project/list shows them",
     )
 
 
