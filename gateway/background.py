@@ -6,23 +6,28 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from flask import current_app, g
+from flask import Response, after_this_request, current_app, g
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import log
 
+PATIENCE = 0.5  # seconds; servers close what they have written, but Flask's test client does not
+
 
 def run(work: Callable[..., None], *arguments: Any) -> None:
-    """Call a function in a thread with an application context; its failure is only logged.
+    """Call a function once the reply to this request has been written.
 
-    The process does not end before the thread does.
+    It has a thread and an application context of its own, and the process does not end before it
+    does. Its failure is only logged.
 
     :raises RuntimeError: when no thread can be started.
     """
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     request_id = g.get("request_id", "-")
+    written = threading.Event()
 
     def call() -> None:
+        written.wait(PATIENCE)
         with app.app_context():
             g.request_id = request_id
             g.in_background = True
@@ -34,6 +39,11 @@ def run(work: Callable[..., None], *arguments: Any) -> None:
                 log.logger.error("unhandled exception", exc_info=error)
 
     threading.Thread(target=call, name="background").start()
+
+    @after_this_request
+    def tell(response: Response) -> Response:
+        response.call_on_close(written.set)
+        return response
 
 
 def is_running() -> bool:

@@ -99,6 +99,7 @@ class Client(FlaskClient):
 
     def open(self, *args, **kwargs):
         witness.saw(kwargs.get("json"))
+        kwargs.setdefault("buffered", True)  # closes the reply, as servers do
         reply = super().open(*args, **kwargs)
         witness.saw(reply.get_json(silent=True))
         described.compare(self.application, kwargs.get("method", "GET"), reply)

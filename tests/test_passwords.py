@@ -10,7 +10,7 @@ import pytest
 from argon2 import PasswordHasher
 from conftest import PASSWORD, settle
 
-from gateway import crypto, mail, postgres
+from gateway import background, crypto, mail, postgres
 from gateway.log import logger
 
 OTHER = "another digest of a password"
@@ -317,6 +317,29 @@ def test_without_any_relay_it_is_said_to_everybody(make_app, sign_up):
     for email in ("lory@126.com", "nobody@126.com"):
         reply = client.post("/api/v1/reset-code", json={"email": email})
         assert (reply.status_code, code_of(reply)) == (503, 1029)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_nothing_happens_before_the_reply_is_written(app, person, monkeypatch, known):
+    """Nor, for a client that never closes a reply, before a while."""
+    begun = threading.Event()
+    monkeypatch.setattr(background, "PATIENCE", 30)
+    for name in ("send", "probe"):
+        monkeypatch.setattr(mail, name, lambda *_, **__: begun.set())
+
+    def post(email):
+        return app.test_client().post("/api/v1/reset-code", json={"email": email}, buffered=False)
+
+    reply = post(person.email if known else "nobody@126.com")
+    assert not begun.wait(0.3)
+    reply.close()
+    assert begun.wait(20)
+    begun.clear()
+    monkeypatch.setattr(background, "PATIENCE", 0.1)
+    left_open = post("other@126.com")
+    assert begun.wait(20)
+    left_open.close()
+    settle()
 
 
 def test_the_reply_does_not_wait_for_the_relay(api, person, monkeypatch):
