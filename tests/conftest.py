@@ -344,6 +344,7 @@ def make_app(database_uri, outbox):
         return app
 
     yield make
+    settle()
     for app in apps:
         with app.app_context():
             db.engine.dispose()

@@ -159,6 +159,7 @@ def test_five_mails_per_address_in_a_day(api, clock):
     reply = api("/auth-code", LORY)
     assert code_of(reply) == 429
     assert 86400 - 601 <= int(reply.headers["Retry-After"]) <= 86400 - 599
+    assert reply.json["header"]["message"] == "Too many attempts; try again in 24 hours"
     clock.advance(days=1)
     assert code_of(api("/auth-code", LORY)) == 0
 
