@@ -40,6 +40,8 @@ class Command(click.Command):
         except MailError as error:
             raise click.ClickException(f"the mail was not sent: {error}; see: doctor") from None
         except OSError as error:
+            if error.filename is None:  # like a reader of the output who is gone, which click knows
+                raise
             raise click.ClickException(f"{error.filename}: {error.strerror}") from None
         except DBAPIError as error:
             raise click.ClickException(f"the database fails: {log.first_line(error)}") from None
