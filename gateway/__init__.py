@@ -7,13 +7,20 @@ handlers of ``envelope``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Flask
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from gateway import auth, cli, config, docs, envelope, extensions, health, log, mail, project
+
+
+class _Synchronous(Flask):
+    """Flask without the look, for each function it calls, whether that might be async."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function; there are no others."""
+        return func
 
 
 def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
@@ -22,16 +29,13 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
     :param overrides: settings that go before every other source, for tests and embedding.
     :raises gateway.config.ConfigError: when a setting makes no sense.
     """
-    app = Flask(
+    app = _Synchronous(
         __name__,
         instance_path=config.instance_path(),
         instance_relative_config=True,
         static_folder=None,
     )
     config.load(app, overrides)
-    app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-        app.wsgi_app, x_for=app.config["TRUSTED_PROXIES"], x_proto=0
-    )
     log.init_app(app)
     extensions.init_app(app)
     envelope.init_app(app)

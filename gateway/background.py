@@ -23,7 +23,7 @@ def run(work: Callable[..., None], *arguments: Any) -> None:
     :raises RuntimeError: when no thread can be started.
     """
     app = current_app._get_current_object()  # type: ignore[attr-defined]
-    request_id = g.get("request_id", "-")
+    request_id = log.request_id()
     written = threading.Event()
 
     def call() -> None:

@@ -321,7 +321,7 @@ def _fix_library_settings(app: Flask) -> None:
     config["JWT_DECODE_LEEWAY"] = clock.LEEWAY
     config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # they would answer outside the envelope
     config["SQLALCHEMY_ENGINE_OPTIONS"] = {
-        "pool_pre_ping": True,  # connections lost to a restart are replaced, not tried
+        "pool_use_lifo": True,  # the connection used last has its pages and plans at hand
         **config["SQLALCHEMY_ENGINE_OPTIONS"],
         "hide_parameters": True,  # they hold hashes and addresses, and tracebacks are logged
     }

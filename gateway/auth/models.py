@@ -56,10 +56,6 @@ class User(Base):
         """What the role allows beyond one's own data."""
         return ADMIN_PRIVILEGES if self.is_admin else []
 
-    def accepts(self, jti: str, generation: int) -> bool:
-        """Tell whether a token was issued since all were revoked, or was spared then."""
-        return generation == self.token_generation or jti == self.kept_jti
-
 
 class MailCode(Base):
     """The one open code of an address for a purpose, as a keyed hash."""

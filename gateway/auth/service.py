@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from gateway import background, clock, crypto, log, mail, throttle
 from gateway.auth.models import MailCode, RevokedToken, User, email_key, name_key
+from gateway.auth.tokens import Caller
 from gateway.errors import ApiError, Code
 from gateway.extensions import db, upsert
 from gateway.throttle import DAY, HOUR, MINUTE, Counter, ThrottleCount
@@ -97,7 +98,8 @@ def login(user_name: str, password: str, ip: str) -> User:
     if user is not None:
         log.note(user=user.id)
     who = f"user {user.id}" if user else f"name {name_key(user_name)}"
-    if not _password_is_right(user, who, password, ip) or user is None:
+    password_hash = user.password_hash if user else None
+    if not _password_is_right(password_hash, who, password, ip) or user is None:
         raise ApiError(Code.WRONG_CREDENTIALS)
     if user.is_banned:
         raise ApiError(Code.BANNED)
@@ -112,6 +114,7 @@ def login(user_name: str, password: str, ip: str) -> User:
     # reset at the same moment revokes it.
     db.session.expunge(user)
     db.session.commit()
+    purge_expired()
     return user
 
 
@@ -123,8 +126,8 @@ def _failures_of(who: str, ip: str) -> tuple[Counter, Counter]:
     )
 
 
-def _password_is_right(user: User | None, who: str, password: str, ip: str) -> bool:
-    """Judge a password; without an account, spend the same time and say no.
+def _password_is_right(password_hash: str | None, who: str, password: str, ip: str) -> bool:
+    """Judge a password; without an account, and so a hash, spend the same time and say no.
 
     Failures are counted, successes are not. The counters are looked at before the password, and
     once more after it: of many guesses sent at once, none may win after the last one allowed.
@@ -135,7 +138,7 @@ def _password_is_right(user: User | None, who: str, password: str, ip: str) -> b
     of_client = Counter("login-ip", throttle.network(ip), 50, 15 * MINUTE)
     counters = (*_failures_of(who, ip), of_client)
     throttle.check(*counters)
-    if crypto.password_matches(password, user.password_hash if user else None):
+    if crypto.password_matches(password, password_hash):
         throttle.check(*counters)
         return True
     purge_expired()
@@ -144,7 +147,7 @@ def _password_is_right(user: User | None, who: str, password: str, ip: str) -> b
     return False
 
 
-def change_password(user: User, jti: str, old_password: str, new_password: str, ip: str) -> None:
+def change_password(user: Caller, jti: str, old_password: str, new_password: str, ip: str) -> None:
     """Set another password and revoke every token of the account but the one that asks.
 
     :param jti: the id of that token.
@@ -152,7 +155,7 @@ def change_password(user: User, jti: str, old_password: str, new_password: str, 
     """
     who = f"user {user.id}"
     wrong = ApiError(Code.WRONG_CREDENTIALS, "The old password is wrong")
-    if not _password_is_right(user, who, old_password, ip):
+    if not _password_is_right(user.password_hash, who, old_password, ip):
         raise wrong
     changed = set_password(
         crypto.hash_password(new_password),
@@ -241,7 +244,6 @@ def logout(jti: str, expires: int) -> None:
     :param expires: the token's ``exp``, unix seconds.
     :raises ApiError: 1001 when another request revoked it first.
     """
-    purge_expired()
     # A margin, so that a clock that is wrong for a while, here or on another node, does not have
     # the revocation purged and the token in again.
     until = datetime.fromtimestamp(expires, timezone.utc) + timedelta(days=1)

@@ -20,7 +20,7 @@ def _row(project: Project, owner: str) -> dict[str, Any]:
         "id": project.id,
         "project_key": project.project_key,
         "pool_name": project.pool_name,
-        "today": project.requests_on(*gate.days(clock.now())),
+        "today": gate.requests_on(project, *gate.days(clock.now())),
         "max": project.request_max or "no limit",
         "total": project.request_total,
         "owner": owner,

@@ -8,9 +8,9 @@ lives before midnight goes on counting for the day that another has begun.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from flask import current_app
@@ -29,8 +29,9 @@ from sqlalchemy import (
 from gateway import clock, crypto, log
 from gateway.auth.models import User
 from gateway.errors import ApiError, Code
-from gateway.extensions import UtcDateTime, db, run_alone
+from gateway.extensions import UtcDateTime
 from gateway.project.models import POOL_NAME, Project
+from gateway.statement import Statement
 
 _pool = bindparam("pool", type_=String)
 _now = bindparam("now", type_=UtcDateTime)
@@ -60,7 +61,7 @@ _shown = (
     Project.request_day,
 )
 
-PASS = (
+PASS = Statement(
     update(Project)
     .where(
         _is_asked_for,
@@ -72,13 +73,13 @@ PASS = (
         request_count=_count + 1,
         request_day=case((_same_day, Project.request_day), else_=_today),
     )
-    .returning(*_shown)
+    .returning(*_shown),
+    durable=False,
 )
-WHY_NOT = select(*_shown, _is_known.label("is_known")).where(_is_asked_for)
+WHY_NOT = Statement(select(*_shown, _is_known.label("is_known")).where(_is_asked_for))
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What became of a request with a good key and secret.
 
     ``limit`` is the daily allowance, 0 for none; ``remaining`` what is left of it; ``reset`` the
@@ -114,11 +115,11 @@ def admit(key: str, secret: str, pool: str | None) -> Verdict:
         "today": today,
         "latest": latest,
     }
-    row: Any = run_alone(PASS, values)
+    row = PASS.first(values)
     passed = row is not None
     if not passed:
         # It is refused already; this only tells which of two refusals it is.
-        row = db.session.execute(WHY_NOT, values).first()
+        row = WHY_NOT.first(values)
         if row is not None:
             log.note(project=row.id)
         if row is None or not row.is_known:
@@ -151,9 +152,25 @@ def days(now: datetime) -> tuple[date, date]:
     return now.astimezone(zone).date(), (now + clock.LEEWAY).astimezone(zone).date()
 
 
+def requests_on(project: Any, today: date, latest: date) -> int:
+    """Return how many requests of a project were counted on a day; a new day begins at 0.
+
+    :param project: with ``request_day`` and ``request_count``.
+    :param latest: the day that a node whose clock is ahead may have counted for.
+    """
+    day: date | None = project.request_day
+    counted: int = project.request_count
+    return counted if day is not None and today <= day <= latest else 0
+
+
 def _seconds_left(day: date, now: datetime) -> int:
-    midnight = datetime.combine(day + timedelta(days=1), time(), _zone())
-    return max(1, math.ceil((midnight - now).total_seconds()))
+    return max(1, math.ceil(_end_of(day, current_app.config["TIMEZONE"]) - now.timestamp()))
+
+
+@lru_cache(maxsize=8)
+def _end_of(day: date, timezone: str) -> float:
+    """Return the moment that a day ends in a zone, unix seconds."""
+    return datetime.combine(day + timedelta(days=1), time(), ZoneInfo(timezone)).timestamp()
 
 
 def _zone() -> ZoneInfo:

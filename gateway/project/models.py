@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 
-from sqlalchemy import BigInteger, ForeignKey, String, Text, func, select
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, func, select
 from sqlalchemy.orm import Mapped, column_property, mapped_column
 
 from gateway.extensions import Base, UtcDateTime
@@ -30,10 +30,13 @@ class Project(Base):
     """An API key with its secret, its allowance and its exact counters."""
 
     __tablename__ = "projects"
-    __table_args__ = {"sqlite_autoincrement": True}
+    __table_args__ = (
+        Index("ix_projects_live", "user_id", "deleted", "id"),  # a page of them, in order
+        {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     project_name: Mapped[str] = mapped_column(String(128))
     project_type: Mapped[int]
     project_key: Mapped[str] = mapped_column(String(KEY_LENGTH), unique=True)
@@ -58,12 +61,3 @@ class Project(Base):
             "",
         )
     )
-
-    def requests_on(self, today: date, latest: date) -> int:
-        """Return how many requests were counted on a day; a new day begins at 0.
-
-        :param latest: the day that a node whose clock is ahead may have counted for.
-        """
-        if self.request_day is not None and today <= self.request_day <= latest:
-            return self.request_count
-        return 0

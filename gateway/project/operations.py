@@ -89,7 +89,10 @@ def search(
     if pool_name is not None:
         pool_id = _pool_id(pool_name) if pool_name else None
         which.append(Project.pool_id.is_not_distinct_from(pool_id))
-    projects, total = service.page(*which, page_no=page_no, page_size=page_size)
+    live = (Project.deleted.is_(False), *which)
+    total = db.session.scalar(select(func.count()).select_from(Project).where(*live)) or 0
+    page = select(Project).where(*live).order_by(Project.id)
+    projects = db.session.scalars(page.limit(page_size).offset(page_no * page_size)).all()
     owners = select(User.id, User.user_name).where(User.id.in_(p.user_id for p in projects))
     names = {row.id: row.user_name for row in db.session.execute(owners)}
     return [(project, names[project.user_id]) for project in projects], total

@@ -32,9 +32,9 @@ def create(**fields: Any) -> Response:
 
     Its requests carry them as HTTP Basic user and password.
     """
-    project, secret = service.create(caller(), **fields)
-    log.note(project=project.id)
-    return reply({"project_key": project.project_key, "project_secret": secret})
+    project_id, project_key, secret = service.create(caller(), **fields)
+    log.note(project=project_id)
+    return reply({"project_key": project_key, "project_secret": secret})
 
 
 @bp.post("/list", endpoint="list")
@@ -88,14 +88,19 @@ def verify() -> Response:
         response = failure(error)
         response.headers["WWW-Authenticate"] = 'Basic realm="gateway"'
         return response
-    response = Response(status=HTTPStatus.NO_CONTENT) if verdict.passed else _used_up(verdict)
-    response.headers["X-Gateway-Project"] = str(verdict.project_id)
-    response.headers["X-Gateway-Key"] = verdict.project_key
-    response.headers["X-Gateway-Pool"] = verdict.pool_name
+    told = {
+        "X-Gateway-Project": str(verdict.project_id),
+        "X-Gateway-Key": verdict.project_key,
+        "X-Gateway-Pool": verdict.pool_name,
+    }
     if verdict.limit:
-        response.headers["RateLimit-Limit"] = str(verdict.limit)
-        response.headers["RateLimit-Remaining"] = str(verdict.remaining)
-        response.headers["RateLimit-Reset"] = str(verdict.reset)
+        told["RateLimit-Limit"] = str(verdict.limit)
+        told["RateLimit-Remaining"] = str(verdict.remaining)
+        told["RateLimit-Reset"] = str(verdict.reset)
+    if verdict.passed:
+        return Response(status=HTTPStatus.NO_CONTENT.value, headers=told)
+    response = _used_up(verdict)
+    response.headers.extend(told)
     return response
 
 
