@@ -11,13 +11,15 @@ import ipaddress
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import String, case, delete, or_, select, update
+from sqlalchemy import String, bindparam, case, delete, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway import clock
 from gateway.errors import ApiError, Code
 from gateway.extensions import Base, UtcDateTime, db, upsert
+from gateway.statement import Statement
 
 MINUTE, HOUR, DAY = 60, 3600, 86400  # seconds
 
@@ -67,25 +69,36 @@ def network(ip: str) -> str:
     return str(ipaddress.ip_network(f"{ip.partition('%')[0]}/64", strict=False))
 
 
+MOST_AT_ONCE = 3  # counters that one check looks at
+_RUNNING = Statement(
+    select(ThrottleCount.key, ThrottleCount.count, ThrottleCount.expires_at).where(
+        ThrottleCount.key.in_([bindparam(f"key_{n}", type_=String) for n in range(MOST_AT_ONCE)]),
+        ThrottleCount.expires_at > bindparam("now", type_=UtcDateTime),
+    )
+)
+
+
 def check(*counters: Counter) -> None:
     """Refuse when a counter is full, without counting.
 
+    :param counters: at most ``MOST_AT_ONCE``.
     :raises ApiError: 429 with the seconds until every full counter starts anew.
     """
     now = clock.now()
     wanted = {counter.key: counter for counter in counters}
-    rows = db.session.scalars(
-        select(ThrottleCount)
-        .where(ThrottleCount.key.in_(wanted), ThrottleCount.expires_at > now)
-        .execution_options(populate_existing=True)
-    )
     waits = [
         row.expires_at - now
-        for row in rows
+        for row in _running(now, *wanted)
         if row.count >= wanted[row.key].most and row.expires_at <= wanted[row.key].latest(now)
     ]
     if waits:
         raise _refusal(max(waits))
+
+
+def _running(now: datetime, *keys: str) -> list[Any]:
+    """Return the rows of those keys whose windows have not ended."""
+    asked = [*keys, *[None] * MOST_AT_ONCE][:MOST_AT_ONCE]
+    return _RUNNING.all({"now": now, **{f"key_{n}": key for n, key in enumerate(asked)}})
 
 
 def take(*counters: Counter) -> None:
@@ -135,7 +148,12 @@ def give_back(*counters: Counter) -> None:
 
 
 def clear(*counters: Counter) -> None:
-    """Forget every event of the counters; the caller commits."""
+    """Forget every event of the counters; the caller commits.
+
+    :param counters: at most ``MOST_AT_ONCE``.
+    """
+    if not _running(clock.now(), *(counter.key for counter in counters)):
+        return
     for counter in counters:
         db.session.execute(delete(ThrottleCount).where(ThrottleCount.key == counter.key))
 

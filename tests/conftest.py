@@ -14,13 +14,13 @@ from datetime import datetime, timedelta, timezone
 from email import message_from_bytes, policy
 
 import described
-import psycopg
 import pytest
 from aiosmtpd.controller import Controller
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
 from servers import GUNICORN, PATIENCE, ROOT, Crowd, Server, free_port, postgres
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import create_engine, text
+from told import told
 from witness import witness
 
 import gateway.clock
@@ -48,15 +48,6 @@ def settle():
         if thread.name == "background":
             thread.join(timeout=PATIENCE)
             assert not thread.is_alive()
-
-
-class Sent(str):
-    """A statement sent to Postgres, with its parameters."""
-
-    def __new__(cls, query, params):
-        sent = super().__new__(cls, query)
-        sent.params = params
-        return sent
 
 
 class Relay:
@@ -428,32 +419,12 @@ def sql(app):
 
 
 @pytest.fixture
-def statements(app, monkeypatch):
-    """Return a function that returns, and forgets, what the driver was told to run.
-
-    It is asked itself, as not everything goes through SQLAlchemy's events. Transactions and
-    PRAGMAs are left out.
-    """
-    told = []
+def statements(app):
+    """Return a function that returns what was sent to the database since its last call."""
     with app.app_context():
         engine = db.engine
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "checkout", lambda driver, *_: driver.set_trace_callback(told.append))
-    else:
-        execute = psycopg.Cursor.execute
-
-        def listen(cursor, query, params=None, **kwargs):
-            told.append(Sent(query, params))
-            return execute(cursor, query, params, **kwargs)
-
-        monkeypatch.setattr(psycopg.Cursor, "execute", listen)
-
-    def take():
-        queries = [q for q in told if q.startswith(("SELECT", "UPDATE", "INSERT", "DELETE"))]
-        told.clear()
-        return queries
-
-    return take
+    with told(engine) as take:
+        yield take
 
 
 @pytest.fixture

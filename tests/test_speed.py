@@ -32,12 +32,12 @@ INSERT INTO mail_codes SELECT 'register', 'u' || i, 'x', 0, '2099-11-24 00:00:00
 def numbers(dialect, insert, count):
     """Return an INSERT ... SELECT with its table n of the numbers up to a count."""
     series = {
-        "sqlite": f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})",
-        "postgresql": f"WITH n(i) AS (SELECT generate_series(1, {count}))",
+        "sqlite": f"RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})",
+        "postgresql": f"n(i) AS (SELECT generate_series(1, {count}))",
     }[dialect]
     if dialect == "postgresql":
         insert = re.sub("('2[^']*')", r"CAST(\1 AS TIMESTAMP)", insert)
-    return insert.replace("SELECT", f"{series} SELECT", 1)
+    return insert.replace("SELECT", f"WITH {series} SELECT", 1)
 
 
 @pytest.fixture

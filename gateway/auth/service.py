@@ -13,14 +13,15 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import ColumnElement, delete, select, tuple_, update
+from sqlalchemy import ColumnElement, bindparam, delete, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from gateway import background, clock, crypto, log, mail, throttle
 from gateway.auth.models import MailCode, RevokedToken, User, email_key, name_key
 from gateway.auth.tokens import Caller
 from gateway.errors import ApiError, Code
-from gateway.extensions import db, upsert
+from gateway.extensions import UtcDateTime, db, upsert
+from gateway.statement import Statement
 from gateway.throttle import DAY, HOUR, MINUTE, Counter, ThrottleCount
 
 REGISTER, RESET = "register", "reset"  # what a code is for, and the folder of its mail
@@ -369,26 +370,27 @@ def _spend_code(purpose: str, email: str, code: str) -> None:
     )
 
 
-def purge_expired() -> dict[str, int]:
-    """Delete rows past their time, each table's in a transaction of its own.
+def _purge(model: Any) -> Statement:
+    """Return what deletes a table's rows past their time.
 
     Rows that another transaction holds are left for the next time: waiting for them could
     deadlock.
+    """
+    key = tuple(model.__table__.primary_key)
+    expired = (
+        select(*key)
+        .where(model.expires_at <= bindparam("now", type_=UtcDateTime))
+        .with_for_update(skip_locked=True)
+    )
+    return Statement(delete(model).where(tuple_(*key).in_(expired)).returning(*key))
+
+
+_PURGES = {model.__tablename__: _purge(model) for model in (ThrottleCount, MailCode, RevokedToken)}
+
+
+def purge_expired() -> dict[str, int]:
+    """Delete rows past their time, each table's in a transaction of its own.
 
     :returns: how many rows went, by table.
     """
-    purged = {}
-    for model in (ThrottleCount, MailCode, RevokedToken):
-        key = tuple(model.__table__.primary_key)
-        expired = (
-            select(*key).where(model.expires_at <= clock.now()).with_for_update(skip_locked=True)
-        )
-        gone = db.session.execute(
-            delete(model)
-            .where(tuple_(*key).in_(expired))
-            .returning(*key)
-            .execution_options(synchronize_session=False)
-        )
-        purged[model.__tablename__] = len(gone.all())
-        db.session.commit()
-    return purged
+    return {table: len(purge.all({"now": clock.now()})) for table, purge in _PURGES.items()}

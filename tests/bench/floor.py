@@ -72,7 +72,10 @@ PERSON = """
 SELECT id, user_name, password_hash, is_admin, is_banned, token_generation FROM users
 WHERE name_key = :name
 """
-FAILURES = "SELECT key, count, expires_at FROM throttle_counts WHERE key IN (:a, :b, :c) AND expires_at > :now"
+FAILURES = """
+SELECT key, count, expires_at FROM throttle_counts
+WHERE key IN (:a, :b, :c) AND expires_at > :now
+"""
 FORGET = "DELETE FROM throttle_counts WHERE key = :key"
 PURGES = (
     "DELETE FROM throttle_counts WHERE expires_at <= :now",
@@ -145,20 +148,53 @@ class Postgres:
             connection.execute("BEGIN")
 
 
-def make(uri, secret_key):
-    """Return the WSGI function for a database and a SECRET_KEY."""
-    sqlite = uri.startswith("sqlite")
-    store = Sqlite(uri.removeprefix("sqlite:///")) if sqlite else Postgres(uri)
-    token_key = derive_key(secret_key, "jwt")
-    box = Fernet(base64.urlsafe_b64encode(derive_key(secret_key, "project-secret")))
-    hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
-    statements = {
-        name: store.sql(globals()[name])
-        for name in ("VERIFY", "CALLER", "PAGE", "COUNT_ONE", "ADD", "PERSON", "FAILURES", "FORGET")
-    }
-    purges = [store.sql(text) for text in PURGES]
+def body(environ):
+    return json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
 
-    def verify(environ):
+
+def reply(data, total=1, count=1):
+    header = {"code": 0, "message": "OK", "total": total, "count": count}
+    text = json.dumps({"header": header, "data": data}, ensure_ascii=False, separators=(",", ":"))
+    content = text.encode() + b"\n"
+    headers = [
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(len(content))),
+        ("Cache-Control", "no-store"),
+    ]
+    return "200 OK", headers, content
+
+
+def random_text(length):
+    # 512 bytes hold 64 fair ones but for a chance that is none.
+    fair = [ALPHABET[byte % 62] for byte in secrets.token_bytes(2 * length) if byte < 248]
+    return "".join(fair[:length])
+
+
+class Floor:
+    """The WSGI application for a database and a SECRET_KEY."""
+
+    def __init__(self, uri, secret_key):
+        self.sqlite = uri.startswith("sqlite")
+        self.store = Sqlite(uri.removeprefix("sqlite:///")) if self.sqlite else Postgres(uri)
+        self.token_key = derive_key(secret_key, "jwt")
+        self.box = Fernet(base64.urlsafe_b64encode(derive_key(secret_key, "project-secret")))
+        self.hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
+        names = ("VERIFY", "CALLER", "PAGE", "COUNT_ONE", "ADD", "PERSON", "FAILURES", "FORGET")
+        self.statements = {name: self.store.sql(globals()[name]) for name in names}
+        self.purges = [self.store.sql(text) for text in PURGES]
+        self.paths = {
+            "/api/v1/project/verify": self.verify,
+            "/api/v1/project/list": self.list_projects,
+            "/api/v1/project/create": self.create,
+            "/api/v1/login": self.login,
+        }
+
+    def __call__(self, environ, start_response):
+        status, headers, content = self.paths[environ["PATH_INFO"]](environ)
+        start_response(status, headers)
+        return [content]
+
+    def verify(self, environ):
         given = base64.b64decode(environ["HTTP_AUTHORIZATION"].partition(" ")[2]).decode()
         key, _, secret = given.partition(":")
         now = datetime.now(timezone.utc)
@@ -167,15 +203,15 @@ def make(uri, secret_key):
             "key": key,
             "given": hashlib.sha256(secret.encode()).hexdigest(),
             "pool": environ["QUERY_STRING"].partition("pool=")[2] or "",
-            "now": store.moment(now),
-            "today": store.day(today),
-            "latest": store.day((now + timedelta(seconds=10)).date()),
+            "now": self.store.moment(now),
+            "today": self.store.day(today),
+            "latest": self.store.day((now + timedelta(seconds=10)).date()),
         }
-        connection = store.connection()
-        if sqlite:
-            store.begin(connection, "NORMAL")
-        (row,) = connection.execute(statements["VERIFY"], values).fetchall()
-        if sqlite:
+        connection = self.store.connection()
+        if self.sqlite:
+            self.store.begin(connection, "NORMAL")
+        (row,) = connection.execute(self.statements["VERIFY"], values).fetchall()
+        if self.sqlite:
             connection.execute("COMMIT")
         midnight = datetime(now.year, now.month, now.day, tzinfo=timezone.utc) + timedelta(days=1)
         headers = [
@@ -191,11 +227,11 @@ def make(uri, secret_key):
             ]
         return "204 NO CONTENT", headers, b""
 
-    def caller(environ):
+    def caller(self, environ):
         token = environ["HTTP_AUTHORIZATION"].partition(" ")[2]
         claims = jwt.decode(
             token,
-            token_key,
+            self.token_key,
             algorithms=["HS256"],
             leeway=10,
             options={"require": ["exp", "iat", "jti", "sub"]},
@@ -205,42 +241,26 @@ def make(uri, secret_key):
             "generation": claims["generation"],
             "jti": claims["jti"],
         }
-        (row,) = store.connection().execute(statements["CALLER"], values).fetchall()
+        (row,) = self.store.connection().execute(self.statements["CALLER"], values).fetchall()
         return row[0]
 
-    def body(environ):
-        return json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
-
-    def reply(data, total=1, count=1):
-        header = {"code": 0, "message": "OK", "total": total, "count": count}
-        text = json.dumps(
-            {"header": header, "data": data}, ensure_ascii=False, separators=(",", ":")
-        )
-        content = text.encode() + b"\n"
-        headers = [
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(content))),
-            ("Cache-Control", "no-store"),
-        ]
-        return "200 OK", headers, content
-
-    def list_projects(environ):
-        owner, asked = caller(environ), body(environ)
+    def list_projects(self, environ):
+        owner, asked = self.caller(environ), body(environ)
         size = asked.get("page_size", 20)
         values = {"owner": owner, "size": size, "skipped": asked.get("page_no", 0) * size}
-        rows = store.connection().execute(statements["PAGE"], values).fetchall()
+        rows = self.store.connection().execute(self.statements["PAGE"], values).fetchall()
         now = datetime.now(timezone.utc)
-        days = (store.day(now.date()), store.day((now + timedelta(seconds=10)).date()))
+        days = (self.store.day(now.date()), self.store.day((now + timedelta(seconds=10)).date()))
         items = [
             {
                 "id": row[1],
                 "project_name": row[2],
                 "project_type": row[3],
                 "project_key": row[4],
-                "project_secret": box.decrypt(row[5]).decode(),
+                "project_secret": self.box.decrypt(row[5]).decode(),
                 "end_points": [text.replace("{pool_name}", row[13]) for text in END_POINTS],
                 "deleted": bool(row[6]),
-                "created_time": store.shown(row[7]),
+                "created_time": self.store.shown(row[7]),
                 "request_total": row[8],
                 "request_today": row[10] if row[9] in days else 0,
                 "request_max": row[11],
@@ -251,13 +271,8 @@ def make(uri, secret_key):
         ]
         return reply({"list": items}, rows[0][0], len(items))
 
-    def random_text(length):
-        # 512 bytes hold 64 fair ones but for a chance that is none.
-        fair = [ALPHABET[byte % 62] for byte in secrets.token_bytes(2 * length) if byte < 248]
-        return "".join(fair[:length])
-
-    def create(environ):
-        owner, asked = caller(environ), body(environ)
+    def create(self, environ):
+        owner, asked = self.caller(environ), body(environ)
         key, secret = random_text(16), random_text(48)
         project = {
             "owner": owner,
@@ -265,36 +280,38 @@ def make(uri, secret_key):
             "type": asked["project_type"],
             "key": key,
             "hash": hashlib.sha256(secret.encode()).hexdigest(),
-            "sealed": box.encrypt(secret.encode()).decode(),
-            "now": store.moment(datetime.now(timezone.utc)),
+            "sealed": self.box.encrypt(secret.encode()).decode(),
+            "now": self.store.moment(datetime.now(timezone.utc)),
             "max": 30,
         }
-        connection = store.connection()
-        store.begin(connection)
-        connection.execute(statements["COUNT_ONE"], {"owner": owner, "most": 10**9}).fetchall()
-        connection.execute(statements["ADD"], project).fetchall()
+        connection = self.store.connection()
+        self.store.begin(connection)
+        connection.execute(self.statements["COUNT_ONE"], {"owner": owner, "most": 10**9}).fetchall()
+        connection.execute(self.statements["ADD"], project).fetchall()
         connection.execute("COMMIT")
         return reply({"project_key": key, "project_secret": secret})
 
-    def login(environ):
+    def login(self, environ):
         asked, ip = body(environ), environ["REMOTE_ADDR"]
-        connection = store.connection()
-        (user,) = connection.execute(statements["PERSON"], {"name": asked["user_name"]}).fetchall()
+        connection = self.store.connection()
+        (user,) = connection.execute(
+            self.statements["PERSON"], {"name": asked["user_name"]}
+        ).fetchall()
         now = datetime.now(timezone.utc)
         counters = [f"login-account-ip\0user {user[0]} {ip}", f"login-account\0user {user[0]}"]
         keys = [
             hashlib.sha256(text.encode()).hexdigest() for text in (*counters, f"login-ip\0{ip}")
         ]
-        failures = {"a": keys[0], "b": keys[1], "c": keys[2], "now": store.moment(now)}
-        connection.execute(statements["FAILURES"], failures).fetchall()
-        hasher.verify(user[2], asked["password"])
-        connection.execute(statements["FAILURES"], failures).fetchall()
-        store.begin(connection)
+        failures = {"a": keys[0], "b": keys[1], "c": keys[2], "now": self.store.moment(now)}
+        connection.execute(self.statements["FAILURES"], failures).fetchall()
+        self.hasher.verify(user[2], asked["password"])
+        connection.execute(self.statements["FAILURES"], failures).fetchall()
+        self.store.begin(connection)
         for key in keys[:2]:
-            connection.execute(statements["FORGET"], {"key": key})
+            connection.execute(self.statements["FORGET"], {"key": key})
         connection.execute("COMMIT")
-        for purge in purges:
-            connection.execute(purge, {"now": store.moment(now)})
+        for purge in self.purges:
+            connection.execute(purge, {"now": self.store.moment(now)})
         iat = int(now.timestamp())
         claims = {
             "fresh": False,
@@ -316,7 +333,7 @@ def make(uri, secret_key):
             {
                 "version": f"v{__version__}",
                 "user_name": user[1],
-                "auth_token": jwt.encode(claims, token_key, "HS256"),
+                "auth_token": jwt.encode(claims, self.token_key, "HS256"),
                 "login_ip": ip,
                 "login_time": iat,
                 "role": "",
@@ -324,21 +341,7 @@ def make(uri, secret_key):
             }
         )
 
-    paths = {
-        "/api/v1/project/verify": verify,
-        "/api/v1/project/list": list_projects,
-        "/api/v1/project/create": create,
-        "/api/v1/login": login,
-    }
-
-    def floor(environ, start_response):
-        status, headers, content = paths[environ["PATH_INFO"]](environ)
-        start_response(status, headers)
-        return [content]
-
-    return floor
-
 
 def app():
     """Make the floor for gunicorn, from the service's own environment."""
-    return make(os.environ["GATEWAY_SQLALCHEMY_DATABASE_URI"], os.environ["GATEWAY_SECRET_KEY"])
+    return Floor(os.environ["GATEWAY_SQLALCHEMY_DATABASE_URI"], os.environ["GATEWAY_SECRET_KEY"])
