@@ -4,7 +4,7 @@ FLASK = $(VENV)/bin/flask --app wsgi
 PIP = $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak lint audit format migration clean
+.PHONY: help run test soak bench lint audit format migration clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test: $(VENV)/.dev ## Run every test; they bring their own servers
 
 soak: $(VENV)/.dev ## Try every promise for an hour, and print what was lost
 	$(VENV)/bin/pytest --soak tests/soak
+
+bench: $(VENV)/.dev ## Compare the service with its floor, for ten minutes, and write the table
+	$(VENV)/bin/python tests/bench
 
 lint: $(VENV)/.dev ## Check style and types
 	$(VENV)/bin/ruff check

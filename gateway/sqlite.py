@@ -12,9 +12,10 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
@@ -23,7 +24,6 @@ PATIENCE = 5  # seconds that SQLite may be locked; a reply takes at most 10
 TURN = 4  # seconds that one thread waits for the others of its process
 _BEGINS_NO_WRITE = ("SELECT", "PRAGMA", "EXPLAIN", "BEGIN")
 _turn = threading.Lock()
-Result = TypeVar("Result")
 
 
 def prepare(engine: Engine) -> None:
@@ -60,40 +60,40 @@ def prepare(engine: Engine) -> None:
             record.invalidate()
 
 
-def begin(driver: sqlite3.Connection, info: dict[Any, Any]) -> None:
-    """Begin a writing transaction whose commit waits for the disk.
+@contextmanager
+def turn() -> Iterator[None]:
+    """Wait for the other threads of this process before writing.
 
-    :param info: what the pool keeps beside this connection.
-    :raises sqlite3.OperationalError: when the database stays locked, or may not be written.
+    So only processes meet at SQLite's own lock, where one that comes too late sleeps.
+
+    :raises sqlite3.OperationalError: when they take too long.
     """
-    _synchronize(driver, info, "FULL")
-    _take_write_lock(driver)
-
-
-def write_alone(
-    driver: sqlite3.Connection, info: dict[Any, Any], durable: bool, write: Callable[[], Result]
-) -> Result:
-    """Run one writing statement, which is its own transaction.
-
-    The threads of a process take turns, so that only processes meet at SQLite's own lock, where
-    one that comes too late sleeps.
-
-    :param durable: whether it waits for the disk; it outlives a killed process anyway.
-    :raises sqlite3.OperationalError: when the database stays locked, or may not be written.
-    """
-    _synchronize(driver, info, "FULL" if durable else "NORMAL")
     if not _turn.acquire(timeout=TURN):
         raise sqlite3.OperationalError("database is locked")
     try:
-        return write()
+        yield
     finally:
         _turn.release()
 
 
-def _synchronize(driver: sqlite3.Connection, info: dict[Any, Any], synchronous: str) -> None:
+def synchronize(driver: sqlite3.Connection, info: dict[Any, Any], *, durable: bool) -> None:
+    """Set whether commits wait for the disk; they outlive a killed process anyway.
+
+    :param info: what the pool keeps beside this connection.
+    """
+    synchronous = "FULL" if durable else "NORMAL"
     if info["synchronous"] != synchronous:
         driver.execute(f"PRAGMA synchronous = {synchronous}")
         info["synchronous"] = synchronous
+
+
+def begin(driver: sqlite3.Connection, info: dict[Any, Any]) -> None:
+    """Begin a writing transaction whose commit waits for the disk.
+
+    :raises sqlite3.OperationalError: when the database stays locked, or may not be written.
+    """
+    synchronize(driver, info, durable=True)
+    _take_write_lock(driver)
 
 
 def _take_write_lock(driver: sqlite3.Connection) -> None:

@@ -58,9 +58,9 @@ class Statement:
             if not self._statement.is_dml:
                 return compiled.run(driver, values)
             if compiled.dialect == "sqlite":
-                return sqlite.write_alone(
-                    driver, lent.info, self._durable, lambda: compiled.run(driver, values)
-                )
+                sqlite.synchronize(driver, lent.info, durable=self._durable)
+                with sqlite.turn():
+                    return compiled.run(driver, values)
             rows = compiled.run(driver, values)
             driver.commit()  # it is in autocommit; this is for an engine set up otherwise
             return rows
@@ -86,11 +86,14 @@ def transaction() -> Iterator[Any]:
     try:
         driver: Any = lent.dbapi_connection
         if engine.dialect.name == "sqlite":
-            sqlite.begin(driver, lent.info)
+            with sqlite.turn():
+                sqlite.begin(driver, lent.info)
+                yield driver
+                driver.commit()
         else:
             driver.execute("BEGIN")
-        yield driver
-        driver.commit()
+            yield driver
+            driver.commit()
     except engine.dialect.loaded_dbapi.Error as error:
         raise _translated(error, engine, lent) from error
     finally:

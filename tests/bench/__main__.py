@@ -143,19 +143,23 @@ def through_gunicorn(uri, token):
 def kinds_of_workers(uri, token):
     """Return requests a second of one worker of each kind, and of two to one of the shipped."""
     rates, scale = {}, {}
-    for name in ("verify", "list(20)"):
-        asked = requests(token)[name]
+    for name, asked in (
+        ("verify of 64 projects", [verify(number) for number in range(1, 65)]),
+        ("list(20)", [page(token, 20)]),
+    ):
+        wires = [one.wire for one in asked]
+
+        def rate(node, wires=wires):
+            return load(node.port, wires, 960, 16)
+
         for kind, options in WORKERS.items():
             node = Node("wsgi:app", uri, 1, options)
-            load(node.port, asked.wire, 160, 16)
-            rates[kind, name] = median(load(node.port, asked.wire, 960, 16) for _ in range(3))
+            rate(node)
+            rates[kind, name] = median(rate(node) for _ in range(5))
             node.stop()
         one, two = Node("wsgi:app", uri, 1), Node("wsgi:app", uri, 2)
-        for node in (one, two):
-            load(node.port, asked.wire, 160, 16)
-        scale[name] = compare(
-            lambda node, a=asked: load(node.port, a.wire, 1600, 16), two, one, ROUNDS // 2
-        )[0]
+        rate(one), rate(two)
+        scale[name] = compare(rate, two, one, ROUNDS // 2)[0]
         one.stop()
         two.stop()
     return rates, scale

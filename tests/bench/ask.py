@@ -27,7 +27,7 @@ PROJECTS = """
 INSERT INTO projects (user_id, project_name, project_type, project_key, secret_hash, sealed_secret,
   deleted, created_at, request_total, request_count, request_max)
 SELECT 1 + (i - 1) / :each, '我的ChatGPT项目', 1,
-  substr('000000000000000' || i, -16), :hash, :sealed, FALSE, :now, 0, 0, 0 FROM n
+  substr('000000000000000' || i, -16), :hash, :sealed, FALSE, :now, 0, 0, 1000000000 FROM n
 """
 COUNT = "UPDATE users SET live_projects = (SELECT count(*) FROM projects WHERE user_id = users.id)"
 
@@ -156,6 +156,8 @@ def check_same(name, ours, floors):
             return status, content
         if name == "verify":
             told = {k: v for k, v in headers.items() if k.startswith(("X-Gateway", "RateLimit"))}
+            # It was counted in between, and time goes on.
+            told["RateLimit-Remaining"] = told["RateLimit-Reset"] = ""
             return status, told, content
         reply = json.loads(content)
         data = {k: len(str(v)) if k in CHANGING else v for k, v in reply["data"].items()}

@@ -292,7 +292,7 @@ class Floor:
         return reply({"project_key": key, "project_secret": secret})
 
     def login(self, environ):
-        asked, ip = body(environ), environ["REMOTE_ADDR"]
+        asked, ip = body(environ), environ["HTTP_X_FORWARDED_FOR"]
         connection = self.store.connection()
         (user,) = connection.execute(
             self.statements["PERSON"], {"name": asked["user_name"]}

@@ -1,16 +1,15 @@
 """gunicorn with the service or its floor, its workers' CPU and memory, and a load on loopback."""
 
 import re
+import selectors
 import shutil
 import socket
 import sys
 import tempfile
-import threading
 import time
-from http.client import HTTPConnection
 from pathlib import Path
 
-from ask import settings
+from ask import settings, verify
 from servers import ROOT, Server, free_port
 
 HERE = Path(__file__).parent
@@ -46,18 +45,13 @@ class Node:
         self.first_reply = time.monotonic() - start
 
     def wait(self):
-        """Wait for the first reply; the server's death is one, too."""
+        """Wait for the first reply; the server's death ends it, too."""
         while not self.server.ended:
             try:
-                connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
-                connection.request(
-                    "GET", "/api/v1/project/verify", headers={"Authorization": "Basic YTpi"}
-                )
-                connection.getresponse().read()
-            except OSError:
+                load(self.port, verify(1).wire, 1, 1)
+            except ConnectionError:
                 time.sleep(0.005)
             else:
-                connection.close()
                 return
         raise AssertionError(self.server.output)
 
@@ -89,34 +83,43 @@ class Node:
         shutil.rmtree(self.folder)
 
 
-def load(port, wire, times, connections=8):
-    """Send a request so often over kept connections, as nginx does; return how many a second."""
+def load(port, wires, times, connections=8):
+    """Send so many requests over kept connections, as nginx does; return how many a second.
 
-    def send():
-        connection = None
-        for _ in range(times // connections):
-            connection = connection or socket.create_connection(("127.0.0.1", port))
-            connection.sendall(wire)
-            got = b""
-            while b"\r\n\r\n" not in got:
-                got += connection.recv(65536)
-            head, _, content = got.partition(b"\r\n\r\n")
-            head = head.lower()
-            assert head[9:10] == b"2", head
-            length = re.search(rb"content-length: (\d+)", head)
-            missing = int(length[1]) - len(content) if length else 0
-            while missing > 0:
-                missing -= len(connection.recv(65536))
-            if b"connection: close" in head:
-                connection.close()
-                connection = None
-        if connection:
+    :param wires: the bytes of a request, or of several that are sent in turn.
+    One thread serves all connections, so that the load takes little from what it measures.
+    """
+    wires = [wires] if isinstance(wires, bytes) else wires
+    ready = selectors.DefaultSelector()
+    left, waiting = times, 0
+
+    def send(connection):
+        nonlocal left, waiting
+        if not left:
             connection.close()
+            return
+        left, waiting = left - 1, waiting + 1
+        connection.sendall(wires[left % len(wires)])
+        ready.register(connection, selectors.EVENT_READ, bytearray())
 
-    threads = [threading.Thread(target=send) for _ in range(connections)]
     start = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    for _ in range(connections):
+        send(socket.create_connection(("127.0.0.1", port)))
+    while waiting:
+        for key, _ in ready.select():
+            received = key.fileobj.recv(262_144)
+            key.data.extend(received)
+            assert received, bytes(key.data)
+            head, end, content = bytes(key.data).partition(b"\r\n\r\n")
+            length = re.search(rb"(?i)content-length: (\d+)", head)
+            if not end or (length and len(content) < int(length[1])):
+                continue
+            assert head[9:10] == b"2", head
+            waiting -= 1
+            ready.unregister(key.fileobj)
+            if b"connection: close" in head.lower():
+                key.fileobj.close()
+                send(socket.create_connection(("127.0.0.1", port)))
+            else:
+                send(key.fileobj)
     return times / (time.monotonic() - start)
