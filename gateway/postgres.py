@@ -54,10 +54,18 @@ class Connection(psycopg.Connection[Any]):
             self.close()  # what it would answer now belongs to nobody
             raise psycopg.OperationalError("the server does not answer") from None
 
+    def commit(self) -> None:
+        """Commit, if there is anything to."""
+        if not self._is_idle():
+            super().commit()
+
     def rollback(self) -> None:
         """Roll back, if there is anything to; the pool calls this after each use."""
-        if self.closed or self.pgconn.transaction_status != TransactionStatus.IDLE:
+        if not self._is_idle():
             super().rollback()
+
+    def _is_idle(self) -> bool:
+        return not self.closed and self.pgconn.transaction_status == TransactionStatus.IDLE
 
 
 def _is_awaited() -> bool:

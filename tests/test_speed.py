@@ -1,12 +1,14 @@
 """What a request may cost, in statements and in their plans; times are measured by make bench."""
 
 import re
+from unittest import mock
 
 import psycopg
 import pytest
 from conftest import PASSWORD
 from sqlalchemy import text
 
+from gateway import sqlite
 from gateway.extensions import db
 
 GROWING = {"users", "projects", "revoked_tokens", "throttle_counts", "mail_codes"}
@@ -152,3 +154,39 @@ def test_a_page_comes_from_its_index(plans):
     """In order, and so no more than its rows."""
     _token, page = plans["list"]
     assert "ix_projects_live" in page
+
+
+@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+def test_only_a_connection_long_unused_is_asked_whether_it_lives(app, person, monkeypatch):
+    project = person.create_project()
+    with app.app_context():
+        dialect = db.engine.dialect
+    with mock.patch.object(dialect, "do_ping", wraps=dialect.do_ping) as ping:
+        person.verify(project)
+        assert ping.call_count == 0
+        monkeypatch.setattr("gateway.postgres.IDLE", -1)
+        assert person.verify(project).status_code == 204
+        assert ping.call_count == 1
+        ping.side_effect = psycopg.OperationalError("gone")
+        assert person.verify(project).status_code == 204  # on a new connection
+
+
+@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+def test_who_waits_too_long_for_a_turn_is_told(person, monkeypatch):
+    project = person.create_project()
+    monkeypatch.setattr("gateway.sqlite.TURN", 0.1)
+    with sqlite.turn():
+        refused = person.verify(project)
+        page = person.post("/project/list")
+    assert (refused.status_code, refused.json["header"]["code"]) == (503, 501)
+    assert page.json["header"]["code"] == 0
+    assert person.verify(project).status_code == 204
+
+
+def test_a_login_clears_away_what_has_expired(client, person, clock, sql):
+    person.post("/platform/logout")
+    assert len(sql("SELECT * FROM revoked_tokens")) == 1
+    clock.advance(days=3)
+    account = {"user_name": person.user_name, "password": PASSWORD}
+    assert client.post("/api/v1/login", json=account).json["header"]["code"] == 0
+    assert sql("SELECT * FROM revoked_tokens") == []
