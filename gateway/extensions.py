@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 from flask import Flask
 from flask_jwt_extended import JWTManager
 from flask_mail import Mail
-from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import DateTime, Dialect, MetaData
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -60,7 +58,6 @@ class UtcDateTime(TypeDecorator[datetime]):
 db = SQLAlchemy(model_class=Base)
 jwt = JWTManager()
 mail = Mail()
-migrate = Migrate(directory=str(Path(__file__).parent / "migrations"))
 
 
 def init_app(app: Flask) -> None:
@@ -75,7 +72,6 @@ def init_app(app: Flask) -> None:
         raise ConfigError(
             "SQLALCHEMY_DATABASE_URI and SQLALCHEMY_ENGINE_OPTIONS make no database engine"
         ) from None
-    migrate.init_app(app, db)
     jwt.init_app(app)
     mail.init_app(app)
     app.teardown_request(_end_session)

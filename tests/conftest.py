@@ -17,7 +17,6 @@ import described
 import pytest
 from aiosmtpd.controller import Controller
 from flask.testing import FlaskClient
-from flask_migrate import upgrade
 from servers import GUNICORN, PATIENCE, ROOT, Crowd, Server, free_port, postgres
 from sqlalchemy import create_engine, text
 from told import told
@@ -268,8 +267,9 @@ def clock(monkeypatch):
 def migrated(uri):
     """Build the schema of an empty database the way an operator does."""
     app = create_app({"SQLALCHEMY_DATABASE_URI": uri, "SECRET_KEY": SECRET_KEY})
+    result = app.test_cli_runner().invoke(args=["db", "upgrade"])
+    assert result.exit_code == 0, result.output
     with app.app_context():
-        upgrade()
         db.engine.dispose()
     return uri
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from conftest import SECRET_KEY
-from flask_migrate import downgrade, upgrade
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from gateway.auth.models import MailCode, RevokedToken
 from gateway.extensions import db
+from gateway.health import latest_version
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,6 +25,7 @@ ADD_ONE = """
 import sys
 from gateway import create_app
 from gateway.extensions import db
+from gateway.health import latest_version
 from sqlalchemy import text
 app = create_app({"SQLALCHEMY_DATABASE_URI": sys.argv[1], "SECRET_KEY": "x" * 32})
 for _ in range(100):
@@ -40,12 +42,24 @@ def test_the_migrations_make_the_models(app):
         assert compare_metadata(context, db.metadata) == []
 
 
-def test_down_and_up_again(app):
+def test_down_and_up_again(app, flask):
+    assert flask("db", "downgrade", "base").exit_code == 0
     with app.app_context():
-        downgrade(revision="base")
         assert set(inspect(db.engine).get_table_names()) == {"alembic_version"}
-        upgrade()
+    assert flask("db", "upgrade").exit_code == 0
+    with app.app_context():
         assert "projects" in inspect(db.engine).get_table_names()
+
+
+def test_the_latest_version_is_what_alembic_calls_its_head(app):
+    assert latest_version() == ScriptDirectory(f"{ROOT}/gateway/migrations").get_current_head()
+
+
+def test_a_server_does_not_load_alembic(tmp_path):
+    code = "import sys, wsgi; sys.exit('alembic' in sys.modules)"
+    environment = {**os.environ, "GATEWAY_INSTANCE_PATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=False)
+    assert done.returncode == 0
 
 
 def test_projects_outlive_the_migrations(app, person, flask):
@@ -54,10 +68,8 @@ def test_projects_outlive_the_migrations(app, person, flask):
     flask("project", "assign", 1, "blue")
     person.verify(made)
     (before,) = person.projects()
-    with app.app_context():
-        db.session.remove()
-        downgrade(revision="0001")
-        upgrade()
+    assert flask("db", "downgrade", "0001").exit_code == 0
+    assert flask("db", "upgrade").exit_code == 0
     (after,) = person.projects()
     templates = ["https://api.hobbychain.org//rpc", "wss://api.hobbychain.org//ws"]
     assert after == {**before, "pool_id": 0, "pool_name": "", "end_points": templates}
@@ -65,10 +77,8 @@ def test_projects_outlive_the_migrations(app, person, flask):
     assert person.create_project().keys() == made.keys()
 
 
-def test_two_nodes_may_migrate_at_once(database_uri, app):
-    with app.app_context():
-        downgrade(revision="base")
-
+def test_two_nodes_may_migrate_at_once(database_uri, app, flask):
+    assert flask("db", "downgrade", "base").exit_code == 0
     environment = {
         **os.environ,
         "GATEWAY_SQLALCHEMY_DATABASE_URI": database_uri,
@@ -133,12 +143,19 @@ def test_operator_commands_say_in_one_line_that_the_database_is_not_there(make_a
 
 
 @pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
-def test_every_sqlite_connection_is_durable_and_patient(app):
+def test_every_sqlite_connection_is_durable_and_patient(app, person):
+    project = person.create_project()
     with app.app_context():
+        # As verify leaves it, and as any other statement finds it.
+        db.session.execute(text("DELETE FROM revoked_tokens"))
+        db.session.commit()
+        person.verify(project)
         values = {
             pragma: db.session.scalar(text(f"PRAGMA {pragma}"))
-            for pragma in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            for pragma in ("journal_mode", "foreign_keys", "busy_timeout")
         }
+        db.session.execute(text("DELETE FROM revoked_tokens"))
+        values["synchronous"] = db.session.scalar(text("PRAGMA synchronous"))
     full = 2
     assert values == {
         "journal_mode": "wal",

@@ -5,7 +5,6 @@ import io
 import json
 import sys
 
-from flask_migrate import upgrade
 from sqlalchemy import text
 
 from gateway import clock, create_app, crypto
@@ -45,8 +44,8 @@ def settings(uri):
 def make_app(uri, projects):
     """Return the application on a new database with so many projects, and a token of its user."""
     app = create_app(settings(uri))
+    assert app.test_cli_runner().invoke(args=["db", "upgrade"]).exit_code == 0
     with app.app_context():
-        upgrade()
         service.add(service.new_user("lory", "civet148@126.com", PASSWORD))
         token = tokens.issue(db.session.get(User, 1), clock.now())
         db.session.remove()
