@@ -99,8 +99,8 @@ def test_ids_are_not_used_again(person, sql):
 def test_live_projects_are_limited(make_app, sign_up):
     person = sign_up(client=make_app(PROJECTS_PER_USER=2).test_client())
     body = {"project_type": 1, "project_name": "x"}
-    codes = [code_of(person.post("/project/create", body)) for _ in range(3)]
-    assert codes == [0, 0, 1009]
+    codes = [code_of(person.post("/project/create", body)) for _ in range(4)]
+    assert codes == [0, 0, 1009, 1009]
     person.post("/project/delete", {"id": 1})
     person.post("/project/delete", {"id": 1})
     codes = [code_of(person.post("/project/create", body)) for _ in range(2)]

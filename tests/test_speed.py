@@ -1,12 +1,13 @@
 """What a request may cost, in statements and in their plans; times are measured by make bench."""
 
 import re
+import sqlite3
 from unittest import mock
 
 import psycopg
 import pytest
 from conftest import PASSWORD
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
 from gateway import sqlite
 from gateway.extensions import db
@@ -108,6 +109,26 @@ def test_statements_of_a_request(day):
     assert {name: len(day[name]) for name in COSTS} == COSTS
 
 
+def test_every_connection_is_given_back(app, day):
+    with app.app_context():
+        db.session.remove()
+        assert day
+        assert db.engine.pool.checkedout() == 0
+
+
+def test_a_connection_that_could_not_be_made_is_no_loss(person, make_app):
+    nowhere = make_app(
+        SQLALCHEMY_DATABASE_URI="postgresql://nobody@127.0.0.1:1/nothing",
+        SQLALCHEMY_ENGINE_OPTIONS={"pool_size": 1, "max_overflow": 0, "pool_timeout": 0},
+    )
+    for _ in range(2):
+        headers = {"Authorization": person.token}
+        refused = nowhere.test_client().post("/api/v1/project/list", headers=headers)
+        assert refused.json["header"]["code"] == 501
+    with nowhere.app_context():
+        assert db.engine.pool.checkedout() == 0
+
+
 def plan_of(statement, connection):
     """Return the plan as text."""
     if isinstance(connection, psycopg.Connection):
@@ -171,11 +192,55 @@ def test_only_a_connection_long_unused_is_asked_whether_it_lives(app, person, mo
         assert person.verify(project).status_code == 204  # on a new connection
 
 
+@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+def test_a_connection_that_was_ended_meanwhile_is_replaced(app, database_uri, person):
+    project = person.create_project()
+    operator = create_engine(database_uri)
+    with operator.connect() as connection:
+        ended = connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        ).all()
+    operator.dispose()
+    assert ended
+    assert person.verify(project).status_code == 204
+    with app.app_context():
+        assert db.engine.pool.checkedout() == 0
+
+
+@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+def test_who_finds_the_database_locked_waits_for_it(app, person, monkeypatch):
+    """By another process; reads go on meanwhile."""
+    project = person.create_project()
+    with app.app_context():
+        other = sqlite3.connect(db.engine.url.database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    pauses = []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 12:
+            other.execute("ROLLBACK")
+
+    monkeypatch.setattr("gateway.sqlite.time.sleep", pause)
+    assert person.post("/project/list").json["header"]["code"] == 0
+    assert not pauses
+    assert person.verify(project).status_code == 204
+    assert len(pauses) == 12
+    assert pauses[0] <= 0.0001 < pauses[-1] <= 0.005
+    monkeypatch.setattr("gateway.sqlite.PATIENCE", 0)
+    other.execute("BEGIN IMMEDIATE")
+    assert person.verify(project).status_code == 503
+    other.close()
+
+
 @pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
 def test_who_waits_too_long_for_a_turn_is_told(person, monkeypatch):
     project = person.create_project()
     monkeypatch.setattr("gateway.sqlite.TURN", 0.1)
-    with sqlite.turn():
+    with sqlite.turn:
         refused = person.verify(project)
         page = person.post("/project/list")
     assert (refused.status_code, refused.json["header"]["code"]) == (503, 501)

@@ -1,12 +1,14 @@
 """verify: who may pass, what is counted, and when the day turns."""
 
 import base64
+import re
 import threading
 
 import pytest
 from conftest import basic
 from sqlalchemy import event
 
+from gateway.auth import service
 from gateway.extensions import db
 
 RATE_LIMITS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
@@ -364,8 +366,8 @@ def test_only_counts_are_written_without_waiting_for_the_disk(app, person, proje
 
     def watch(connection, *_):
         def look(statement):
-            if statement.startswith(("UPDATE", "INSERT")):
-                verb, table = statement.split()[0], statement.replace("INTO ", "").split()[1]
+            if statement.startswith(("UPDATE", "INSERT", "DELETE")):
+                verb, table = re.sub(" (INTO|FROM)", "", statement).split()[:2]
                 connection.set_trace_callback(None)
                 mode = connection.execute("PRAGMA synchronous").fetchone()[0]
                 connection.set_trace_callback(look)
@@ -379,9 +381,14 @@ def test_only_counts_are_written_without_waiting_for_the_disk(app, person, proje
     for _ in range(6):
         person.verify(project)
         person.create_project()
+    person.verify(project)
+    with app.app_context():
+        service.purge_expired()
     event.remove(engine, "checkout", watch)
     counted, created = ("UPDATE", "projects", 1), ("INSERT", "projects", 2)
-    assert modes == [counted, ("UPDATE", "users", 2), created] * 6
+    assert modes[:18] == [counted, ("UPDATE", "users", 2), created] * 6
+    assert modes[18] == counted
+    assert {(verb, mode) for verb, _, mode in modes[19:]} == {("DELETE", 2)}
 
 
 def test_the_log(client, person, project, caplog):
