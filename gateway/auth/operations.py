@@ -71,7 +71,6 @@ def set_flags(who: str, **flags: bool) -> User:
     :raises ApiError: 1006 when there is none.
     """
     user = find(who)
-    for name, value in flags.items():
-        setattr(user, name, value)
+    db.session.execute(update(User).where(User.id == user.id).values(**flags))
     db.session.commit()
     return user

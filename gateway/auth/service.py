@@ -113,7 +113,6 @@ def login(user_name: str, password: str, ip: str) -> User:
     throttle.clear(*_failures_of(who, ip))  # after the account's row, as everywhere
     # The token is for the account as the password was judged by, not as it may be by now: a
     # reset at the same moment revokes it.
-    db.session.expunge(user)
     db.session.commit()
     purge_expired()
     return user
@@ -259,13 +258,22 @@ def logout(jti: str, expires: int) -> None:
         raise ApiError(Code.UNAUTHENTICATED)
 
 
+_BY_KEY = {
+    key: Statement(select(*User.__table__.c).where(User.__table__.c[key] == bindparam("key")))
+    for key in ("email_key", "name_key")
+}
+
+
 def find(name_or_email: str) -> User | None:
-    """Find an account; no user name holds an "@", so the two never collide."""
+    """Return an account as it is now; what becomes of the object does not reach the database.
+
+    No user name holds an "@", so names and addresses never collide.
+    """
     if "@" in name_or_email:
-        found = User.email_key == email_key(name_or_email)
+        row = _BY_KEY["email_key"].first({"key": email_key(name_or_email)})
     else:
-        found = User.name_key == name_key(name_or_email)
-    return db.session.scalar(select(User).where(found))
+        row = _BY_KEY["name_key"].first({"key": name_key(name_or_email)})
+    return User(**row._asdict()) if row else None
 
 
 def _refuse_taken(user_name: str, email: str) -> None:
