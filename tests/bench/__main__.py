@@ -21,7 +21,7 @@ sys.path.insert(0, str(HERE.parent))
 import floor  # noqa: E402 - beside this file
 import psycopg  # noqa: E402
 from ask import PASSWORD, SECRET_KEY, check_same, make_app, page, requests, settings, verify  # noqa: E402
-from flask import Flask  # noqa: E402
+from flask import Flask, Response, request  # noqa: E402
 from node import Node, load  # noqa: E402
 from servers import postgres  # noqa: E402
 from told import told  # noqa: E402
@@ -63,9 +63,15 @@ def cpu(asked, times):
 
 
 def in_process(app, token, bare):
-    """Return ``compare`` of each path with its floor, and of verify with an empty route."""
-    empty = Flask("empty")
+    """Return ``compare`` of each path with its floor, and of verify with routes of a bare Flask."""
+
+    def floors_verify():
+        status, headers, content = bare.verify(request.environ)
+        return Response(content, status, headers)
+
+    empty, around = Flask("empty"), Flask("around")
     empty.add_url_rule("/api/v1/project/verify", view_func=lambda: ("", 204))
+    around.add_url_rule("/api/v1/project/verify", view_func=floors_verify)
     found = {}
     for name, asked in requests(token).items():
         check_same(name, asked.call(app), asked.call(bare))
@@ -75,6 +81,10 @@ def in_process(app, token, bare):
         if name == "verify":
             found["verify to a route that only answers 204"] = compare(measure, app, empty)
             found["such a route to verify's floor"] = compare(measure, empty, bare)
+            found["verify's floor as a Flask route to one that only answers 204"] = compare(
+                measure, around, empty
+            )
+            found["verify to its floor as a Flask route"] = compare(measure, app, around)
     return found
 
 
