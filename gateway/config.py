@@ -33,6 +33,7 @@ INT32_MAX = 2**31 - 1
 MAX_PORT = 65535
 MAX_NAME = 64  # of the service, in a mail's subject
 DEFAULT_BIND = "127.0.0.1:8082"
+THREADS = 12  # of a worker, as gunicorn is told; each may need a connection, and few a second one
 
 
 class ConfigError(Exception):
@@ -321,6 +322,9 @@ def _fix_library_settings(app: Flask) -> None:
     config["JWT_DECODE_LEEWAY"] = clock.LEEWAY
     config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # they would answer outside the envelope
     config["SQLALCHEMY_ENGINE_OPTIONS"] = {
+        # Those beyond pool_size are closed after each use, and made anew for the next.
+        "pool_size": THREADS,
+        "max_overflow": 3,
         "pool_use_lifo": True,  # the connection used last has its pages and plans at hand
         **config["SQLALCHEMY_ENGINE_OPTIONS"],
         "hide_parameters": True,  # they hold hashes and addresses, and tracebacks are logged

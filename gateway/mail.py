@@ -22,13 +22,14 @@ from flask import Flask, current_app, render_template
 from flask_mail import Connection, Message
 
 from gateway import log
+from gateway.config import THREADS
 from gateway.extensions import mail
 
 LANGUAGES = ("en", "zh")
 DEADLINE = 8  # seconds for all that the relay does; a reply takes less than ten
 MOST_SAID = 64 * 1024  # bytes that a relay may say, before TLS and within it
 READY = 220  # what a relay says first
-MOST_AT_ONCE = 8  # of a worker's 12 threads: a slow relay must leave room for other requests
+MOST_AT_ONCE = THREADS - 4  # a slow relay must leave room for other requests
 
 _slots = threading.BoundedSemaphore(MOST_AT_ONCE)
 

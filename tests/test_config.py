@@ -126,6 +126,8 @@ def test_settings_of_the_wrong_type_stop_the_start():
 def test_engine_options_are_the_operators(make):
     options = make(SQLALCHEMY_ENGINE_OPTIONS='{"pool_pre_ping": false, "hide_parameters": false}')
     assert options.config["SQLALCHEMY_ENGINE_OPTIONS"] == {
+        "pool_size": 12,
+        "max_overflow": 3,
         "pool_use_lifo": True,
         "pool_pre_ping": False,
         "hide_parameters": True,  # but for what keeps secrets out of the log

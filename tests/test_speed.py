@@ -10,6 +10,7 @@ from conftest import PASSWORD
 from sqlalchemy import create_engine, text
 
 from gateway import sqlite
+from gateway.deploy import gunicorn
 from gateway.extensions import db
 
 GROWING = {"users", "projects", "revoked_tokens", "throttle_counts", "mail_codes"}
@@ -175,6 +176,15 @@ def test_a_page_comes_from_its_index(plans):
     """In order, and so no more than its rows."""
     _token, page = plans["list"]
     assert "ix_projects_live" in page
+
+
+def test_the_connections_of_all_threads_are_kept(app):
+    """One that is closed after each use costs a login at the database for the next request."""
+    with app.app_context():
+        lent = [db.engine.connect() for _ in range(gunicorn.threads)]
+        for connection in lent:
+            connection.close()
+        assert db.engine.pool.checkedin() == gunicorn.threads
 
 
 @pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from gateway import log, mail
-from gateway.config import DEFAULT_BIND
+from gateway.config import DEFAULT_BIND, THREADS
 
 bind = os.environ.get("GATEWAY_BIND") or DEFAULT_BIND
 if not os.environ.get("WEB_CONCURRENCY"):
@@ -25,7 +25,7 @@ if not os.environ.get("WEB_CONCURRENCY"):
 # 4 half-sent requests stop a worker (a test sends 8); so there are 12, which costs verify nothing
 # on SQLite and a quarter on Postgres. mail.MOST_AT_ONCE is less than this.
 worker_class = "gthread"
-threads = 12
+threads = THREADS
 timeout = 30
 graceful_timeout = 15
 keepalive = 5
