@@ -21,7 +21,7 @@ test: $(VENV)/.dev ## Run every test; they bring their own servers
 soak: $(VENV)/.dev ## Try every promise for an hour, and print what was lost
 	$(VENV)/bin/pytest --soak tests/soak
 
-bench: $(VENV)/.dev ## Compare the service with its floor, for ten minutes, and write the table
+bench: $(VENV)/.dev ## Compare the service with its floor, for a quarter of an hour, and write the table
 	$(VENV)/bin/python tests/bench
 
 lint: $(VENV)/.dev ## Check style and types

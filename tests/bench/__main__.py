@@ -157,10 +157,10 @@ def kinds_of_workers(uri, token):
         ("verify of 64 projects", [verify(number) for number in range(1, 65)]),
         ("list(20)", [page(token, 20)]),
     ):
-        wires = [one.wire for one in asked]
+        wires, times = [one.wire for one in asked], 960 if name == "list(20)" else 2880
 
-        def rate(node, wires=wires):
-            return load(node.port, wires, 960, 16)
+        def rate(node, wires=wires, times=times):
+            return load(node.port, wires, times, 16)
 
         for kind, options in WORKERS.items():
             node = Node("wsgi:app", uri, 1, options)
