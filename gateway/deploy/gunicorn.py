@@ -15,15 +15,15 @@ if not os.environ.get("WEB_CONCURRENCY"):
 # Requests a second of one worker, 16 connections, medians of rounds in turn; verify of 64 projects
 # and list(20), on two cores that also ran the load and Postgres:
 #               SQLite        Postgres
-# sync         1,360  370    1,200  460   (every request is a connection of its own)
-# 1 thread     1,810  630    1,140  450
-# 2 threads    1,580  550    1,730  470
-# 4 threads    1,370  520    1,680  460
-# 8 threads    1,460  480    1,500  380
-# 12 threads   1,500  430    1,000  400
+# sync         1,520  360    1,450  360   (every request is a connection of its own)
+# 1 thread     2,060  610      790  470
+# 2 threads    1,380  540    1,350  440
+# 4 threads    1,210  510    1,460  370
+# 8 threads    1,260  480    1,580  350
+# 12 threads   1,250  360    1,340  410
 # A request may wait, for a relay or for the rest of itself, and its thread with it. With 4 threads,
-# 4 half-sent requests stop a worker (a test sends 8); so there are 12, which costs verify nothing
-# on SQLite and a quarter on Postgres. mail.MOST_AT_ONCE is less than this.
+# 4 half-sent requests stop a worker (a test sends 8); so there are 12. Next to 4, they cost verify
+# nothing on SQLite and a tenth on Postgres. mail.MOST_AT_ONCE is less than this.
 worker_class = "gthread"
 threads = THREADS
 timeout = 30
