@@ -38,7 +38,8 @@ format: $(VENV)/.dev ## Rewrite the code in the house style
 
 migration: $(VENV)/.dev ## Draft a migration from the models: make migration NAME="add a column"
 	$(FLASK) db upgrade
-	$(FLASK) db migrate -m "$(NAME)"
+	$(FLASK) db migrate -m "$(NAME)" --rev-id \
+		"$$(printf %04d $$(($$(ls gateway/migrations/versions/[0-9]*.py | wc -l) + 1)))"
 
 clean: ## Remove what make made, but not instance/
 	rm -rf $(VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -31,7 +31,7 @@ COMMANDS = (
 class _Commands(AppGroup):
     """The application's commands, with those of Flask-Migrate once somebody asks for one.
 
-    A server does not, and so each worker does without Alembic's 11 MiB.
+    A server does not, and so each worker does without Alembic's 9 MiB.
     """
 
     def __init__(self, app: Flask) -> None:
