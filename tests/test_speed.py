@@ -7,7 +7,7 @@ from unittest import mock
 import psycopg
 import pytest
 from conftest import PASSWORD
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from gateway import sqlite
 from gateway.deploy import gunicorn
@@ -205,15 +205,11 @@ def test_only_a_connection_long_unused_is_asked_whether_it_lives(app, person, mo
 @pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
 def test_a_connection_that_was_ended_meanwhile_is_replaced(app, database_uri, person):
     project = person.create_project()
-    operator = create_engine(database_uri)
-    with operator.connect() as connection:
-        ended = connection.execute(
-            text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        ).all()
-    operator.dispose()
+    with psycopg.connect(database_uri) as operator:
+        ended = operator.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).fetchall()
     assert ended
     assert person.verify(project).status_code == 204
     with app.app_context():
