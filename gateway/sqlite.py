@@ -83,26 +83,18 @@ def prepare(engine: Engine) -> None:
             record.invalidate()
 
 
-def read(driver: sqlite3.Connection, info: dict[Any, Any], run: Callable[[], Result]) -> Result:
-    """Run one reading statement.
-
-    :param info: what the pool keeps beside this connection.
-    :raises sqlite3.OperationalError: when the database stays locked, as while it is recovered.
-    """
-    return _when_free(driver, info, run)
-
-
 def write(
     driver: sqlite3.Connection, info: dict[Any, Any], run: Callable[[], Result], *, durable: bool
 ) -> Result:
     """Run one writing statement, which is its own transaction.
 
+    :param info: what the pool keeps beside this connection.
     :param durable: whether its commit waits for the disk; it outlives a killed process anyway.
     :raises sqlite3.OperationalError: when the database stays locked, or may not be written.
     """
     _set(driver, info, "synchronous", "FULL" if durable else "NORMAL")
     with turn:
-        return _when_free(driver, info, run)
+        return when_free(driver, info, run)
 
 
 def begin(driver: sqlite3.Connection, info: dict[Any, Any]) -> None:
@@ -112,7 +104,7 @@ def begin(driver: sqlite3.Connection, info: dict[Any, Any]) -> None:
     :raises sqlite3.OperationalError: when the database stays locked, or may not be written.
     """
     _set(driver, info, "synchronous", "FULL")
-    _when_free(driver, info, lambda: driver.execute("BEGIN IMMEDIATE"))
+    when_free(driver, info, lambda: driver.execute("BEGIN IMMEDIATE"))
 
 
 def _set(driver: sqlite3.Connection, info: dict[Any, Any], pragma: str, value: int | str) -> None:
@@ -121,7 +113,7 @@ def _set(driver: sqlite3.Connection, info: dict[Any, Any], pragma: str, value: i
         info[pragma] = value
 
 
-def _when_free(
+def when_free(
     driver: sqlite3.Connection, info: dict[Any, Any], run: Callable[[], Result]
 ) -> Result:
     """Run what may find the database locked, and then again after pauses that grow.
@@ -129,6 +121,7 @@ def _when_free(
     SQLite's own waiting sleeps for 1 to 100 ms, and newcomers go first: two workers let a fifth
     fewer requests pass with it, and of 16 clients the slowest hundredth took 600 ms.
 
+    :param info: what the pool keeps beside this connection.
     :raises sqlite3.OperationalError: when it stays locked.
     """
     _set(driver, info, "busy_timeout", 0)

@@ -59,7 +59,7 @@ class Statement:
             if compiled.dialect == "sqlite":
                 run = partial(compiled.run, driver, values)
                 if not self._statement.is_dml:
-                    return sqlite.read(driver, entry.info, run)
+                    return sqlite.when_free(driver, entry.info, run)
                 return sqlite.write(driver, entry.info, run, durable=self._durable)
             rows = compiled.run(driver, values)
             driver.commit()  # it is in autocommit; this is for an engine set up otherwise
@@ -104,7 +104,7 @@ def _take(engine: Engine) -> Any:
     """Take a connection out of the pool, until ``_give_back``.
 
     This is ``engine.raw_connection()`` without the proxy that looks after a connection whose
-    user forgets it: a tenth of what verify costs.
+    user forgets it, and which took 11 of verify's 190 µs.
 
     :return: the pool's entry, whose ``dbapi_connection`` is the driver's.
     """

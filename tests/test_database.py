@@ -25,7 +25,6 @@ ADD_ONE = """
 import sys
 from gateway import create_app
 from gateway.extensions import db
-from gateway.health import latest_version
 from sqlalchemy import text
 app = create_app({"SQLALCHEMY_DATABASE_URI": sys.argv[1], "SECRET_KEY": "x" * 32})
 for _ in range(100):

@@ -299,7 +299,7 @@ def test_the_patience_with_a_database_leaves_room_for_a_reply_in_ten_seconds():
 
 
 @pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
-def test_connections_lost_to_a_restart_are_replaced(person, postgres_uri):
+def test_connections_lost_to_a_restart_are_replaced(app, person, postgres_uri):
     with psycopg.connect(postgres_uri) as connection:
         killed = connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -307,6 +307,8 @@ def test_connections_lost_to_a_restart_are_replaced(person, postgres_uri):
         ).fetchall()
     assert killed
     assert person.projects() == []
+    with app.app_context():
+        assert db.engine.pool.checkedout() == 0
 
 
 @pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)

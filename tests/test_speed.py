@@ -202,20 +202,6 @@ def test_only_a_connection_long_unused_is_asked_whether_it_lives(app, person, mo
         assert person.verify(project).status_code == 204  # on a new connection
 
 
-@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
-def test_a_connection_that_was_ended_meanwhile_is_replaced(app, database_uri, person):
-    project = person.create_project()
-    with psycopg.connect(database_uri) as operator:
-        ended = operator.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        ).fetchall()
-    assert ended
-    assert person.verify(project).status_code == 204
-    with app.app_context():
-        assert db.engine.pool.checkedout() == 0
-
-
 @pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
 def test_who_finds_the_database_locked_waits_for_it(app, person, monkeypatch):
     """By another process; reads go on meanwhile."""
