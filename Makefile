@@ -1,6 +1,6 @@
 VENV ?= .venv
 PYTHON ?= python3
-FLASK = $(VENV)/bin/flask --app wsgi
+GATEWAY = $(VENV)/bin/gateway
 PIP = $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
@@ -12,7 +12,7 @@ help: ## List the targets
 run: $(VENV)/.run ## Set up what is missing, migrate the database, and serve
 	@if [ -z "$$GATEWAY_MAIL_SERVER" ]; then \
 		export GATEWAY_MAIL_SUPPRESS_SEND="$${GATEWAY_MAIL_SUPPRESS_SEND:-1}"; fi; \
-	$(FLASK) db upgrade && \
+	$(GATEWAY) db upgrade && \
 	exec $(VENV)/bin/gunicorn -c python:gateway.deploy.gunicorn wsgi:app
 
 test: $(VENV)/.dev ## Run every test; they bring their own servers
@@ -37,8 +37,8 @@ format: $(VENV)/.dev ## Rewrite the code in the house style
 	$(VENV)/bin/ruff format
 
 migration: $(VENV)/.dev ## Draft a migration from the models: make migration NAME="add a column"
-	$(FLASK) db upgrade
-	$(FLASK) db migrate -m "$(NAME)" --rev-id \
+	$(GATEWAY) db upgrade
+	$(GATEWAY) db migrate -m "$(NAME)" --rev-id \
 		"$$(printf %04d $$(($$(ls gateway/migrations/versions/[0-9]*.py | wc -l) + 1)))"
 
 clean: ## Remove what make made, but not instance/

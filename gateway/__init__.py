@@ -1,48 +1,44 @@
-"""Accounts, API keys and exact daily allowances, to stand behind nginx.
+"""Accounts, API keys and exact daily quotas, behind nginx.
 
-Follow one request: a blueprint's ``routes`` reads it with ``envelope.takes``, calls one function
-of its ``service``, and answers with ``envelope.reply``; whatever raises is answered by the error
-handlers of ``envelope``.
+To follow one request, read in this order: a view in a feature's ``routes`` receives the checked
+body from ``web.body`` and calls one function of the feature's rules (``auth.accounts``,
+``auth.codes``, ``project.service``, ``project.verify``). ``web.reply`` writes the answer. When the
+rules raise an error, the error handlers in ``web.reply`` write the answer instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask
 
-from gateway import auth, cli, config, docs, envelope, extensions, health, log, mail, project
+from gateway import auth, db, log, mail, project
+from gateway.auth import tokens
+from gateway.config import instance_path, load
+from gateway.web import health, pages, reply
 
 
-class _Synchronous(Flask):
-    """Flask without the look, for each function it calls, whether that might be async."""
-
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function; there are no others."""
-        return func
-
-
-def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
+def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     """Build the application.
 
-    :param overrides: settings that go before every other source, for tests and embedding.
-    :raises gateway.config.ConfigError: when a setting makes no sense.
+    :param config: settings that override every other source, for tests and embedding.
+    :raises gateway.config.ConfigError: when a setting is invalid.
     """
-    app = _Synchronous(
+    app = Flask(
         __name__,
-        instance_path=config.instance_path(),
+        instance_path=instance_path(),
         instance_relative_config=True,
         static_folder=None,
     )
-    config.load(app, overrides)
+    load(app, config)
     log.init_app(app)
-    extensions.init_app(app)
-    envelope.init_app(app)
-    mail.check_config(app)
-    cli.init_app(app)
+    reply.init_app(app)
+    db.init_app(app)
+    mail.init_app(app)
+    tokens.init_app(app)
     app.register_blueprint(health.bp)
+    app.register_blueprint(pages.bp)
     app.register_blueprint(auth.bp)
     app.register_blueprint(project.bp)
-    app.register_blueprint(docs.bp)
     return app

@@ -1,16 +1,16 @@
-"""The only place that asks the system for the time.
+"""The only module that asks the system for the time.
 
-Call it through the module, ``clock.now()``, so that a test can replace it everywhere at once.
+Call it as ``clock.now()``, so that a test can replace it everywhere at once.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-# How far the clocks of two nodes may differ, and so how much longer than its term anything lives.
+# The clocks of two nodes may differ by this much. Whatever has a term lives this much longer.
 LEEWAY = timedelta(seconds=10)
 
 
 def now() -> datetime:
-    """Return the present moment, aware, in UTC."""
+    """Return the present moment in UTC, with its time zone."""
     return datetime.now(timezone.utc)

@@ -1,19 +1,29 @@
 """The catalogue of reply codes, and the one exception that carries them.
 
-To add a code, add a line here and a row to the README's table.
+To add a code, add a line to ``Code`` and a row to the table of codes in the operator's guide.
+Everything that ends a request early is one of these:
+
+    Exception
+    ├─ ApiError                  a code of the catalogue; the rules raise it
+    ├─ werkzeug HTTPException    HTTP's own failures: the code is the HTTP status
+    ├─ sqlalchemy DBAPIError     501 when the database fails, 500 when our statement is wrong
+    └─ anything else             500; the traceback goes to the log
+
+``web.reply`` writes the answer to each of them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 
 
 class Code(Enum):
-    """What became of a request: ``header.code``, the HTTP status, the public sentence.
+    """The outcome of a request: ``header.code``, the HTTP status, the public sentence.
 
-    HTTP is 200 when the request was understood and the endpoint answered, and another status
-    when it never got that far (README, Codes). ``retry_after`` is how many seconds a
-    client should wait when nothing more exact is known.
+    The HTTP status is 200 when the request was understood and the endpoint answered. Otherwise it
+    is another one. ``retry_after`` is the number of seconds that a client should wait when
+    nothing more exact is known.
     """
 
     OK = (0, 200, "OK")
@@ -59,21 +69,31 @@ HTTP_TEXTS = {
     413: "The body is larger than 16 KiB",
     500: "Something went wrong here; the request id in X-Request-ID finds it in the log",
 }
-"""Sentences for HTTP's own failures, where the code is the status."""
+"""Sentences for HTTP's own failures, where the code is the HTTP status."""
 
 
 class ApiError(Exception):
     """End a request with a code of the catalogue.
 
     :param code: which failure.
-    :param text: a more exact sentence than the catalogue's; shown to the client.
+    :param text: a more exact sentence than the catalogue's; the client sees it.
+    :param status: the HTTP status, where it differs from the catalogue's.
     :param retry_after: seconds to wait, where known more exactly than the catalogue says.
+    :param headers: more headers of the reply; they replace those of the code.
     """
 
     def __init__(
-        self, code: Code, text: str | None = None, *, retry_after: int | None = None
+        self,
+        code: Code,
+        text: str | None = None,
+        *,
+        status: int | None = None,
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(text or code.text)
         self.code = code
         self.text = text or code.text
+        self.status = status or code.status
         self.retry_after = retry_after or code.retry_after
+        self.headers = headers or {}

@@ -1,30 +1,28 @@
-"""One line for each API request: who asked, from where, and what came of it.
+"""One log line for each API request: who asked, from where, and the outcome.
 
-``note(...)`` adds to the line of the present request. Lines hold ids, never a name, an address
-of mail, a code, a password, a token or a secret.
+``note(...)`` adds fields to the line of the present request. Lines hold ids. They never hold a
+user name, an e-mail address, a code, a password, a token or a secret.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import logging
-import re
 import sys
 import time
-import uuid
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, current_app, g, has_request_context, request
+from flask import Flask, Response, g, request
+
+from gateway.web.client import client_ip, request_id
 
 logger = logging.getLogger("gateway")
-# What is asked all day writes no line when all is well; nginx logs the requests that it lets pass.
+# These are asked all day, so they write a line only when they refuse. nginx logs what it lets pass.
 QUIET = {"health.healthz", "health.readyz", "project.verify"}
-_REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
 class _Formatter(logging.Formatter):
-    """Times in UTC, and the id of the request that a line belongs to."""
+    """Write times in UTC, and the id of the request that a line belongs to."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
@@ -44,7 +42,7 @@ def init_app(app: Flask) -> None:
             _Formatter("%(asctime)s %(levelname)s request=%(request_id)s %(message)s")
         )
         logger.addHandler(handler)
-    app.after_request(_finish)
+    app.after_request(_write_line)
 
 
 def note(**fields: Any) -> None:
@@ -53,40 +51,11 @@ def note(**fields: Any) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Return what an error says first; drivers add pages to it."""
+    """Return the first line of an error's text, because drivers add pages to it."""
     return str(error).partition("\n")[0]
 
 
-def request_id() -> str:
-    """Return the id of the present request: the client's own if it will do, or a new one."""
-    if not g:
-        return "-"
-    if "request_id" not in g:
-        given = request.headers.get("X-Request-ID", "") if has_request_context() else "-"
-        g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-    return str(g.request_id)
-
-
-def client_ip() -> str:
-    """Return the client's address in canonical form, or "" when there is none.
-
-    TRUSTED_PROXIES says how many addresses at the end of X-Forwarded-For proxies of ours wrote;
-    any text may come in their place, and is then replaced by the address of the peer.
-    """
-    hops = current_app.config["TRUSTED_PROXIES"]
-    forwarded = request.headers.get("X-Forwarded-For", "").split(",")
-    client = forwarded[-hops].strip() if 0 < hops <= len(forwarded) else ""
-    for text in (client, request.remote_addr):
-        try:
-            address = ipaddress.ip_address(text or "")
-        except ValueError:
-            continue
-        mapped = getattr(address, "ipv4_mapped", None)
-        return str(mapped or address)
-    return ""
-
-
-def _finish(response: Response) -> Response:
+def _write_line(response: Response) -> Response:
     response.headers["X-Request-ID"] = request_id()
     if request.endpoint not in QUIET or response.status_code >= HTTPStatus.BAD_REQUEST:
         notes = {"user": "-", "ip": client_ip() or "-", "code": "-", **g.get("notes", {})}

@@ -1,31 +1,29 @@
 """Counters that every worker and node shares: one table, one atomic statement.
 
-A counter allows ``most`` events within ``seconds`` of its first one. ``take`` counts an event
-or refuses it; ``check`` only looks; ``give_back`` undoes one; ``clear`` forgets all.
+A ``Counter`` allows ``limit`` events within ``seconds`` of the first one. ``check`` refuses when a
+counter is full; ``hit`` counts an event or refuses it; ``undo`` takes one event back; ``clear``
+forgets all.
 """
 
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import String, bindparam, case, delete, or_, select, update
+from sqlalchemy import String, case, delete, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway import clock
+from gateway.db import Base, UtcDateTime, db, dialect
 from gateway.errors import ApiError, Code
-from gateway.extensions import Base, UtcDateTime, db, upsert
-from gateway.statement import Statement
 
 MINUTE, HOUR, DAY = 60, 3600, 86400  # seconds
 
 
 class ThrottleCount(Base):
-    """How many events a counter has seen, and when it starts anew."""
+    """How many events a counter has seen, and when its window ends."""
 
     __tablename__ = "throttle_counts"
 
@@ -36,109 +34,94 @@ class ThrottleCount(Base):
 
 @dataclass(frozen=True)
 class Counter:
-    """One limit applied to one subject.
+    """One limit, applied to one subject.
 
-    :param name: what is counted; counters of different names never meet.
-    :param subject: whom it is counted for: an account, an address.
-    :param most: events allowed in a window.
+    :param name: what is counted. Counters with different names are independent.
+    :param subject: who it is counted for, such as an account or an address.
+    :param limit: events allowed in a window.
     :param seconds: length of the window, from its first event.
     """
 
     name: str
     subject: str
-    most: int
+    limit: int
     seconds: int
 
     @property
     def key(self) -> str:
-        """The row's key; hashed, as a subject may be any text."""
+        """The key of the row: a hash, because a subject may be any text."""
         return hashlib.sha256(f"{self.name}\0{self.subject}".encode()).hexdigest()
 
-    def latest(self, now: datetime) -> datetime:
-        """Return when a window ends at the latest; a later end was set before the clock was."""
+    def latest_end(self, now: datetime) -> datetime:
+        """Return the latest moment at which a window that runs now can end.
+
+        A later end was stored before the clock was set back.
+        """
         return now + timedelta(seconds=self.seconds) + clock.LEEWAY
 
 
-def network(ip: str) -> str:
-    """Return what to count an IP address under: itself, or an IPv6 address's /64.
-
-    One IPv6 customer owns at least a /64, so counting single addresses would limit nobody.
-    """
-    if ":" not in ip:
-        return ip
-    return str(ipaddress.ip_network(f"{ip.partition('%')[0]}/64", strict=False))
-
-
-MOST_AT_ONCE = 3  # counters that one check looks at
-_RUNNING = Statement(
-    select(ThrottleCount.key, ThrottleCount.count, ThrottleCount.expires_at).where(
-        ThrottleCount.key.in_([bindparam(f"key_{n}", type_=String) for n in range(MOST_AT_ONCE)]),
-        ThrottleCount.expires_at > bindparam("now", type_=UtcDateTime),
-    )
-)
-
-
 def check(*counters: Counter) -> None:
-    """Refuse when a counter is full, without counting.
+    """Refuse when a counter is full. Count nothing.
 
-    :param counters: at most ``MOST_AT_ONCE``.
-    :raises ApiError: 429 with the seconds until every full counter starts anew.
+    :raises ApiError: 429 with the seconds until every full counter is free again.
     """
     now = clock.now()
-    wanted = {counter.key: counter for counter in counters}
+    by_key = {counter.key: counter for counter in counters}
+    running = db.session.execute(
+        select(
+            ThrottleCount.key, ThrottleCount.count.label("events"), ThrottleCount.expires_at
+        ).where(ThrottleCount.key.in_(by_key), ThrottleCount.expires_at > now)
+    )
     waits = [
         row.expires_at - now
-        for row in _running(now, *wanted)
-        if row.count >= wanted[row.key].most and row.expires_at <= wanted[row.key].latest(now)
+        for row in running
+        if row.events >= by_key[row.key].limit and row.expires_at <= by_key[row.key].latest_end(now)
     ]
     if waits:
         raise _refusal(max(waits))
 
 
-def _running(now: datetime, *keys: str) -> list[Any]:
-    """Return the rows of those keys whose windows have not ended."""
-    asked = [*keys, *[None] * MOST_AT_ONCE][:MOST_AT_ONCE]
-    return _RUNNING.all({"now": now, **{f"key_{n}": key for n, key in enumerate(asked)}})
+def hit(*counters: Counter) -> None:
+    """Count one event on every counter; when one is full, roll back and refuse.
 
+    The caller commits. Always name counters in the same order, because each locks its row.
 
-def take(*counters: Counter) -> None:
-    """Count one event on every counter, or roll back and refuse.
-
-    The caller commits. Always name counters in the same order: each locks its row.
-
-    :raises ApiError: 429 with the seconds until every full counter starts anew.
+    :raises ApiError: 429 with the seconds until every full counter is free again.
     """
     now = clock.now()
     for counter in counters:
-        insert = upsert(ThrottleCount).values(
-            key=counter.key, count=1, expires_at=now + timedelta(seconds=counter.seconds)
+        insert = (
+            dialect()
+            .insert(ThrottleCount)
+            .values(key=counter.key, count=1, expires_at=now + timedelta(seconds=counter.seconds))
         )
-        fresh = or_(
+        window_is_over = or_(
             ThrottleCount.expires_at <= now,
-            ThrottleCount.expires_at > counter.latest(now),
-            # An event given back leaves a zero, and with it no window to wait for.
+            ThrottleCount.expires_at > counter.latest_end(now),
+            # After ``undo`` the count may be 0; then no window runs.
             ThrottleCount.count == 0,
         )
         counted = db.session.execute(
             insert.on_conflict_do_update(
                 index_elements=[ThrottleCount.key],
                 set_={
-                    "count": case((fresh, 1), else_=ThrottleCount.count + 1),
+                    "count": case((window_is_over, 1), else_=ThrottleCount.count + 1),
                     "expires_at": case(
-                        (fresh, insert.excluded.expires_at), else_=ThrottleCount.expires_at
+                        (window_is_over, insert.excluded.expires_at),
+                        else_=ThrottleCount.expires_at,
                     ),
                 },
-                where=or_(fresh, ThrottleCount.count < counter.most),
+                where=or_(window_is_over, ThrottleCount.count < counter.limit),
             ).returning(ThrottleCount.count)
         ).first()
         if counted is None:
             db.session.rollback()
             check(*counters)
-            raise _refusal(timedelta(seconds=1))  # it emptied between the two statements
+            raise _refusal(timedelta(seconds=1))  # the window ended between the two statements
 
 
-def give_back(*counters: Counter) -> None:
-    """Undo one ``take``; the caller commits."""
+def undo(*counters: Counter) -> None:
+    """Take back one ``hit``; the caller commits."""
     for counter in counters:
         db.session.execute(
             update(ThrottleCount)
@@ -148,14 +131,13 @@ def give_back(*counters: Counter) -> None:
 
 
 def clear(*counters: Counter) -> None:
-    """Forget every event of the counters; the caller commits.
-
-    :param counters: at most ``MOST_AT_ONCE``.
-    """
-    if not _running(clock.now(), *(counter.key for counter in counters)):
+    """Forget every event of the counters; the caller commits."""
+    # Usually there is none. On SQLite a DELETE would then wait for the write lock for nothing.
+    keys = [counter.key for counter in counters]
+    if not db.session.scalars(select(ThrottleCount.key).where(ThrottleCount.key.in_(keys))).all():
         return
-    for counter in counters:
-        db.session.execute(delete(ThrottleCount).where(ThrottleCount.key == counter.key))
+    for key in keys:  # one by one, because each locks its row
+        db.session.execute(delete(ThrottleCount).where(ThrottleCount.key == key))
 
 
 def _refusal(wait: timedelta) -> ApiError:
@@ -165,7 +147,7 @@ def _refusal(wait: timedelta) -> ApiError:
 
 
 def _in_words(seconds: int) -> str:
-    """Say how long that is, as people would, and never less."""
+    """Return a duration in words, rounded up."""
     for name, size in (("hours", HOUR), ("minutes", MINUTE)):
         if seconds > 2 * size:
             return f"{math.ceil(seconds / size)} {name}"

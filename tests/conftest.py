@@ -24,7 +24,8 @@ from witness import witness
 
 import gateway.clock
 from gateway import create_app
-from gateway.extensions import db
+from gateway.db import db
+from gateway.ops.cli import main
 
 PASSWORD = "e10adc3949ba59abbe56e057f20f883e"
 SECRET_KEY = "a secret of the tests, long enough to be one"
@@ -267,7 +268,7 @@ def clock(monkeypatch):
 def migrated(uri):
     """Build the schema of an empty database the way an operator does."""
     app = create_app({"SQLALCHEMY_DATABASE_URI": uri, "SECRET_KEY": SECRET_KEY})
-    result = app.test_cli_runner().invoke(args=["db", "upgrade"])
+    result = app.test_cli_runner().invoke(main, args=["db", "upgrade"])
     assert result.exit_code == 0, result.output
     with app.app_context():
         db.engine.dispose()
@@ -402,7 +403,7 @@ def make_admin(flask):
 def flask(app):
     """Return a function that runs an operator's command; the result has output and exit_code."""
     return lambda *arguments, **kwargs: app.test_cli_runner().invoke(
-        args=[str(argument) for argument in arguments], **kwargs
+        main, args=[str(argument) for argument in arguments], **kwargs
     )
 
 

@@ -4,7 +4,7 @@ from functools import cache
 
 import jsonschema_rs
 
-from gateway.docs import spec
+from gateway.web import openapi as spec
 
 
 def compare(app, method, reply):

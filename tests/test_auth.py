@@ -9,7 +9,8 @@ from argon2 import PasswordHasher
 from conftest import PASSWORD, SECRET_KEY
 
 from gateway.crypto import derive_key
-from gateway.extensions import mail
+from gateway.mail import flask_mail as mail
+from gateway.ops.cli import main
 
 LORY = {"user_name": "lory", "email": "civet148@126.com"}
 
@@ -292,10 +293,10 @@ def test_an_unknown_user_costs_the_same_time(api, person):
 
 
 def test_banned_is_told_only_to_the_right_password(app, api, person):
-    app.test_cli_runner().invoke(args=["user", "ban", "lory"])
+    app.test_cli_runner().invoke(main, args=["user", "ban", "lory"])
     assert code_of(login(api, "lory", "wrong password")) == 1002
     assert code_of(login(api)) == 1012
-    app.test_cli_runner().invoke(args=["user", "unban", "lory"])
+    app.test_cli_runner().invoke(main, args=["user", "unban", "lory"])
     assert code_of(login(api)) == 0
 
 
@@ -464,9 +465,9 @@ def test_logout_ends_one_token_for_every_node(make_app, api, person):
 
 
 def test_a_banned_or_vanished_users_token_is_refused(app, person, sql):
-    app.test_cli_runner().invoke(args=["user", "ban", "lory"])
+    app.test_cli_runner().invoke(main, args=["user", "ban", "lory"])
     assert code_of(person.post("/project/list")) == 1001
-    app.test_cli_runner().invoke(args=["user", "unban", "lory"])
+    app.test_cli_runner().invoke(main, args=["user", "unban", "lory"])
     assert code_of(person.post("/project/list")) == 0
     sql("DELETE FROM users")
     assert code_of(person.post("/project/list")) == 1001
@@ -502,10 +503,10 @@ def test_expired_rows_are_purged(api, person, clock, sql):
 
 def test_operator_commands_know_who_is_meant(app, person, sql):
     runner = app.test_cli_runner()
-    assert runner.invoke(args=["user", "promote", person.email.upper()]).exit_code == 0
+    assert runner.invoke(main, args=["user", "promote", person.email.upper()]).exit_code == 0
     assert sql("SELECT is_admin FROM users") == [(True,)]
-    runner.invoke(args=["user", "demote", "LORY"])
+    runner.invoke(main, args=["user", "demote", "LORY"])
     assert sql("SELECT is_admin FROM users") == [(False,)]
-    result = runner.invoke(args=["user", "ban", "nobody"])
+    result = runner.invoke(main, args=["user", "ban", "nobody"])
     assert result.exit_code == 1
     assert "no such account" in result.output

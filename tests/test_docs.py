@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from click import Group
 
-from gateway import cli
 from gateway.config import SETTINGS
 from gateway.errors import HTTP_TEXTS, Code
+from gateway.ops import cli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 from conftest import SECRET_KEY
 
-from gateway.extensions import db
+from gateway.db import db
+from gateway.ops.cli import main
 
 END_POINTS = ["https://api.example.com/{pool_name}/rpc"]
 
@@ -22,12 +23,12 @@ def examine(make_app, tmp_path, monkeypatch):
 
     def run(*arguments, clean=True, **settings):
         app = make_app(**{"END_POINTS": END_POINTS, "TRUSTED_PROXIES": 1, **settings})
-        result = app.test_cli_runner().invoke(args=["doctor", "--json", *arguments])
+        result = app.test_cli_runner().invoke(main, args=["doctor", "--json", *arguments])
         findings = json.loads(result.output)
         faults = [finding for finding in findings if finding["state"] == "FAULT"]
         assert result.exit_code == (1 if faults else 0)
         assert SECRET_KEY not in result.output
-        assert all(f["mend"] for f in findings if f["state"] != "ok")
+        assert all(f["fix"] for f in findings if f["state"] != "ok")
         with app.app_context():
             db.engine.dispose()
         return {(f["state"], f["name"]): f["what"] for f in findings if f["state"] != "ok"}
@@ -39,7 +40,7 @@ def examine(make_app, tmp_path, monkeypatch):
 def test_a_good_installation(examine, database_uri, make_app):
     assert examine() == {}
     app = make_app(END_POINTS=END_POINTS, TRUSTED_PROXIES=1)
-    result = app.test_cli_runner().invoke(args=["doctor"])
+    result = app.test_cli_runner().invoke(main, args=["doctor"])
     names = [line.split()[1] for line in result.output.splitlines()]
     expected = ["settings", "database", "schema", "relay", "clock", "sqlite", "files", "disk"]
     if database_uri.startswith("postgres"):
@@ -123,7 +124,7 @@ def test_a_secret_that_others_may_read(examine):
 def test_a_full_disk(examine, monkeypatch):
     usage = os.statvfs("/")  # only its kind is used
     assert usage
-    monkeypatch.setattr("gateway.doctor.LEAST_SPACE", 2**62)
+    monkeypatch.setattr("gateway.ops.doctor.MIN_FREE_BYTES", 2**62)
     assert ("warning", "disk") in examine()
 
 

@@ -63,14 +63,14 @@ def nothing_is_left(relay):
 
 
 def test_the_deadline_leaves_room_for_a_reply_in_ten_seconds():
-    assert mail.DEADLINE < 10
+    assert mail.smtp.DEADLINE < 10
 
 
 @pytest.mark.parametrize("act", [rogue.hang, rogue.drip])
 def test_nothing_is_left_of_a_relay_that_does_not_come_to_an_end(
     make_app, relay_with, monkeypatch, act
 ):
-    monkeypatch.setattr(mail, "DEADLINE", 0.5)
+    monkeypatch.setattr(mail.smtp, "DEADLINE", 0.5)
     relay = relay_with(Fault("banner", act))
     code, seconds = ask(make_app(MAIL_PORT=relay.port))
     assert code == 1029
@@ -100,7 +100,7 @@ def test_nothing_is_left_of_a_handshake_that_ends_after_the_deadline(
             talk.say(talk.usual())
 
     late = threading.Event()
-    monkeypatch.setattr(mail, "DEADLINE", 1)
+    monkeypatch.setattr(mail.smtp, "DEADLINE", 1)
     relay = relay_with(Fault("TLS", come_late), security=security, contexts=contexts)
     app = make_app(MAIL_PORT=relay.port, **{security: True})
     monkeypatch.setattr(socket, "getaddrinfo", look_up_slowly)
@@ -111,8 +111,8 @@ def test_nothing_is_left_of_a_handshake_that_ends_after_the_deadline(
 def test_a_look_up_that_ends_after_the_deadline_sends_nothing(make_app, relay_with, monkeypatch):
     """Of this host's own name, which the library looks up for the mail and for its greeting."""
     answered = threading.Event()
-    monkeypatch.setattr(mail, "DEADLINE", 0.5)
-    monkeypatch.setattr(mail, "_slots", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(mail.smtp, "DEADLINE", 0.5)
+    monkeypatch.setattr(mail.smtp, "_slots", threading.BoundedSemaphore(1))
     relay = relay_with()
     app = make_app(MAIL_PORT=relay.port)
     monkeypatch.setattr(socket, "getfqdn", lambda *_: answered.wait(30) and "gateway.example")
@@ -166,8 +166,8 @@ def test_a_relays_words_do_not_reach_the_log(make_app, relay_with, caplog):
 
 
 def test_a_slow_relay_leaves_room_for_other_requests(make_app, relay_with, monkeypatch):
-    monkeypatch.setattr(mail, "_slots", threading.BoundedSemaphore(1))
-    monkeypatch.setattr(mail, "DEADLINE", 3)
+    monkeypatch.setattr(mail.smtp, "_slots", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(mail.smtp, "DEADLINE", 3)
     relay = relay_with(Fault("banner", rogue.hang))
     app = make_app(MAIL_PORT=relay.port)
     first = threading.Thread(target=ask, args=(app,))

@@ -4,10 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import PASSWORD
 from servers import ROOT
+
+from gateway.ops.cli import main
 
 
 @pytest.fixture
@@ -321,7 +324,7 @@ def test_what_cannot_be_assigned(flask, person, project):
         assert_refused(flask("project", "assign", "--", unknown, "blue"), no_project)
     for arguments in ([], ["blue", "--none"]):
         result = flask("project", "assign", 1, *arguments)
-        assert_refused(result, "Name a pool, or say --none.")
+        assert_refused(result, "Name a pool, or give --none.")
     person.post("/project/delete", {"id": 1})
     assert_refused(flask("project", "assign", 1, "blue"), no_project)
     assert_refused(flask("project", "allow", 1, 5), no_project)
@@ -413,7 +416,7 @@ def test_a_test_mail(flask, outbox):
     result = flask("mail", "test", "boss@126.com")
     assert (result.exit_code, result.output) == (
         0,
-        "127.0.0.1 took the mail; see whether it arrives\n",
+        "127.0.0.1 accepted the mail; check that it arrives\n",
     )
     assert outbox.mails[-1]["Subject"] == "gateway: test mail"
     flask("mail", "test", "boss@126.com", "--language", "zh")
@@ -424,17 +427,19 @@ def test_a_test_mail(flask, outbox):
 def test_a_test_mail_that_the_relay_refuses(flask, outbox):
     outbox.refuse_recipient = "550 5.1.1 no such mailbox"
     result = flask("mail", "test", "boss@126.com")
-    assert_refused(result, "the mail was not sent: SMTPRecipientsRefused 550 5.1.1; see: doctor")
+    assert_refused(
+        result, "the mail was not sent: SMTPRecipientsRefused 550 5.1.1; see: gateway doctor"
+    )
     assert flask("mail", "test", "boss@").exit_code == 1
 
 
 def test_a_test_mail_without_a_relay(make_app):
     runner = make_app(MAIL_SERVER=None).test_cli_runner()
-    result = runner.invoke(args=["mail", "test", "boss@126.com"])
-    assert_refused(result, "the mail was not sent: no MAIL_SERVER is set; see: doctor")
+    result = runner.invoke(main, args=["mail", "test", "boss@126.com"])
+    assert_refused(result, "the mail was not sent: no MAIL_SERVER is set; see: gateway doctor")
     runner = make_app(MAIL_SERVER=None, MAIL_SUPPRESS_SEND=True).test_cli_runner()
-    result = runner.invoke(args=["mail", "test", "boss@126.com"])
-    assert result.output == "written to the log only, as MAIL_SUPPRESS_SEND is set\n"
+    result = runner.invoke(main, args=["mail", "test", "boss@126.com"])
+    assert result.output == "written to the log only, because MAIL_SUPPRESS_SEND is set\n"
 
 
 def test_purge_deletes_what_has_expired(flask, api, person, clock, sql):
@@ -448,16 +453,16 @@ def test_purge_deletes_what_has_expired(flask, api, person, clock, sql):
     assert held["mail_codes"] == held["revoked_tokens"] == 1
     assert json.loads(flask("purge", "--json").output) == held
     assert flask("purge").output.splitlines() == [
-        "throttle_counts  0",
         "mail_codes       0",
         "revoked_tokens   0",
+        "throttle_counts  0",
     ]
     assert all(sql(f"SELECT * FROM {table}") == [] for table in counts)
 
 
 def test_a_database_that_fails_is_one_line(make_app):
     runner = make_app(SQLALCHEMY_DATABASE_URI="sqlite:////nowhere/at/all.db").test_cli_runner()
-    result = runner.invoke(args=["user", "list"])
+    result = runner.invoke(main, args=["user", "list"])
     assert result.exit_code == 1
     assert result.output.startswith("Error: the database fails: (sqlite3.OperationalError)")
     assert len(result.output.splitlines()) == 1
@@ -466,7 +471,7 @@ def test_a_database_that_fails_is_one_line(make_app):
 def test_no_command_warns_of_what_it_does_not_need(tmp_path):
     """Only the start of the server says that codes cannot be mailed."""
     result = subprocess.run(
-        [sys.executable, "-m", "flask", "--app", "wsgi", "db", "current"],
+        [Path(sys.prefix) / "bin" / "gateway", "db", "current"],
         cwd=ROOT,
         env={**os.environ, "GATEWAY_SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/x.db"},
         capture_output=True,

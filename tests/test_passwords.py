@@ -10,8 +10,10 @@ import pytest
 from argon2 import PasswordHasher
 from conftest import PASSWORD, settle
 
-from gateway import background, crypto, mail, postgres
+from gateway import crypto, mail
+from gateway.db import postgres
 from gateway.log import logger
+from gateway.web import after_response as background
 
 OTHER = "another digest of a password"
 
@@ -323,7 +325,7 @@ def test_without_any_relay_it_is_said_to_everybody(make_app, sign_up):
 def test_nothing_happens_before_the_reply_is_written(app, person, monkeypatch, known):
     """Nor, for a client that never closes a reply, before a while."""
     begun = threading.Event()
-    monkeypatch.setattr(background, "PATIENCE", 30)
+    monkeypatch.setattr(background, "RESPONSE_TIMEOUT", 30)
     for name in ("send", "probe"):
         monkeypatch.setattr(mail, name, lambda *_, **__: begun.set())
 
@@ -335,7 +337,7 @@ def test_nothing_happens_before_the_reply_is_written(app, person, monkeypatch, k
     reply.close()
     assert begun.wait(20)
     begun.clear()
-    monkeypatch.setattr(background, "PATIENCE", 0.1)
+    monkeypatch.setattr(background, "RESPONSE_TIMEOUT", 0.1)
     left_open = post("other@126.com")
     assert begun.wait(20)
     left_open.close()
@@ -498,7 +500,7 @@ def test_where_no_thread_can_be_started(api, person, monkeypatch):
 def test_what_goes_on_behind_a_reply_gives_up_on_a_database_that_hangs(
     api, person, postgres_uri, monkeypatch, caplog
 ):
-    monkeypatch.setattr(postgres, "ANSWER", 1)
+    monkeypatch.setattr(postgres, "ANSWER_TIMEOUT", 1)
     with psycopg.connect(postgres_uri) as connection:
 
         def lock(*_arguments, **_context):

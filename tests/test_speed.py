@@ -9,9 +9,8 @@ import pytest
 from conftest import PASSWORD
 from sqlalchemy import text
 
-from gateway import sqlite
+from gateway.db import db, sqlite
 from gateway.deploy import gunicorn
-from gateway.extensions import db
 
 GROWING = {"users", "projects", "revoked_tokens", "throttle_counts", "mail_codes"}
 # Two thousand accounts with five projects each, one of them deleted, so that planners see a table.
@@ -195,7 +194,7 @@ def test_only_a_connection_long_unused_is_asked_whether_it_lives(app, person, mo
     with mock.patch.object(dialect, "do_ping", wraps=dialect.do_ping) as ping:
         person.verify(project)
         assert ping.call_count == 0
-        monkeypatch.setattr("gateway.postgres.IDLE", -1)
+        monkeypatch.setattr("gateway.db.postgres.IDLE_LIMIT", -1)
         assert person.verify(project).status_code == 204
         assert ping.call_count == 1
         ping.side_effect = psycopg.OperationalError("gone")
@@ -216,13 +215,13 @@ def test_who_finds_the_database_locked_waits_for_it(app, person, monkeypatch):
         if len(pauses) == 12:
             other.execute("ROLLBACK")
 
-    monkeypatch.setattr("gateway.sqlite.time.sleep", pause)
+    monkeypatch.setattr("gateway.db.sqlite.time.sleep", pause)
     assert person.post("/project/list").json["header"]["code"] == 0
     assert not pauses
     assert person.verify(project).status_code == 204
     assert len(pauses) == 12
     assert pauses[0] <= 0.0001 < pauses[-1] <= 0.005
-    monkeypatch.setattr("gateway.sqlite.PATIENCE", 0)
+    monkeypatch.setattr("gateway.db.sqlite.LOCK_TIMEOUT", 0)
     other.execute("BEGIN IMMEDIATE")
     assert person.verify(project).status_code == 503
     other.close()
@@ -231,8 +230,8 @@ def test_who_finds_the_database_locked_waits_for_it(app, person, monkeypatch):
 @pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
 def test_who_waits_too_long_for_a_turn_is_told(person, monkeypatch):
     project = person.create_project()
-    monkeypatch.setattr("gateway.sqlite.TURN", 0.1)
-    with sqlite.turn:
+    monkeypatch.setattr("gateway.db.sqlite.WRITE_LOCK_TIMEOUT", 0.1)
+    with sqlite.write_lock:
         refused = person.verify(project)
         page = person.post("/project/list")
     assert (refused.status_code, refused.json["header"]["code"]) == (503, 501)

@@ -7,8 +7,9 @@ import pytest
 from conftest import PASSWORD, basic, migrated
 from sqlalchemy import text
 
-from gateway import transfer
-from gateway.extensions import db
+from gateway.db import db
+from gateway.ops import copy as transfer
+from gateway.ops.cli import main
 
 MANY = 10_000
 
@@ -70,7 +71,7 @@ def tables_of(app):
 
 
 def copy(target, source_uri):
-    return target.test_cli_runner().invoke(args=["copy-from", source_uri])
+    return target.test_cli_runner().invoke(main, args=["copy-from", source_uri])
 
 
 def test_everything_is_copied_and_goes_on(world, app, target, database_uri, outbox):
@@ -108,7 +109,7 @@ def test_everything_is_copied_and_goes_on(world, app, target, database_uri, outb
     made = post("/project/create", {"project_type": 1, "project_name": "new"})["data"]
     ((new_id,),) = rows_of(target, "SELECT id FROM projects ORDER BY id DESC LIMIT 1")
     assert (new_id, len(made["project_key"])) == (MANY + 3, 16)
-    target.test_cli_runner().invoke(args=["pool", "add", "new"])
+    target.test_cli_runner().invoke(main, args=["pool", "add", "new"])
     assert rows_of(target, "SELECT id FROM pools WHERE pool_name = 'new'") == [(3,)]
     account = {"user_name": "x", "email": "x@126.com", "password": PASSWORD}
     code = outbox.codes["x@126.com"]
@@ -179,7 +180,9 @@ def test_a_source_of_another_version_is_not_copied(app, target, database_uri, sq
 
 
 def test_the_source_may_come_from_the_environment(person, target, database_uri):
-    result = target.test_cli_runner().invoke(args=["copy-from"], env={"COPY_FROM": database_uri})
+    result = target.test_cli_runner().invoke(
+        main, args=["copy-from"], env={"COPY_FROM": database_uri}
+    )
     assert result.exit_code == 0, result.output
 
 

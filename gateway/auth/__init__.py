@@ -1,4 +1,4 @@
-"""Accounts: mailed codes, registration, login and logout."""
+"""Accounts: mailed codes, registration, login, passwords and tokens."""
 
 from gateway.auth.routes import bp
 

@@ -8,19 +8,19 @@ from datetime import datetime
 from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from gateway.extensions import Base, UtcDateTime
+from gateway.db import Base, UtcDateTime
 
 ADMIN_PRIVILEGES = ["ProjectListAny", "ProjectDeleteAny", "ProjectRotateAny"]
 
 
 def name_key(user_name: str) -> str:
-    """Return what makes a user name unique: NFKC and casefold, which SQL's lower() is not."""
+    """Return the unique form of a user name: NFKC and casefold, which SQL's lower() cannot do."""
     folded = unicodedata.normalize("NFKC", user_name.strip()).casefold()
     return unicodedata.normalize("NFKC", folded)
 
 
 def email_key(email: str) -> str:
-    """Return what makes an address unique."""
+    """Return the unique form of an e-mail address."""
     return email.casefold()
 
 
@@ -28,7 +28,7 @@ class User(Base):
     """An account."""
 
     __tablename__ = "users"
-    # An id, once in a token, must never name another account.
+    # Tokens hold the id, so the id of a deleted account must never be given to another one.
     __table_args__ = {"sqlite_autoincrement": True}
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -40,25 +40,25 @@ class User(Base):
     is_admin: Mapped[bool] = mapped_column(default=False)
     is_banned: Mapped[bool] = mapped_column(default=False)
     live_projects: Mapped[int] = mapped_column(default=0)
-    # How often all tokens were revoked: a token is good with the present number, or if it is the
-    # one that was kept.
+    # How often all tokens were revoked. A token is valid when it holds this number, or when it is
+    # the one token that was kept at the last revocation.
     token_generation: Mapped[int] = mapped_column(default=0)
     kept_jti: Mapped[str | None] = mapped_column(String(36))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     @property
     def role(self) -> str:
-        """The role's name as login shows it; "" is an ordinary user."""
+        """The name of the role in login's reply; "" is an ordinary user."""
         return "admin" if self.is_admin else ""
 
     @property
     def privilege(self) -> list[str]:
-        """What the role allows beyond one's own data."""
+        """What the role allows beyond the account's own data."""
         return ADMIN_PRIVILEGES if self.is_admin else []
 
 
 class MailCode(Base):
-    """The one open code of an address for a purpose, as a keyed hash."""
+    """The open code of an address for one purpose, as a keyed hash."""
 
     __tablename__ = "mail_codes"
 
@@ -70,7 +70,7 @@ class MailCode(Base):
 
 
 class RevokedToken(Base):
-    """A token that is refused although it has not expired."""
+    """A token that is refused before it expires."""
 
     __tablename__ = "revoked_tokens"
 

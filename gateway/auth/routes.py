@@ -1,4 +1,4 @@
-"""HTTP for accounts."""
+"""Endpoints of accounts."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from flask import Blueprint, Response, request
 from flask_jwt_extended import get_jwt
 
 from gateway import clock, log, mail
-from gateway.auth import schemas, service, tokens
-from gateway.envelope import gives, reply, takes
+from gateway.auth import accounts, passwords, schemas, tokens
 from gateway.errors import Code
-from gateway.fields import Nothing
 from gateway.version import __version__
+from gateway.web.body import body
+from gateway.web.client import client_ip
+from gateway.web.fields import Empty
+from gateway.web.reply import reply, responses
 
 bp = Blueprint("auth", __name__, url_prefix="/api/v1")
 
 
 @bp.post("/auth-code")
-@takes(schemas.AuthCodeRequest)
-@gives(
-    Nothing,
+@body(schemas.AuthCodeRequest)
+@responses(
+    Empty,
     Code.EMAIL_EXISTS,
     Code.USER_NAME_EXISTS,
     Code.TOO_MANY_REQUESTS,
@@ -27,36 +29,36 @@ bp = Blueprint("auth", __name__, url_prefix="/api/v1")
 def auth_code(**fields: str) -> Response:
     """Mail a registration code.
 
-    It makes one account within 10 minutes. A new code replaces the one before it. The mail is in
-    English or Chinese, as ``Accept-Language`` says.
+    The code is valid for 10 minutes and one account. A new code replaces the one before it. The
+    mail is in English or Chinese, as ``Accept-Language`` says.
     """
-    service.send_registration_code(**fields, ip=log.client_ip(), language=_language())
+    accounts.send_registration_code(**fields, ip=client_ip(), language=_language())
     return reply()
 
 
 @bp.post("/register")
-@takes(schemas.RegisterRequest)
-@gives(Nothing, Code.EMAIL_EXISTS, Code.USER_NAME_EXISTS, Code.WRONG_CODE)
+@body(schemas.RegisterRequest)
+@responses(Empty, Code.EMAIL_EXISTS, Code.USER_NAME_EXISTS, Code.WRONG_CODE)
 def register(**fields: str) -> Response:
-    """Make an account with a mailed code.
+    """Create an account with a mailed code.
 
-    Five wrong codes spend the code; any other refusal leaves it good.
+    After five wrong codes the code is dead. Any other refusal leaves it valid.
     """
-    user = service.register(**fields)
+    user = accounts.register(**fields)
     log.note(user=user.id)
     return reply()
 
 
 @bp.post("/login")
-@takes(schemas.LoginRequest)
-@gives(schemas.Login, Code.WRONG_CREDENTIALS, Code.BANNED, Code.TOO_MANY_REQUESTS)
+@body(schemas.LoginRequest)
+@responses(schemas.Login, Code.WRONG_CREDENTIALS, Code.BANNED, Code.TOO_MANY_REQUESTS)
 def login(**fields: str) -> Response:
-    """Trade user name and password for a token.
+    """Return a token for a user name and a password.
 
-    The token is good for 12 hours; ``claim_id`` in it is the user_id.
+    The token is valid for 12 hours; ``claim_id`` in it is the user_id.
     """
-    ip = log.client_ip()
-    user = service.login(**fields, ip=ip)
+    ip = client_ip()
+    user = accounts.login(**fields, ip=ip)
     now = clock.now()
     return reply(
         {
@@ -73,51 +75,52 @@ def login(**fields: str) -> Response:
 
 @bp.post("/platform/logout")
 @tokens.signed_in
-@takes(schemas.LogoutRequest)
-@gives(Nothing)
+@body(schemas.LogoutRequest)
+@responses(Empty)
 def logout() -> Response:
-    """Revoke the token that came with the request."""
-    service.logout(get_jwt()["jti"], get_jwt()["exp"])
+    """Revoke the token of the request."""
+    accounts.logout(get_jwt()["jti"], get_jwt()["exp"])
     return reply()
 
 
 @bp.post("/platform/change-password")
 @tokens.signed_in
-@takes(schemas.ChangePasswordRequest)
-@gives(Nothing, Code.WRONG_CREDENTIALS, Code.TOO_MANY_REQUESTS)
+@body(schemas.ChangePasswordRequest)
+@responses(Empty, Code.WRONG_CREDENTIALS, Code.TOO_MANY_REQUESTS)
 def change_password(**fields: str) -> Response:
-    """Set another password.
+    """Set a new password.
 
     Every token of the account but this one is refused from now on.
     """
-    service.change_password(tokens.caller(), get_jwt()["jti"], **fields, ip=log.client_ip())
+    passwords.change(tokens.caller(), get_jwt()["jti"], **fields, ip=client_ip())
     return reply()
 
 
 @bp.post("/reset-code")
-@takes(schemas.ResetCodeRequest)
-@gives(Nothing, Code.TOO_MANY_REQUESTS, Code.MAIL_NOT_SENT)
+@body(schemas.ResetCodeRequest)
+@responses(Empty, Code.TOO_MANY_REQUESTS, Code.MAIL_NOT_SENT)
 def reset_code(email: str) -> Response:
-    """Mail a code for a new password, if the address has an account.
+    """Mail a code for a new password to an address that has an account.
 
-    The answer is the same if it has none.
+    An address without one gets the same answer, and no mail.
     """
-    service.send_reset_code(email, log.client_ip(), _language())
+    passwords.send_reset_code(email, client_ip(), _language())
     return reply()
 
 
 @bp.post("/reset-password")
-@takes(schemas.ResetPasswordRequest)
-@gives(Nothing, Code.WRONG_CODE)
+@body(schemas.ResetPasswordRequest)
+@responses(Empty, Code.WRONG_CODE)
 def reset_password(**fields: str) -> Response:
     """Set a new password with a mailed code.
 
     Every token of the account is refused from now on.
     """
-    log.note(user=service.reset_password(**fields, ip=log.client_ip()))
+    user_id = passwords.reset(**fields, ip=client_ip())
+    log.note(user=user_id)
     return reply()
 
 
 def _language() -> str:
-    """Return the language of ``mail.LANGUAGES`` that the client would rather read."""
+    """Return the language of ``mail.LANGUAGES`` that the client prefers."""
     return request.accept_languages.best_match(mail.LANGUAGES, default="en")

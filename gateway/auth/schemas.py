@@ -1,4 +1,4 @@
-"""The shape of the requests about accounts (README, Requests)."""
+"""The shape of requests and replies about accounts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from marshmallow import ValidationError, validate
 from marshmallow.fields import Integer, List, String
 
-from gateway.fields import SPACE, Reply, Request, Stripped, Text, shown
+from gateway.web.fields import SPACE, Reply, Request, Stripped, Text, output_field
 
 NOT_EMAIL = r"(?!.*=\?)(?![^@]{65})"
 ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
@@ -18,8 +18,8 @@ LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 LAST_LABEL = r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 DIGEST = "e10adc3949ba59abbe56e057f20f883e"  # the reference's example, of what clients send
 
-# Letters and marks that show nothing (Unicode's Default_Ignorable_Code_Point): with them one
-# could be invisible, or look like somebody else.
+# Letters and marks that are invisible (Unicode's Default_Ignorable_Code_Point). With them a name
+# could be invisible, or look like another name.
 INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0"
     "\U00016fe4\U000e0100-\U000e01ef]"
@@ -38,19 +38,19 @@ class UserName(Stripped):
 
     @property
     def rule(self) -> dict[str, Any]:
-        """The pattern is about NFKC forms."""
+        """A pattern for names in NFKC form."""
         name = r"[\p{L}\p{Nd}_.-][\p{L}\p{M}\p{Nd}_.-]{0,63}"
         return {"pattern": rf"^{SPACE}*{name}{SPACE}*$"}
 
     def clean(self, text: str) -> str:
-        """Bring look-alike forms of the same characters to one."""
+        """Convert to NFKC, which unifies forms of the same character; strip."""
         return unicodedata.normalize("NFKC", text).strip()
 
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
     ) -> str:
         name = super()._deserialize(value, attr, data, **kwargs)
-        # Marks (M) are part of letters in scripts like Devanagari or Thai, but begin no name.
+        # Marks (M) are parts of letters in scripts like Devanagari or Thai. None begins a name.
         kinds = ["Nd" if c in "_-." else unicodedata.category(c) for c in name]
         allowed = all(kind[0] in "LM" or kind == "Nd" for kind in kinds)
         if not allowed or kinds[0][0] == "M" or INVISIBLE.search(name):
@@ -61,7 +61,8 @@ class UserName(Stripped):
 class EmailAddress(Text):
     """A plain ASCII address with a full domain name, kept as given.
 
-    Stricter than marshmallow's validator: what passes here, SMTP and the mail library can carry.
+    The rule is stricter than marshmallow's, because the mail library and SMTP must accept the
+    address later.
     """
 
     default_error_messages = {"email": "must be an address like name@example.com"}
@@ -71,7 +72,7 @@ class EmailAddress(Text):
 
     @property
     def rule(self) -> dict[str, Any]:
-        """A pattern that is the rule to the letter."""
+        """A pattern that states the whole rule."""
         address = rf"{ATOM}+(\.{ATOM}+)*@({LABEL}\.)+{LAST_LABEL}"
         return {**super().rule, "format": "email", "pattern": rf"^{NOT_EMAIL}{address}$"}
 
@@ -83,7 +84,7 @@ class EmailAddress(Text):
             validate.Email()(address)
         except ValidationError:
             raise self.make_error("email") from None
-        # "=?" begins an encoded word, which some relays would turn into another address.
+        # "=?" begins an encoded word. Some relays would decode it into another address.
         if not address.isascii() or not re.fullmatch(
             r"(?!.*=\?)[^\"@]{1,64}@.+\.[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?", address
         ):
@@ -106,19 +107,19 @@ class AuthCodeRequest(Request):
 
 
 class Address(Request):
-    """An address."""
+    """An e-mail address."""
 
     email = EmailAddress(required=True, metadata={"example": "civet148@126.com"})
 
 
 class NewPassword(Request):
-    """A password to be."""
+    """A password to set."""
 
     password = Password(required=True, metadata={"example": DIGEST})
 
 
 class NewAccount(Request):
-    """An account to be."""
+    """An account to create."""
 
     user_name = UserName(required=True, metadata={"example": "lory"})
     password = Password(required=True, metadata={"example": DIGEST})
@@ -162,12 +163,12 @@ class ResetPasswordRequest(Request):
 
 
 class Login(Reply):
-    """Who is logged in, and their token."""
+    """The account that logged in, and its token."""
 
-    version = shown(String, "v0.1.0")
-    user_name = shown(String, "libin")
-    auth_token = shown(String, "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2lnbmF0dXJl")
-    login_ip = shown(String, "172.27.192.1")
-    login_time = shown(Integer, 1709791711)
-    role = shown(String, "", validate=validate.OneOf(["", "admin"]))
+    version = output_field(String, "v0.1.0")
+    user_name = output_field(String, "libin")
+    auth_token = output_field(String, "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2lnbmF0dXJl")
+    login_ip = output_field(String, "172.27.192.1")
+    login_time = output_field(Integer, 1709791711)
+    role = output_field(String, "", validate=validate.OneOf(["", "admin"]))
     privilege = List(String(), required=True, metadata={"example": []})

@@ -1,4 +1,4 @@
-"""Who the caller is: tokens are issued and judged here, for every blueprint."""
+"""Issue tokens, and check the token of a request."""
 
 from __future__ import annotations
 
@@ -7,23 +7,27 @@ from datetime import datetime
 from functools import wraps
 from typing import Any, NamedTuple
 
-from flask import Response, current_app, request
-from flask_jwt_extended import create_access_token, current_user, verify_jwt_in_request
+from flask import Flask, Response, current_app, request
+from flask_jwt_extended import (
+    JWTManager,
+    create_access_token,
+    current_user,
+    verify_jwt_in_request,
+)
 from sqlalchemy import bindparam, exists, or_, select
 
-from gateway import log
+from gateway import crypto, log
 from gateway.auth.models import RevokedToken, User
 from gateway.config import INT32_MAX
-from gateway.envelope import View, failure
+from gateway.db.hot_sql import HotStatement
 from gateway.errors import ApiError, Code
-from gateway.extensions import jwt
-from gateway.statement import Statement
+from gateway.web.reply import View, failure
 
-END_OF_TIME = 10**11  # unix seconds; later ones are no dates to the database
+MAX_TIME = 10**11  # unix seconds; databases cannot store later moments
 _TOKEN = re.compile(r"\s*(?:bearer\s+)?([\w-]+\.[\w-]+\.[\w-]+)\s*", re.ASCII | re.IGNORECASE)
 
 _jti = bindparam("jti", type_=RevokedToken.jti.type)
-_CALLER = Statement(
+_FIND_CALLER = HotStatement(
     select(User.id, User.is_admin, User.password_hash, User.token_generation).where(
         User.id == bindparam("id", type_=User.id.type),
         User.is_banned.is_(False),
@@ -37,7 +41,7 @@ _CALLER = Statement(
 
 
 class Caller(NamedTuple):
-    """The account whose token came with a request, as it was when the token was judged."""
+    """The account of the request's token, as it was when the token was checked."""
 
     id: int
     is_admin: bool
@@ -45,8 +49,17 @@ class Caller(NamedTuple):
     token_generation: int
 
 
+jwt = JWTManager()
+
+
+def init_app(app: Flask) -> None:
+    """Give Flask-JWT-Extended its key, which is derived from SECRET_KEY."""
+    app.config["JWT_SECRET_KEY"] = crypto.derive_key(app.config["SECRET_KEY"], "jwt")
+    jwt.init_app(app)
+
+
 def issue(user: User, issued_at: datetime) -> str:
-    """Return a token with the reference's claims and the registered ones (README, Endpoints)."""
+    """Return a token with the ``claim_`` fields that clients read, and the registered claims."""
     iat = int(issued_at.timestamp())
     expire = iat + int(current_app.config["JWT_ACCESS_TOKEN_EXPIRES"].total_seconds())
     claims = {
@@ -65,26 +78,26 @@ def issue(user: User, issued_at: datetime) -> str:
 
 
 def signed_in(view: View) -> View:
-    """Let only callers with a good token reach the view; anybody else gets 1001."""
+    """Require a valid token; without one, the caller gets 1001 and the view is not called."""
 
     @wraps(view)
-    def guarded(*args: Any, **kwargs: Any) -> Response:
-        _take_token()
+    def with_token(*args: Any, **kwargs: Any) -> Response:
+        _strip_bearer()
         verify_jwt_in_request()
         return view(*args, **kwargs)
 
-    guarded.wants_token = True  # type: ignore[attr-defined]
-    return guarded  # type: ignore[return-value]
+    with_token.wants_token = True  # type: ignore[attr-defined]
+    return with_token  # type: ignore[return-value]
 
 
 def caller() -> Caller:
-    """Return the account whose token came with the request."""
+    """Return the account of the request's token."""
     caller: Caller = current_user._get_current_object()
     return caller
 
 
-def _take_token() -> None:
-    """Accept both ``Bearer <token>`` and the bare token; the library is set to the latter."""
+def _strip_bearer() -> None:
+    """Accept ``Bearer <token>`` and the bare token; the library is set to read the bare one."""
     given = _TOKEN.fullmatch(request.headers.get("Authorization", ""))
     request.environ["HTTP_AUTHORIZATION"] = given[1] if given else ""
 
@@ -105,12 +118,12 @@ for _loader in (
     _loader(_refuse)
 
 
-def _is_of_ours(claims: dict[str, Any]) -> bool:
-    """Tell whether the claims have the types and forms that ``issue`` gives them."""
+def _has_our_form(claims: dict[str, Any]) -> bool:
+    """Tell whether the claims have the types and forms that ``issue`` writes."""
     times = (claims.get("iat"), claims.get("exp"))
     jti, subject, generation = claims.get("jti"), claims.get("sub"), claims.get("generation")
     return (
-        all(type(time) is int and 0 <= time < END_OF_TIME for time in times)
+        all(type(time) is int and 0 <= time < MAX_TIME for time in times)
         and type(generation) is int
         and 0 <= generation <= INT32_MAX
         and isinstance(jti, str)
@@ -123,10 +136,10 @@ def _is_of_ours(claims: dict[str, Any]) -> bool:
 
 @jwt.user_lookup_loader
 def _find_caller(_header: dict[str, Any], claims: dict[str, Any]) -> Caller | None:
-    """Return the account of a token that is good: one statement decides."""
-    if not _is_of_ours(claims):  # the database cannot look up just anything
+    """Return the account of a valid token, or None; one statement decides."""
+    if not _has_our_form(claims):  # other values would make the database fail
         return None
-    row = _CALLER.first(
+    row = _FIND_CALLER.first(
         {"id": int(claims["sub"]), "generation": claims["generation"], "jti": claims["jti"]}
     )
     if row is None:

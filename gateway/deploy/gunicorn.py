@@ -23,7 +23,7 @@ if not os.environ.get("WEB_CONCURRENCY"):
 # 12 threads   1,250  360    1,340  410
 # A request may wait, for a relay or for the rest of itself, and its thread with it. With 4 threads,
 # 4 half-sent requests stop a worker (a test sends 8); so there are 12. Next to 4, they cost verify
-# nothing on SQLite and a tenth on Postgres. mail.MOST_AT_ONCE is less than this.
+# nothing on SQLite and a tenth on Postgres. mail.smtp.MAX_PARALLEL_MAILS is less than this.
 worker_class = "gthread"
 threads = THREADS
 timeout = 30

@@ -1,4 +1,4 @@
-"""Projects: an API key and secret, end points, and a daily allowance."""
+"""Projects: an API key and secret, end points, and a daily quota."""
 
 from gateway.project.routes import bp
 

@@ -1,4 +1,4 @@
-"""Tables of projects and of the pools that serve them."""
+"""Tables of projects, and of the pools of servers that serve them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from datetime import date, datetime
 from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, func, select
 from sqlalchemy.orm import Mapped, column_property, mapped_column
 
-from gateway.extensions import Base, UtcDateTime
+from gateway.db import Base, UtcDateTime
 
 KEY_LENGTH = 16
 SECRET_LENGTH = 48
-# What may stand in a path and in a host name alike, as end points are made of it.
+# A pool's name becomes a part of a path and of a host name, so it must be valid in both.
 POOL_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -27,11 +27,13 @@ class Pool(Base):
 
 
 class Project(Base):
-    """An API key with its secret, its allowance and its exact counters."""
+    """An API key with its secret, its daily quota and its exact counters."""
 
     __tablename__ = "projects"
     __table_args__ = (
-        Index("ix_projects_live", "user_id", "deleted", "id"),  # a page of them, in order
+        Index(
+            "ix_projects_live", "user_id", "deleted", "id"
+        ),  # for a page of live projects, in order
         {"sqlite_autoincrement": True},
     )
 
@@ -42,7 +44,7 @@ class Project(Base):
     project_key: Mapped[str] = mapped_column(String(KEY_LENGTH), unique=True)
     secret_hash: Mapped[str] = mapped_column(String(64))
     sealed_secret: Mapped[str] = mapped_column(Text)
-    # The secret before the last rotation, while its grace lasts.
+    # The secret before the last rotation, valid while its grace lasts.
     old_secret_hash: Mapped[str | None] = mapped_column(String(64))
     old_secret_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     deleted: Mapped[bool] = mapped_column(default=False)

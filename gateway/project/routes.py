@@ -1,9 +1,7 @@
-"""HTTP for projects."""
+"""Endpoints of projects."""
 
 from __future__ import annotations
 
-import base64
-import re
 from http import HTTPStatus
 from typing import Any
 
@@ -11,41 +9,39 @@ from flask import Blueprint, Response, request
 
 from gateway import log
 from gateway.auth.tokens import caller, signed_in
-from gateway.envelope import failure, gives, reply, takes
-from gateway.errors import ApiError, Code
-from gateway.fields import Nothing
-from gateway.project import gate, schemas, service
-
-# What service.create hands out, 16 and 48 characters: 65 with the colon, 88 in base64.
-_BASIC = re.compile(r"basic +([A-Za-z0-9+/]{87}=)", re.IGNORECASE | re.ASCII)
-_KEY_AND_SECRET = re.compile(rb"([A-Za-z0-9]{16}):([A-Za-z0-9]{48})")
+from gateway.errors import Code
+from gateway.project import schemas, service
+from gateway.project import verify as verification
+from gateway.web.body import body
+from gateway.web.fields import Empty
+from gateway.web.reply import reply, responses
 
 bp = Blueprint("project", __name__, url_prefix="/api/v1/project")
 
 
 @bp.post("/create")
 @signed_in
-@takes(schemas.CreateRequest)
-@gives(schemas.KeyAndSecret, Code.LIMIT_REACHED)
+@body(schemas.CreateRequest)
+@responses(schemas.KeyAndSecret, Code.LIMIT_REACHED)
 def create(**fields: Any) -> Response:
-    """Make a project; the reply shows its key and secret.
+    """Create a project; the reply shows its key and secret.
 
     Its requests carry them as HTTP Basic user and password.
     """
-    project_id, project_key, secret = service.create(caller(), **fields)
-    log.note(project=project_id)
-    return reply({"project_key": project_key, "project_secret": secret})
+    project, secret = service.create(caller(), **fields)
+    log.note(project=project.id)
+    return reply({"project_key": project.project_key, "project_secret": secret})
 
 
 @bp.post("/list", endpoint="list")
 @signed_in
-@takes(schemas.ListRequest)
-@gives(schemas.ProjectPage, Code.ACCESS_DENIED)
+@body(schemas.ListRequest)
+@responses(schemas.ProjectPage, Code.ACCESS_DENIED)
 def list_projects(**fields: int) -> Response:
-    """Show a page of an account's projects, by id.
+    """Return a page of an account's projects, ordered by id.
 
-    ``header.total`` counts all of them, ``header.count`` those on this page. A user_id of 0, or
-    none, is the caller; another's projects are shown to admins only.
+    ``header.total`` counts all of them, ``header.count`` those on this page. Without a user_id, or
+    with 0, they are the caller's. Only an admin sees another user's.
     """
     items, total = service.list_page(caller(), **fields)
     return reply({"list": items}, total=total, count=len(items))
@@ -53,8 +49,8 @@ def list_projects(**fields: int) -> Response:
 
 @bp.post("/delete")
 @signed_in
-@takes(schemas.DeleteRequest)
-@gives(Nothing, Code.NOT_FOUND)
+@body(schemas.DeleteRequest)
+@responses(Empty, Code.NOT_FOUND)
 def delete(id: int) -> Response:
     """Delete a project; its key stops working at once."""
     log.note(project=id)
@@ -64,8 +60,8 @@ def delete(id: int) -> Response:
 
 @bp.post("/rotate")
 @signed_in
-@takes(schemas.RotateRequest)
-@gives(schemas.KeyAndSecret, Code.NOT_FOUND)
+@body(schemas.RotateRequest)
+@responses(schemas.KeyAndSecret, Code.NOT_FOUND)
 def rotate(id: int, grace_hours: int) -> Response:
     """Give a project a new secret under the same key.
 
@@ -82,41 +78,7 @@ def verify() -> Response:
 
     With ``pool``, only projects of that pool pass; with an empty one, only those without a pool.
     """
-    try:
-        verdict = gate.admit(*_credentials(), request.args.get("pool"))
-    except ApiError as error:
-        response = failure(error)
-        response.headers["WWW-Authenticate"] = 'Basic realm="gateway"'
-        return response
-    told = {
-        "X-Gateway-Project": str(verdict.project_id),
-        "X-Gateway-Key": verdict.project_key,
-        "X-Gateway-Pool": verdict.pool_name,
-    }
-    if verdict.limit:
-        told["RateLimit-Limit"] = str(verdict.limit)
-        told["RateLimit-Remaining"] = str(verdict.remaining)
-        told["RateLimit-Reset"] = str(verdict.reset)
-    if verdict.passed:
-        return Response(status=HTTPStatus.NO_CONTENT.value, headers=told)
-    response = _used_up(verdict)
-    response.headers.extend(told)
-    return response
-
-
-def _used_up(verdict: gate.Verdict) -> Response:
-    text = "The daily allowance is used up; Retry-After tells when the next begins"
-    refusal = ApiError(Code.TOO_MANY_REQUESTS, text, retry_after=verdict.reset)
-    response = failure(refusal)
-    response.status_code = HTTPStatus.FORBIDDEN  # auth_request passes on this and 401 alone
-    response.headers["X-Gateway-Code"] = str(refusal.code.number)
-    return response
-
-
-def _credentials() -> tuple[str, str]:
-    """Return key and secret of the Basic ``Authorization``; raise 1001 for any other form."""
-    given = _BASIC.fullmatch(request.headers.get("Authorization", ""))
-    pair = _KEY_AND_SECRET.fullmatch(base64.b64decode(given[1])) if given else None
-    if pair is None:
-        raise gate.unknown()
-    return pair[1].decode(), pair[2].decode()
+    decision = verification.decide(
+        request.headers.get("Authorization", ""), request.args.get("pool")
+    )
+    return Response(status=HTTPStatus.NO_CONTENT.value, headers=decision.headers())

@@ -1,11 +1,11 @@
-"""The shape of the requests about projects (README, Requests)."""
+"""The shape of requests and replies about projects."""
 
 from __future__ import annotations
 
 from marshmallow import validate
 from marshmallow.fields import Boolean, Integer, List, Nested, String
 
-from gateway.fields import Int32, Reply, Request, Stripped, shown
+from gateway.web.fields import Int32, Reply, Request, Stripped, output_field
 
 NAME = "我的ChatGPT项目"
 KEY = "p4Sx9mcEIcDzZOjG"
@@ -34,41 +34,41 @@ class DeleteRequest(Request):
 
 
 class RotateRequest(Request):
-    """POST /api/v1/project/rotate; ``grace_hours`` is how long the old secret goes on working."""
+    """POST /api/v1/project/rotate; the old secret works for ``grace_hours`` more."""
 
     id = Int32(required=True, metadata={"example": 2})
     grace_hours = Int32(0, 168, load_default=0, metadata={"example": 24})
 
 
 class KeyAndSecret(Reply):
-    """What a project's requests carry."""
+    """The credentials of a project's requests."""
 
-    project_key = shown(String, KEY, validate=validate.Regexp("^[A-Za-z0-9]{16}$"))
-    project_secret = shown(String, SECRET, validate=validate.Regexp("^[A-Za-z0-9]{48}$"))
+    project_key = output_field(String, KEY, validate=validate.Regexp("^[A-Za-z0-9]{16}$"))
+    project_secret = output_field(String, SECRET, validate=validate.Regexp("^[A-Za-z0-9]{48}$"))
 
 
 class Project(Reply):
-    """A project; ``project_secret`` is "" when no key of the service opens it any more."""
+    """A project; ``project_secret`` is "" when the service has lost the key that opens it."""
 
-    id = shown(Integer, 2)
-    project_name = shown(String, NAME)
-    project_type = shown(Integer, 1)
-    project_key = shown(String, KEY)
-    project_secret = shown(String, SECRET)
+    id = output_field(Integer, 2)
+    project_name = output_field(String, NAME)
+    project_type = output_field(Integer, 1)
+    project_key = output_field(String, KEY)
+    project_secret = output_field(String, SECRET)
     end_points = List(
         String(),
         required=True,
         metadata={"example": ["https://api.hobbychain.org//rpc", "wss://api.hobbychain.org//ws"]},
     )
-    deleted = shown(Boolean, False)
-    created_time = shown(
+    deleted = output_field(Boolean, False)
+    created_time = output_field(
         String, "2024-03-07 15:47:02", validate=validate.Regexp(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$")
     )
-    request_total = shown(Integer, 0)
-    request_today = shown(Integer, 0)
-    request_max = shown(Integer, 30)
-    pool_id = shown(Integer, 0)
-    pool_name = shown(String, "")
+    request_total = output_field(Integer, 0)
+    request_today = output_field(Integer, 0)
+    request_max = output_field(Integer, 30)
+    pool_id = output_field(Integer, 0)
+    pool_name = output_field(String, "")
 
 
 class ProjectPage(Reply):

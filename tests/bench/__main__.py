@@ -27,7 +27,7 @@ from servers import postgres  # noqa: E402
 from told import told  # noqa: E402
 
 from gateway import create_app, crypto  # noqa: E402
-from gateway.extensions import db  # noqa: E402
+from gateway.db import db  # noqa: E402
 
 TABLE = HERE / "table.md"
 SIZES = (1_000, 100_000, 1_000_000)

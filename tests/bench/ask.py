@@ -8,9 +8,10 @@ import sys
 from sqlalchemy import text
 
 from gateway import clock, create_app, crypto
-from gateway.auth import service, tokens
+from gateway.auth import admin, tokens
 from gateway.auth.models import User
-from gateway.extensions import db
+from gateway.db import db
+from gateway.ops.cli import main
 
 SECRET_KEY = "a secret of the bench, long enough to be one"
 PASSWORD = "e10adc3949ba59abbe56e057f20f883e"
@@ -44,9 +45,9 @@ def settings(uri):
 def make_app(uri, projects):
     """Return the application on a new database with so many projects, and a token of its user."""
     app = create_app(settings(uri))
-    assert app.test_cli_runner().invoke(args=["db", "upgrade"]).exit_code == 0
+    assert app.test_cli_runner().invoke(main, args=["db", "upgrade"]).exit_code == 0
     with app.app_context():
-        service.add(service.new_user("lory", "civet148@126.com", PASSWORD))
+        admin.create("lory", "civet148@126.com", PASSWORD, is_admin=False)
         token = tokens.issue(db.session.get(User, 1), clock.now())
         db.session.remove()
         sqlite = db.engine.dialect.name == "sqlite"

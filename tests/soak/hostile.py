@@ -22,7 +22,7 @@ from servers import PATIENCE
 from witness import witness
 
 from gateway.crypto import derive_key
-from gateway.extensions import db
+from gateway.db import db
 
 INT32 = 2**31 - 1
 # What may answer: HTTP status and code.

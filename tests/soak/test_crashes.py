@@ -8,7 +8,7 @@ import threading
 import pytest
 from ledger import Ledger, broken_promises, load
 
-from gateway.extensions import db
+from gateway.db import db
 
 
 @pytest.fixture

@@ -30,7 +30,8 @@ from hypothesis.stateful import (
 )
 
 from gateway import crypto
-from gateway.extensions import db
+from gateway.db import db
+from gateway.ops.cli import main
 from gateway.version import __version__
 
 SETTINGS = {
@@ -874,7 +875,9 @@ class Contract(RuleBasedStateMachine):
     @rule(project=projects, request_max=st.sampled_from([0, 1, 7]), by=st.sampled_from("ik"))
     def an_operator_allows(self, project, request_max, by):
         project_name = str(project.id) if by == "i" else project.project_key
-        result = self.operator.invoke(args=["project", "allow", project_name, str(request_max)])
+        result = self.operator.invoke(
+            main, args=["project", "allow", project_name, str(request_max)]
+        )
         assert result.exit_code == (1 if project.deleted else 0)
         if not project.deleted:
             project.request_max = request_max
@@ -898,7 +901,7 @@ class Contract(RuleBasedStateMachine):
         command=st.sampled_from(["ban", "unban", "promote", "demote"]), who=logins, client=clients
     )
     def an_operator_says(self, command, who, client):
-        result = self.operator.invoke(args=["user", command, who])
+        result = self.operator.invoke(main, args=["user", command, who])
         account = self.account_of(who)
         assert result.exit_code == (0 if account else 1)
         if account and command in ("ban", "unban"):

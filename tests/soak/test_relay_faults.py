@@ -317,7 +317,7 @@ def in_soak_only(scale):
 def test_more_mails_than_may_hang_at_once(in_soak_only, beside):
     """What would have to wait for another mail is refused at once, and holds no thread."""
     crowd = [Fault("connect", None)] * (2 * gunicorn.threads + 2)
-    refused = len(crowd) - 2 * mail.MOST_AT_ONCE
+    refused = len(crowd) - 2 * mail.smtp.MAX_PARALLEL_MAILS
     beside(
         "more mails than may hang, and no connection comes about",
         [crowd] * 4,

@@ -1,0 +1,142 @@
+"""The rules of accounts: registration, login, logout.
+
+Each function ends with the one commit that makes its result true. A counted try or mail is
+committed earlier, because it must outlast a failure.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+from flask import current_app
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from gateway import clock, crypto, log, mail, throttle
+from gateway.auth import codes, limits, passwords
+from gateway.auth.models import RevokedToken, User, email_key, name_key
+from gateway.db import db, dialect
+from gateway.errors import ApiError, Code
+from gateway.ops.purge import purge_expired
+
+
+def send_registration_code(user_name: str, email: str, ip: str, language: str) -> None:
+    """Mail a registration code to an address that has no account.
+
+    :raises ApiError: 1018, 1005, 429, or 1029 when the relay did not accept the mail.
+    """
+    address = email_key(email)
+    _refuse_taken(name_key(user_name), address)
+    counters = codes.count_mail(codes.REGISTER, address, ip)
+
+    def send_mail(**content: object) -> None:
+        mail.send(codes.REGISTER, email, language, **content)
+
+    digits = current_app.config["REG_CODE_DIGITS"]
+    if not codes.send(codes.REGISTER, address, digits, send_mail, counters):
+        raise ApiError(Code.MAIL_NOT_SENT)
+
+
+def register(user_name: str, password: str, email: str, reg_code: str) -> User:
+    """Create an account and spend its code in one transaction.
+
+    :raises ApiError: 1018, 1005 or 1008.
+    """
+    user = new_user(user_name, email)
+    _refuse_taken(user.name_key, user.email_key)
+    codes.refuse_without_open(codes.REGISTER, user.email_key)
+    # Hash first, because hashing is slow and spending the code locks its row.
+    user.password_hash = crypto.hash_password(password)
+    codes.spend(codes.REGISTER, user.email_key, reg_code)
+    add(user)
+    return user
+
+
+def new_user(user_name: str, email: str) -> User:
+    """Return an account that is not yet in the database and has no password."""
+    return User(
+        user_name=user_name,
+        name_key=name_key(user_name),
+        email=email,
+        email_key=email_key(email),
+        created_at=clock.now(),
+    )
+
+
+def add(user: User) -> None:
+    """Commit a new account together with the rest of the transaction, or nothing of it.
+
+    :raises ApiError: 1018 or 1005.
+    """
+    keys = user.name_key, user.email_key
+    db.session.add(user)
+    try:
+        db.session.commit()
+    except IntegrityError:
+        db.session.rollback()
+        _refuse_taken(*keys)
+        raise
+
+
+def _refuse_taken(name_key: str, email_key: str) -> None:
+    """Raise 1018 when the address has an account, else 1005 when the name is taken."""
+    if db.session.scalar(select(User.id).where(User.email_key == email_key)):
+        raise ApiError(Code.EMAIL_EXISTS)
+    if db.session.scalar(select(User.id).where(User.name_key == name_key)):
+        raise ApiError(Code.USER_NAME_EXISTS)
+
+
+def login(user_name: str, password: str, ip: str) -> User:
+    """Return the account that a user name, or an address, and a password belong to.
+
+    :raises ApiError: 1002, 1012 or 429.
+    """
+    user = find(user_name)
+    if user is not None:
+        log.note(user=user.id)
+    account = f"user {user.id}" if user else f"name {name_key(user_name)}"
+    password_hash = user.password_hash if user else None
+    if not passwords.is_right(password, password_hash, account, ip) or user is None:
+        raise ApiError(Code.WRONG_CREDENTIALS)
+    if user.is_banned:
+        raise ApiError(Code.BANNED)
+    if crypto.password_needs_rehash(user.password_hash):
+        passwords.renew_hash(user, password)
+    throttle.clear(*limits.account_failures(account, ip))  # after the account's row, as everywhere
+    db.session.commit()
+    purge_expired()
+    return user
+
+
+def find(name_or_email: str) -> User | None:
+    """Return the account with this user name or e-mail address.
+
+    No user name holds an "@", so a name is never taken for an address.
+    """
+    if "@" in name_or_email:
+        is_meant = User.email_key == email_key(name_or_email)
+    else:
+        is_meant = User.name_key == name_key(name_or_email)
+    user: User | None = db.session.scalar(select(User).where(is_meant))
+    return user
+
+
+def logout(jti: str, expires: int) -> None:
+    """Revoke a token until it has expired.
+
+    :param expires: the token's ``exp``, unix seconds.
+    :raises ApiError: 1001 when another request revoked it first.
+    """
+    # The revocation is kept a day longer. So a clock that is wrong for a while, here or on another
+    # node, does not purge it early and let the token in again.
+    until = datetime.fromtimestamp(expires, timezone.utc) + timedelta(days=1)
+    revoked = db.session.execute(
+        dialect()
+        .insert(RevokedToken)
+        .values(jti=jti, expires_at=until)
+        .on_conflict_do_nothing()
+        .returning(RevokedToken.jti)
+    ).first()
+    db.session.commit()
+    if revoked is None:
+        raise ApiError(Code.UNAUTHENTICATED)

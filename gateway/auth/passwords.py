@@ -1,0 +1,148 @@
+"""The rules of passwords: check, change, reset.
+
+Each function that changes a password ends with the one commit that makes its result true.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import select, update
+
+from gateway import crypto, log, mail, throttle
+from gateway.auth import codes, limits
+from gateway.auth.models import User, email_key
+from gateway.auth.tokens import Caller
+from gateway.db import db
+from gateway.errors import ApiError, Code
+from gateway.ops.purge import purge_expired
+from gateway.throttle import Counter
+from gateway.web import after_response
+
+
+def is_right(password: str, password_hash: str | None, account: str, ip: str) -> bool:
+    """Tell whether a password is right. Without a hash, take the same time and say no.
+
+    Wrong passwords are counted. The counters are checked before the password and again after it:
+    of many guesses that are sent at once, none may win after the last one allowed.
+
+    :param account: the subject of the counters, as in ``limits.account_failures``.
+    :raises ApiError: 429.
+    """
+    counters = limits.failures(account, ip)
+    throttle.check(*counters)
+    if crypto.password_matches(password, password_hash):
+        throttle.check(*counters)
+        return True
+    purge_expired()
+    throttle.hit(*counters)
+    db.session.commit()
+    return False
+
+
+def renew_hash(user: User, password: str) -> None:
+    """Hash the right password again with today's parameters; the caller commits.
+
+    A password that was changed in the meantime stays: then the token generation is another.
+    """
+    db.session.execute(
+        update(User)
+        .where(User.id == user.id, User.token_generation == user.token_generation)
+        .values(password_hash=crypto.hash_password(password))
+    )
+
+
+def change(caller: Caller, jti: str, old_password: str, new_password: str, ip: str) -> None:
+    """Set a new password and revoke every token of the account but the one that asks.
+
+    :param jti: the id of that token.
+    :raises ApiError: 1002 when the old password is wrong, 429 after too many of them.
+    """
+    account = f"user {caller.id}"
+    wrong = ApiError(Code.WRONG_CREDENTIALS, "The old password is wrong")
+    if not is_right(old_password, caller.password_hash, account, ip):
+        raise wrong
+    new_hash = crypto.hash_password(new_password)
+    if not set_hash(caller.id, new_hash, kept_jti=jti, generation=caller.token_generation):
+        db.session.rollback()  # another request changed the password first
+        raise wrong
+    throttle.clear(*limits.account_failures(account, ip))
+    db.session.commit()
+
+
+def set_hash(
+    user_id: int, password_hash: str, *, kept_jti: str | None = None, generation: int | None = None
+) -> bool:
+    """Set an account's password and revoke its tokens; the caller commits.
+
+    :param kept_jti: the one token that stays valid.
+    :param generation: change nothing when the account's token generation is another by now.
+    :returns: whether the account was changed.
+    """
+    is_unchanged = () if generation is None else (User.token_generation == generation,)
+    changed = db.session.scalar(
+        update(User)
+        .where(User.id == user_id, *is_unchanged)
+        .values(
+            password_hash=password_hash,
+            token_generation=User.token_generation + 1,
+            kept_jti=kept_jti,
+        )
+        .returning(User.id)
+        .execution_options(synchronize_session=False)
+    )
+    return changed is not None
+
+
+def send_reset_code(email: str, ip: str, language: str) -> None:
+    """Mail a code for a new password after the response has been sent.
+
+    The response must not tell whether the address has an account. So the account is looked up
+    later, and an unknown address takes the same way without the mail.
+
+    :raises ApiError: 429, or 1029 when no mail can be sent to anybody.
+    """
+    if not mail.is_possible():
+        raise ApiError(Code.MAIL_NOT_SENT)
+    address = email_key(email)
+    counters = codes.count_mail(codes.RESET, address, ip)
+    try:
+        after_response.run(_mail_reset_code, address, language, counters)
+    except RuntimeError:  # no thread can be started
+        throttle.undo(*counters)
+        db.session.commit()
+        raise ApiError(Code.MAIL_NOT_SENT) from None
+
+
+def _mail_reset_code(address: str, language: str, counters: tuple[Counter, ...]) -> None:
+    email = db.session.scalar(select(User.email).where(User.email_key == address))
+    db.session.commit()
+    if email is None:
+        log.logger.info("reset-code: no account has this address; nothing is mailed")
+
+    def send_mail(**content: object) -> None:
+        if email is None:
+            mail.probe()  # when the relay fails, an unknown address must count for nothing, too
+        else:
+            mail.send(codes.RESET, email, language, **content)
+
+    codes.send(codes.RESET, address, codes.RESET_DIGITS, send_mail, counters)
+
+
+def reset(email: str, reg_code: str, password: str, ip: str) -> int:
+    """Set a new password, spend the code and revoke every token, in one transaction.
+
+    :returns: the account's id.
+    :raises ApiError: 1008.
+    """
+    address = email_key(email)
+    codes.refuse_without_open(codes.RESET, address)
+    # Hash first, because hashing is slow and spending the code locks its row.
+    new_hash = crypto.hash_password(password)
+    codes.spend(codes.RESET, address, reg_code)
+    user_id = db.session.scalar(select(User.id).where(User.email_key == address))
+    if user_id is None:  # somebody guessed the code of an address without an account
+        db.session.commit()
+        raise ApiError(Code.WRONG_CODE)
+    set_hash(user_id, new_hash)
+    throttle.clear(*limits.account_failures(f"user {user_id}", ip))
+    db.session.commit()
+    return user_id

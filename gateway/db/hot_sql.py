@@ -1,0 +1,143 @@
+"""Run a statement without a session, for the three paths that are asked all day.
+
+These are verify, the check of a token, and project/list. SQLAlchemy compiles such a statement once;
+then the driver executes it on a connection of the engine's pool. It costs a third less CPU in
+verify than a session. Everything else goes through ``db.session``.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Dialect, Engine, Executable, PoolProxiedConnection
+from sqlalchemy.exc import DBAPIError
+
+from gateway.db import db, dialect
+
+_PARAMSTYLES = {"sqlite": "named", "postgresql": "pyformat"}
+
+
+class HotStatement:
+    """A SELECT, or a change with RETURNING; values for its ``bindparam``s come when it runs.
+
+    :param durable: whether a change waits for the disk before it is answered. If not, a power cut
+        can undo the last changes on SQLite; a killed process cannot.
+    """
+
+    def __init__(self, statement: Executable, *, durable: bool = True) -> None:
+        self._statement = statement
+        self._durable = durable
+        self._compiled: dict[str, _Compiled] = {}
+
+    def first(self, values: Mapping[str, Any]) -> Any:
+        """Run the statement; return its first row, or None."""
+        rows = self.all(values)
+        return rows[0] if rows else None
+
+    def all(self, values: Mapping[str, Any]) -> list[Any]:
+        """Run the statement as its own transaction; return its rows as named tuples.
+
+        :raises sqlalchemy.exc.DBAPIError: when the database fails or refuses.
+        """
+        engine = db.engine
+        compiled = self._compiled.get(engine.dialect.name)
+        if compiled is None:
+            compiled = _compile(self._statement, engine.dialect)
+            self._compiled[engine.dialect.name] = compiled
+        connection = _connect(engine)
+        try:
+            rows: list[Any] = compiled.run(
+                connection,
+                partial(compiled.fetch, connection.dbapi_connection, values),
+                writes=self._statement.is_dml,
+                durable=self._durable,
+            )
+            return rows
+        except engine.dialect.loaded_dbapi.Error as error:
+            if engine.dialect.is_disconnect(error, connection.dbapi_connection, None):
+                connection.invalidate(error)
+            raise _wrap(error, engine, compiled.sql) from error
+        finally:
+            connection.close()
+
+
+def _connect(engine: Engine) -> PoolProxiedConnection:
+    """Take a connection out of the pool."""
+    try:
+        return engine.raw_connection()
+    except engine.dialect.loaded_dbapi.Error as error:
+        raise _wrap(error, engine, None) from error
+
+
+def _wrap(error: Exception, engine: Engine, sql: str | None) -> BaseException:
+    """Return the SQLAlchemy exception for a driver's error, as a session would raise it.
+
+    :param sql: the statement; None when there was no connection to execute it on.
+    """
+    return DBAPIError.instance(
+        sql,
+        None,
+        error,
+        engine.dialect.loaded_dbapi.Error,
+        hide_parameters=True,
+        dialect=engine.dialect,
+    )
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    """A statement compiled for one driver.
+
+    ``constants`` are the values that the statement brings. ``to_driver`` converts Python's values
+    to the driver's, by name; ``to_python`` converts them back, by the column's position.
+    """
+
+    run: Callable[..., Any]  # of the dialect's module
+    sql: str
+    constants: dict[str, Any]
+    to_driver: dict[str, Callable[[Any], Any]]
+    to_python: tuple[tuple[int, Callable[[Any], Any]], ...]
+    make_row: Callable[[Any], Any]
+
+    def fetch(self, driver: Any, values: Mapping[str, Any]) -> list[Any]:
+        """Execute the statement on a connection of the driver; return its rows."""
+        parameters = {**self.constants, **values}
+        for name, convert in self.to_driver.items():
+            parameters[name] = convert(parameters[name])
+        rows = driver.execute(self.sql, parameters).fetchall()
+        if not self.to_python:
+            return [self.make_row(row) for row in rows]
+        converted = []
+        for row in map(list, rows):
+            for position, convert in self.to_python:
+                row[position] = convert(row[position])
+            converted.append(self.make_row(row))
+        return converted
+
+
+def _compile(statement: Any, used: Dialect) -> _Compiled:
+    # Parameters have names, not positions, because most values stand in more than one place.
+    named: Dialect = type(used)(dbapi=used.loaded_dbapi, paramstyle=_PARAMSTYLES[used.name])  # type: ignore[call-arg]
+    compiled: Any = statement.compile(dialect=named)
+    to_driver = {
+        name: bind.type.dialect_impl(named).bind_processor(named)
+        for name, bind in compiled.binds.items()
+    }
+    columns: Any = statement.exported_columns
+    to_python = [
+        column.type.dialect_impl(named).result_processor(named, None) for column in columns
+    ]
+    names: tuple[str, ...] = tuple(columns.keys())
+    row: Any = namedtuple("Row", names)  # type: ignore[misc]
+    return _Compiled(
+        run=dialect().run,
+        sql=str(compiled),
+        constants={name: bind.value for name, bind in compiled.binds.items() if not bind.required},
+        to_driver={name: convert for name, convert in to_driver.items() if convert},
+        to_python=tuple((at, convert) for at, convert in enumerate(to_python) if convert),
+        make_row=row._make,
+    )

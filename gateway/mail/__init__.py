@@ -1,0 +1,79 @@
+"""Render one mail and send it. This package knows nothing of codes or the database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, current_app
+from flask_mail import Mail, Message
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+
+from gateway import log
+from gateway.mail import smtp
+from gateway.mail.smtp import MailError
+
+__all__ = ["LANGUAGES", "MailError", "describe", "init_app", "is_possible", "probe", "send"]
+
+LANGUAGES = ("en", "zh")
+
+flask_mail = Mail()
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=select_autoescape(["html"]),
+)
+
+
+def init_app(app: Flask) -> None:
+    """Set up Flask-Mail."""
+    flask_mail.init_app(app)
+
+
+def is_possible() -> bool:
+    """Tell whether the settings name any way for a mail to go."""
+    return bool(current_app.config["MAIL_SERVER"] or current_app.config["MAIL_SUPPRESS_SEND"])
+
+
+def describe(app: Flask) -> str:
+    """Return one line that says where the application's mails go."""
+    if app.config["MAIL_SUPPRESS_SEND"]:
+        return "mails, codes included, are not sent but written to this log"
+    if app.config["MAIL_SERVER"]:
+        return f"mails are sent through {app.config['MAIL_SERVER']}"
+    return "no MAIL_SERVER is set: codes cannot be mailed (code 1029)"
+
+
+def send(template: str, email: str, language: str, **context: Any) -> None:
+    """Send the mail in ``templates/<template>/<language>/`` to one address.
+
+    With MAIL_SUPPRESS_SEND, write the mail to the log instead.
+
+    :param language: one of ``LANGUAGES``.
+    :raises MailError: when the relay did not accept the mail in time.
+    """
+    context["service"] = current_app.config["SERVICE_NAME"]
+    content: dict[str, Any] = {
+        "subject": _render(f"{template}/{language}/subject.txt", context).strip(),
+        "recipients": [email],
+        "body": _render(f"{template}/{language}/body.txt", context),
+        "html": _render(f"{template}/{language}/body.html", context),
+    }
+    if current_app.config["MAIL_SUPPRESS_SEND"]:
+        log.logger.info("mail to %s: %s\n\n%s\n", email, content["subject"], content["body"])
+        flask_mail.send(Message(**content))  # sends nothing; tests read mail.record_messages()
+        return
+    # The thread that sends the message also makes it, because that looks up this host's name.
+    smtp.converse(lambda connection: connection.send(Message(**content)))
+
+
+def _render(name: str, context: dict[str, Any]) -> str:
+    return _templates.get_template(name).render(context)
+
+
+def probe() -> None:
+    """Talk to the relay as for a mail, log in, and leave without sending one.
+
+    :raises MailError: when the relay would not accept a mail now.
+    """
+    if not current_app.config["MAIL_SUPPRESS_SEND"]:
+        smtp.converse(lambda connection: connection.greet())

@@ -1,0 +1,85 @@
+"""Operator commands: the console script ``gateway``. Each group of commands has a module.
+
+A command reads its arguments, calls one function, and prints the result. A command that changes
+something writes a line with ids to the log. Exit codes: 0 done; 1 refused or failed, and one line
+says why; 2 not understood.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from flask import Flask
+from flask.cli import FlaskGroup, ScriptInfo
+
+from gateway import create_app
+from gateway.config import ConfigError
+from gateway.db import db
+from gateway.ops.cli import database, health, mail, pool, project, user
+from gateway.version import __version__
+
+COMMANDS = (
+    user.group,
+    project.group,
+    pool.group,
+    mail.group,
+    health.doctor,
+    database.purge,
+    database.backup,
+    database.copy_from,
+)
+
+
+class _Commands(FlaskGroup):
+    """Our commands, and ``db``, which Flask-Migrate brings."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(
+            create_app=_create_app,
+            add_default_commands=False,
+            add_version_option=False,
+            load_dotenv=False,
+            set_debug_flag=False,
+            **attributes,
+        )
+        # Flask's options choose and debug another application; this script has one.
+        flasks = ("app", "debug", "env_file")
+        self.params = [option for option in self.params if option.name not in flasks]
+        for command in COMMANDS:
+            self.add_command(command)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, without loading the application for it."""
+        return sorted([*self.commands, "db"])
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Return a command by its name."""
+        return _load_db_command(ctx) if name == "db" else self.commands.get(name)
+
+
+def _load_db_command(ctx: click.Context) -> click.Command:
+    # Only this command loads Alembic, because it takes 9 MiB.
+    from flask_migrate import Migrate, cli  # noqa: PLC0415 - see above
+
+    app = ctx.ensure_object(ScriptInfo).load_app()
+    Migrate(app, db, directory=Path(app.root_path) / "db" / "migrations")
+    command: click.Command = cli.db
+    return command
+
+
+def _create_app() -> Flask:
+    try:
+        return create_app()
+    except ConfigError as error:
+        print(f"gateway cannot start: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gateway", message="%(prog)s %(version)s")
+def main() -> None:
+    """Run and look after the service. Settings are those of the server: GATEWAY_ variables and
+    config.py in the instance folder."""

@@ -1,0 +1,27 @@
+"""The command ``doctor``."""
+
+from __future__ import annotations
+
+import click
+
+from gateway.ops import doctor as checks
+from gateway.ops.cli.output import as_json, command, print_json
+
+
+@command("doctor")
+@as_json
+def doctor(as_json: bool) -> None:
+    """Check settings, database, schema, relay, clock and files; say what is wrong.
+
+    The exit code is 1 when there is a fault; a warning is not a fault.
+    """
+    findings = checks.examine()
+    if as_json:
+        print_json([finding.__dict__ for finding in findings])
+    else:
+        for finding in findings:
+            click.echo(f"{finding.state:7}  {finding.name:9}  {finding.what}")
+            if finding.fix:
+                click.echo(f"{'':7}  {'':9}  -> {finding.fix}")
+    if any(finding.state == checks.FAULT for finding in findings):
+        click.get_current_context().exit(1)

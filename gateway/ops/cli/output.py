@@ -1,0 +1,123 @@
+"""How the commands fail, and how they print."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+from flask.cli import AppGroup, with_appcontext
+from sqlalchemy.exc import DBAPIError
+
+from gateway import log
+from gateway.config import INT32_MAX
+from gateway.errors import ApiError
+from gateway.mail import MailError
+
+PAGE_SIZE = 50
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+page_option = click.option(
+    "--page", default=0, type=click.IntRange(0, INT32_MAX // PAGE_SIZE), help="Page, from 0."
+)
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+
+
+class Command(click.Command):
+    """A command that reports a failure in one line, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command.
+
+        :raises click.ClickException: when the command, the relay or the database refuses or fails.
+        """
+        try:
+            return super().invoke(ctx)
+        except ApiError as error:
+            raise click.ClickException(error.text) from None
+        except MailError as error:
+            raise click.ClickException(
+                f"the mail was not sent: {error}; see: gateway doctor"
+            ) from None
+        except OSError as error:
+            if error.filename is None:  # such as a closed pipe; click handles it
+                raise
+            raise click.ClickException(f"{error.filename}: {error.strerror}") from None
+        except DBAPIError as error:
+            raise click.ClickException(f"the database fails: {log.first_line(error)}") from None
+
+
+class Group(AppGroup):
+    """A group of such commands."""
+
+    def command(  # type: ignore[override]
+        self, name: str
+    ) -> Callable[[Callable[..., None]], click.Command]:
+        """Add a command, which runs in the application's context."""
+        made: Callable[[Callable[..., None]], click.Command] = super().command(name, cls=Command)
+        return made
+
+
+def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
+    """Create a command that belongs to no group."""
+
+    def decorate(function: Callable[..., None]) -> click.Command:
+        return click.command(name, cls=Command)(with_appcontext(function))
+
+    return decorate
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, for scripts."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def print_page(rows: Sequence[Mapping[str, Any]], total: int, page: int, *, as_json: bool) -> None:
+    """Print one page of a list."""
+    if as_json:
+        print_json({"total": total, "list": rows})
+        return
+    print_table(rows)
+    if total > len(rows):
+        click.echo(f"page {page} of 0 to {-(-total // PAGE_SIZE) - 1}; {total} in all")
+
+
+def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print a table; the names of the first row's fields are the headings."""
+    if not rows:
+        click.echo("none")
+        return
+    lines = [[name.upper().replace("_", " ") for name in rows[0]]]
+    lines += [[_cell(value) for value in row.values()] for row in rows]
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [
+            cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+def print_one(fields: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print the fields of one object, one in each line."""
+    if as_json:
+        print_json(fields)
+        return
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        click.echo(f"{name:{width}}  {_cell(value)}")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(value)
+    return "-" if value in (None, "") else str(value)
+
+
+def _width(text: str) -> int:
+    """Return the width of a text in a terminal; a Chinese character takes two columns."""
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)

@@ -1,0 +1,132 @@
+"""Commands for accounts."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from typing import Any
+
+import click
+
+from gateway import log
+from gateway.auth import admin as accounts
+from gateway.auth import schemas
+from gateway.auth.models import User
+from gateway.ops.cli.output import PAGE_SIZE, Group, as_json, page_option, print_one, print_page
+from gateway.web.body import read
+
+group = Group("user", help="Manage accounts by user name or e-mail address.")
+
+
+from_stdin = click.option(
+    "--password-stdin", is_flag=True, help="Read the password from standard input."
+)
+as_md5 = click.option(
+    "--md5", is_flag=True, help="Store the password's MD5 digest, because most clients send that."
+)
+
+
+def _read_password(*, password_stdin: bool, md5: bool) -> str:
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    if md5:
+        return hashlib.md5(password.encode(), usedforsecurity=False).hexdigest()
+    return str(password)
+
+
+def _row(user: User) -> dict[str, Any]:
+    return {
+        "id": user.id,
+        "user_name": user.user_name,
+        "email": user.email,
+        "role": user.role,
+        "banned": user.is_banned,
+        "projects": user.live_projects,
+        "created": f"{user.created_at:%Y-%m-%d %H:%M:%S}",
+    }
+
+
+def _report(user: User, what: str) -> None:
+    log.logger.info("operator user=%d %s", user.id, what)
+    click.echo(f"{user.user_name}: {what}")
+
+
+@group.command("list")
+@click.option("--admins", is_flag=True, help="Only admins.")
+@click.option("--banned", is_flag=True, help="Only banned accounts.")
+@page_option
+@as_json
+def list_users(admins: bool, banned: bool, page: int, as_json: bool) -> None:
+    """Show accounts, 50 to a page; times are UTC."""
+    users, total = accounts.search(admins=admins, banned=banned, page_no=page, size=PAGE_SIZE)
+    print_page([_row(user) for user in users], total, page, as_json=as_json)
+
+
+@group.command("show")
+@click.argument("who")
+@as_json
+def show(who: str, as_json: bool) -> None:
+    """Show one account; times are UTC."""
+    print_one(_row(accounts.find(who)), as_json=as_json)
+
+
+@group.command("create")
+@click.argument("user_name")
+@click.argument("email")
+@click.option("--admin", is_flag=True, help="Make it an admin.")
+@from_stdin
+@as_md5
+def create(user_name: str, email: str, admin: bool, **password: bool) -> None:
+    """Create an account without a mailed code; this asks for the password."""
+    given = {"user_name": user_name, "email": email, "password": _read_password(**password)}
+    user = accounts.create(**read(schemas.NewAccount, given), is_admin=admin)
+    _report(user, f"created is_admin={admin}")
+
+
+@group.command("set-password")
+@click.argument("who")
+@from_stdin
+@as_md5
+def set_password(who: str, **password: bool) -> None:
+    """Set a new password, and sign the account out everywhere."""
+    accounts.find(who)  # before the password is asked for
+    new = read(schemas.NewPassword, {"password": _read_password(**password)})
+    user = accounts.set_password(who, **new)
+    _report(user, "password set, every token revoked")
+
+
+@group.command("logout")
+@click.argument("who")
+def logout(who: str) -> None:
+    """Sign an account out everywhere."""
+    _report(accounts.revoke_tokens(who), "every token revoked")
+
+
+@group.command("ban")
+@click.argument("who")
+def ban(who: str) -> None:
+    """Shut an account out at once, with its tokens and projects."""
+    _report(accounts.set_banned(who, True), "is_banned=True")
+
+
+@group.command("unban")
+@click.argument("who")
+def unban(who: str) -> None:
+    """Lift the ban of an account."""
+    _report(accounts.set_banned(who, False), "is_banned=False")
+
+
+@group.command("promote")
+@click.argument("who")
+def promote(who: str) -> None:
+    """Make an account an admin."""
+    _report(accounts.set_admin(who, True), "is_admin=True")
+
+
+@group.command("demote")
+@click.argument("who")
+def demote(who: str) -> None:
+    """Make an admin an ordinary account."""
+    _report(accounts.set_admin(who, False), "is_admin=False")

@@ -1,0 +1,154 @@
+"""Copy all data from another database, of the same or the other kind."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Row,
+    Table,
+    create_engine,
+    func,
+    insert,
+    select,
+    text,
+)
+from sqlalchemy.exc import DBAPIError
+
+from gateway import config, crypto
+from gateway.db import db
+from gateway.db.schema import schema_is_current
+from gateway.errors import ApiError, Code
+from gateway.project.models import Project
+
+BATCH = 1000
+
+
+def copy_from(url: str) -> dict[str, int]:
+    """Copy every row of another database into the empty one of this service, or none.
+
+    The rows are read in one snapshot, keep their ids, and are compared before the commit. An id
+    that was used in the source is never given again here.
+
+    :param url: of the source, ``sqlite:///`` or ``postgresql://``; its schema must be current.
+    :returns: the number of copied rows, by table.
+    :raises ApiError: 1003 when the copy is refused or differs.
+    """
+    source_engine = _source(url)
+    try:
+        with _snapshot(source_engine) as source, db.engine.begin() as target:
+            _check(source, target)
+            digests = {table: _copy(table, source, target) for table in db.metadata.sorted_tables}
+            for table, digest in digests.items():
+                if _digest(table, target) != digest:
+                    raise _refusal(
+                        f"{table.name} is not the same on both sides; nothing was copied"
+                    )
+            _check_secret(target)
+            return {table.name: count for table, (count, _) in digests.items()}
+    finally:
+        source_engine.dispose()
+
+
+def _refusal(sentence: str) -> ApiError:
+    return ApiError(Code.INVALID_PARAMETER, sentence)
+
+
+def _source(url: str) -> Engine:
+    try:
+        engine = create_engine(config.database(url), hide_parameters=True)
+    except ValueError as error:
+        raise _refusal(f"The source {error}") from None
+    if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").is_file():
+        raise _refusal("There is no file at the source's URL")
+    return engine
+
+
+def _snapshot(engine: Engine) -> Connection:
+    """Return a connection that sees the database as it is at one moment."""
+    try:
+        connection = engine.connect()
+    except DBAPIError:
+        raise _refusal("The source does not answer; check its URL") from None
+    if engine.dialect.name == "postgresql":
+        return connection.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+    connection.exec_driver_sql("BEGIN")
+    return connection
+
+
+def _check(source: Connection, target: Connection) -> None:
+    for side, connection in (("source", source), ("target", target)):
+        if not schema_is_current(connection):
+            raise _refusal(f"The {side}'s schema is not current; run db upgrade there first")
+    for table in db.metadata.sorted_tables:
+        if target.execute(select(1).select_from(table).limit(1)).first():
+            raise _refusal(f"The target is not empty: {table.name} has rows")
+
+
+def _copy(table: Table, source: Connection, target: Connection) -> tuple[int, int]:
+    """Copy a table; return the result that ``_digest`` must have for the copy."""
+    count, total = 0, 0
+    rows = source.execution_options(yield_per=BATCH).execute(select(table))
+    for batch in rows.partitions():
+        target.execute(insert(table), [dict(row._mapping) for row in batch])
+        count += len(batch)
+        total += sum(map(_hash, batch))
+    if "id" in table.c:
+        _continue_ids_after(table, _last_id(table, source), target)
+    return count, total
+
+
+def _digest(table: Table, connection: Connection) -> tuple[int, int]:
+    """Return the number of rows, and the sum of their hashes, which does not depend on order."""
+    count, total = 0, 0
+    for batch in connection.execution_options(yield_per=BATCH).execute(select(table)).partitions():
+        count += len(batch)
+        total += sum(map(_hash, batch))
+    return count, total
+
+
+def _hash(row: Row[Any]) -> int:
+    values = [
+        value.astimezone(timezone.utc).isoformat() if isinstance(value, datetime) else repr(value)
+        for value in row
+    ]
+    return int.from_bytes(hashlib.sha256("\0".join(values).encode()).digest(), "big")
+
+
+def _last_id(table: Table, connection: Connection) -> int:
+    """Return the last id that was given, even when its row was deleted."""
+    if connection.dialect.name == "sqlite":
+        query = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
+        return connection.scalar(query, {"name": table.name}) or 0
+    sequence = connection.scalar(select(func.pg_get_serial_sequence(table.name, "id")))
+    query = text(f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {sequence}")  # noqa: S608 - the name comes from the database
+    return int(connection.scalar(query) or 0)
+
+
+def _continue_ids_after(table: Table, last: int, connection: Connection) -> None:
+    if not last:
+        return
+    values = {"name": table.name, "last": last}
+    if connection.dialect.name == "sqlite":
+        connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), values)
+        connection.execute(text("INSERT INTO sqlite_sequence VALUES (:name, :last)"), values)
+    else:
+        connection.execute(
+            text("SELECT setval(pg_get_serial_sequence(:name, 'id'), :last)"), values
+        )
+
+
+def _check_secret(target: Connection) -> None:
+    """Refuse when this SECRET_KEY does not open the newest project's secret."""
+    sealed = target.scalar(select(Project.sealed_secret).order_by(Project.id.desc()).limit(1))
+    if sealed is not None and crypto.unseal(sealed) is None:
+        raise _refusal(
+            "This SECRET_KEY does not open the secrets of projects; set the one that the source had"
+        )

@@ -1,0 +1,218 @@
+"""Check an installation: what is wrong with it, and how to fix that. One function for each part.
+
+The checks change nothing, and no finding holds a secret.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from flask import Flask, current_app
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway import clock, log, mail
+from gateway.auth.models import User
+from gateway.config import SETTINGS
+from gateway.db import db
+from gateway.db.schema import schema_is_current
+from gateway.project.models import Project
+
+OK, WARNING, FAULT = "ok", "warning", "FAULT"
+MIN_FREE_BYTES = 100 * 2**20  # bytes
+MIN_SQLITE = (3, 35)  # the first with RETURNING
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One checked part: its name, what was seen, and the fix when the state is not ``OK``."""
+
+    state: str
+    name: str
+    what: str
+    fix: str = ""
+
+
+def examine() -> list[Finding]:
+    """Run every check. A check that fails is a fault, and the others still run."""
+    findings = []
+    for check in (_settings, _database, _schema, _relay, _clock, _sqlite, _files, _disk):
+        findings += _findings_of(check)
+    return findings
+
+
+def _findings_of(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    name = check.__name__.strip("_")
+    try:
+        return list(check())
+    except SQLAlchemyError as error:
+        what = f"the database does not answer: {log.first_line(error)}"
+    except OSError as error:
+        what = f"cannot be looked at: {error}"
+    finally:
+        db.session.rollback()
+    return [Finding(FAULT, name, what, "see the database's line; run this again")]
+
+
+def _settings() -> Iterator[Finding]:
+    config = current_app.config
+    names = {setting.name for setting in SETTINGS} | set(Flask.default_config)
+    prefix = "GATEWAY_"
+    unknown = sorted(
+        name for name in os.environ if name.startswith(prefix) and name[len(prefix) :] not in names
+    )
+    yield Finding(OK, "settings", f"{len(SETTINGS)} settings make sense")
+    if unknown:
+        yield Finding(
+            WARNING,
+            "settings",
+            f"{', '.join(unknown)}: this service has no such setting",
+            "look for a slip in the name; the README lists all",
+        )
+    if any("hobbychain.org" in template for template in config["END_POINTS"]):
+        yield Finding(
+            WARNING,
+            "settings",
+            "END_POINTS are still the example's, and projects show them",
+            'set your own: ["https://api.example.com/{pool_name}/rpc"]',
+        )
+    if not config["TRUSTED_PROXIES"]:
+        yield Finding(
+            WARNING,
+            "settings",
+            "TRUSTED_PROXIES is 0: behind nginx all clients would count as one",
+            "set 1 when this nginx is the only proxy in front",
+        )
+
+
+def _database() -> Iterator[Finding]:
+    url = db.engine.url.render_as_string(hide_password=True)
+    version = {"sqlite": "SELECT sqlite_version()", "postgresql": "SHOW server_version"}
+    try:
+        found = db.session.scalar(text(version[db.engine.dialect.name]))
+        broken = (
+            db.session.scalar(text("PRAGMA quick_check"))
+            if db.engine.dialect.name == "sqlite"
+            else "ok"
+        )
+    except SQLAlchemyError as error:
+        yield Finding(
+            FAULT,
+            "database",
+            f"{url}: {log.first_line(error)}",
+            "check SQLALCHEMY_DATABASE_URI, and that this user may use it",
+        )
+        return
+    if broken != "ok":
+        yield Finding(FAULT, "database", f"{url}: {broken}", "restore a backup")
+    else:
+        yield Finding(OK, "database", f"{url} answers, version {found}")
+
+
+def _schema() -> Iterator[Finding]:
+    with db.engine.connect() as connection:
+        if schema_is_current(connection):
+            yield Finding(OK, "schema", "current")
+        else:
+            yield Finding(FAULT, "schema", "not this version's", "run: gateway db upgrade")
+
+
+def _relay() -> Iterator[Finding]:
+    where = mail.describe(current_app)
+    if current_app.config["MAIL_SUPPRESS_SEND"]:
+        yield Finding(WARNING, "relay", where, "unset MAIL_SUPPRESS_SEND in production")
+        return
+    if not mail.is_possible():
+        yield Finding(
+            WARNING, "relay", where, "set MAIL_SERVER; the README's Settings has the rest"
+        )
+        return
+    try:
+        mail.probe()
+    except mail.MailError as error:
+        fix = "check the MAIL_ settings, and that the relay can be reached from here"
+        yield Finding(FAULT, "relay", f"{current_app.config['MAIL_SERVER']}: {error}", fix)
+    else:
+        yield Finding(OK, "relay", f"{where}; it answers (mail test ADDRESS sends one)")
+
+
+def _clock() -> Iterator[Finding]:
+    fix = "set the clocks by NTP; codes, tokens and days depend on them"
+    now = clock.now()
+    if db.engine.dialect.name == "postgresql":
+        theirs: datetime = db.session.execute(text("SELECT now()")).scalar_one()
+        apart = abs(theirs - now)
+        if apart > clock.LEEWAY:
+            seconds = round(apart.total_seconds())
+            yield Finding(FAULT, "clock", f"{seconds} s away from the database server's", fix)
+            return
+    newest = [
+        moment
+        for column in (User.created_at, Project.created_at)
+        if (moment := db.session.scalar(select(func.max(column)))) is not None
+    ]
+    if newest and max(newest) > now + clock.LEEWAY:
+        yield Finding(FAULT, "clock", f"behind: something was made at {max(newest):%F %T} UTC", fix)
+    else:
+        yield Finding(OK, "clock", f"{now:%F %T} UTC")
+
+
+def _sqlite() -> Iterator[Finding]:
+    if db.engine.dialect.name != "sqlite":
+        return
+    if sqlite3.sqlite_version_info < MIN_SQLITE:
+        yield Finding(
+            FAULT, "sqlite", f"{sqlite3.sqlite_version} is too old", "install SQLite 3.35 or newer"
+        )
+    else:
+        yield Finding(OK, "sqlite", f"{sqlite3.sqlite_version}")
+
+
+def _database_file() -> Path | None:
+    sqlite = db.engine.dialect.name == "sqlite"
+    return Path(db.engine.url.database or "") if sqlite else None
+
+
+def _files() -> Iterator[Finding]:
+    instance = Path(current_app.instance_path)
+    database = _database_file()
+    private = [instance / "secret_key", instance / "config.py"]
+    written = []
+    if database is not None:
+        private += (database, Path(f"{database}-wal"), Path(f"{database}-shm"))
+        written += [database.parent, database]
+    # Nobody else can read a file in a folder that nobody else may enter.
+    closed = instance.is_dir() and not instance.stat().st_mode & OTHERS
+    fine = True
+    for path in private:
+        safe_place = closed and path.parent == instance
+        if path.exists() and not safe_place and path.stat().st_mode & OTHERS:
+            fine = False
+            yield Finding(FAULT, "files", f"others may read {path}", f"chmod go= {path}")
+    for path in written:
+        if not os.access(path, os.W_OK):
+            fine = False
+            fix = "run this as the user that the service runs as, or chown it to that one"
+            yield Finding(FAULT, "files", f"{path} cannot be written by this user", fix)
+    if fine:
+        yield Finding(OK, "files", f"{instance} and the database are this user's alone")
+
+
+def _disk() -> Iterator[Finding]:
+    database = _database_file()
+    if database is None:
+        return
+    free = shutil.disk_usage(database.parent).free
+    what = f"{free // 2**20} MiB free at {database.parent}"
+    if free < MIN_FREE_BYTES:
+        yield Finding(WARNING, "disk", what, "make room: a full disk refuses all that writes")
+    else:
+        yield Finding(OK, "disk", what)

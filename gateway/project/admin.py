@@ -1,0 +1,113 @@
+"""What operators do to projects.
+
+``id_or_key`` is a project's id or project key. Each function ends with the one commit.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.exc import IntegrityError
+
+from gateway.auth import admin as accounts
+from gateway.auth.models import User
+from gateway.config import INT32_MAX
+from gateway.db import db
+from gateway.errors import ApiError, Code
+from gateway.project import pools, service
+from gateway.project.models import KEY_LENGTH, Project
+
+
+def search(
+    owner: str | None, pool_name: str | None, page_no: int, page_size: int
+) -> tuple[list[tuple[Project, str]], int]:
+    """Return one page of live projects, each with its owner's name, and the number of all.
+
+    :param owner: name or address of an account; None for all.
+    :param pool_name: "" for projects without a pool; None for all.
+    :raises ApiError: 1006 when there is no such account or pool.
+    """
+    filters: list[ColumnElement[bool]] = []
+    if owner is not None:
+        filters.append(Project.user_id == accounts.find(owner).id)
+    if pool_name is not None:
+        pool_id = pools.id_of(pool_name) if pool_name else None
+        filters.append(Project.pool_id.is_not_distinct_from(pool_id))
+    live = (Project.deleted.is_(False), *filters)
+    total = db.session.scalar(select(func.count()).select_from(Project).where(*live)) or 0
+    page = select(Project).where(*live).order_by(Project.id)
+    projects = db.session.scalars(page.limit(page_size).offset(page_no * page_size)).all()
+    owners = select(User.id, User.user_name).where(User.id.in_(p.user_id for p in projects))
+    names = {row.id: row.user_name for row in db.session.execute(owners)}
+    return [(project, names[project.user_id]) for project in projects], total
+
+
+def assign(id_or_key: str, pool_name: str) -> Project:
+    """Move a project to a pool; "" takes it out of its pool.
+
+    :raises ApiError: 1006 when there is no such project or pool.
+    """
+    return _change(id_or_key, pool_id=pools.id_of(pool_name) if pool_name else None)
+
+
+def set_quota(id_or_key: str, request_max: int) -> Project:
+    """Set a project's daily quota; 0 is no limit.
+
+    :raises ApiError: 1006 when there is no such project.
+    """
+    return _change(id_or_key, request_max=request_max)
+
+
+def find(id_or_key: str) -> tuple[Project, str]:
+    """Return a live project, and its owner's name.
+
+    :raises ApiError: 1006 when there is no such project.
+    """
+    found = db.session.execute(
+        select(Project, User.user_name)
+        .join(User, User.id == Project.user_id)
+        .where(*_is_live(id_or_key))
+    ).first()
+    if found is None:
+        raise _no_such_project()
+    return found[0], found[1]
+
+
+def delete(id_or_key: str) -> None:
+    """Mark a project as deleted.
+
+    :raises ApiError: 1006 when there is no such project.
+    """
+    if not service.mark_deleted(*_is_live(id_or_key)):
+        raise _no_such_project()
+
+
+def _is_live(id_or_key: str) -> tuple[ColumnElement[bool], ...]:
+    is_key = len(id_or_key) == KEY_LENGTH
+    is_meant = Project.project_key == id_or_key if is_key else Project.id == _parse_id(id_or_key)
+    return (is_meant, Project.deleted.is_(False))
+
+
+def _no_such_project() -> ApiError:
+    return ApiError(Code.NOT_FOUND, "There is no live project with this id or key")
+
+
+def _change(id_or_key: str, **values: int | None) -> Project:
+    try:
+        project: Project | None = db.session.scalar(
+            update(Project).where(*_is_live(id_or_key)).values(**values).returning(Project)
+        )
+        db.session.commit()
+    except IntegrityError:
+        db.session.rollback()
+        raise ApiError(Code.NOT_FOUND, "There is no such pool any more") from None
+    if project is None:
+        raise _no_such_project()
+    db.session.refresh(project)
+    return project
+
+
+def _parse_id(text: str) -> int:
+    number = int(text) if re.fullmatch(r"\d{1,10}", text, re.ASCII) else 0
+    return number if number <= INT32_MAX else 0

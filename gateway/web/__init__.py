@@ -1,0 +1,1 @@
+"""HTTP that knows no feature: bodies, replies, clients, pages and the API's description."""

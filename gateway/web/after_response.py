@@ -1,0 +1,54 @@
+"""Run a function in its own thread after the response has been sent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from flask import Response, after_this_request, current_app, g
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway import log
+from gateway.web.client import request_id
+
+# Seconds to wait for the response. Servers close a response that they have sent, but Flask's test
+# client does not.
+RESPONSE_TIMEOUT = 0.5
+
+
+def run(function: Callable[..., None], *arguments: Any) -> None:
+    """Call a function after the response to this request has been sent.
+
+    The function has its own thread and application context. The process does not end before the
+    function does. An exception of the function is logged.
+
+    :raises RuntimeError: when no thread can be started.
+    """
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    present_request = request_id()
+    sent = threading.Event()
+
+    def call() -> None:
+        sent.wait(RESPONSE_TIMEOUT)
+        with app.app_context():
+            g.request_id = present_request
+            g.after_response = True
+            try:
+                function(*arguments)
+            except SQLAlchemyError as error:
+                log.logger.error("database unavailable: %s", log.first_line(error))
+            except Exception as error:  # noqa: BLE001 - the log is the only place to report it
+                log.logger.error("unhandled exception", exc_info=error)
+
+    threading.Thread(target=call, name="background").start()
+
+    @after_this_request
+    def notice_sending(response: Response) -> Response:
+        response.call_on_close(sent.set)
+        return response
+
+
+def is_running() -> bool:
+    """Tell whether the present thread runs such a function."""
+    return bool(g.get("after_response"))

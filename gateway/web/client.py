@@ -1,0 +1,53 @@
+"""Who sends the present request: its id, the client's address, the client's network."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import uuid
+
+from flask import current_app, g, has_request_context, request
+
+_REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
+
+
+def request_id() -> str:
+    """Return the id of the present request: the client's own if it is well-formed, or a new one.
+
+    Outside a request, return "-".
+    """
+    if not g:
+        return "-"
+    if "request_id" not in g:
+        given = request.headers.get("X-Request-ID", "") if has_request_context() else "-"
+        g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return str(g.request_id)
+
+
+def client_ip() -> str:
+    """Return the client's IP address in canonical form, or "" when the peer has none.
+
+    The last TRUSTED_PROXIES entries of X-Forwarded-For come from our own proxies; the first of
+    these is the client. When it is not an IP address, the answer is the peer's address.
+    """
+    hops = current_app.config["TRUSTED_PROXIES"]
+    forwarded = request.headers.get("X-Forwarded-For", "").split(",")
+    client = forwarded[-hops].strip() if 0 < hops <= len(forwarded) else ""
+    for text in (client, request.remote_addr):
+        try:
+            address = ipaddress.ip_address(text or "")
+        except ValueError:
+            continue
+        mapped = getattr(address, "ipv4_mapped", None)
+        return str(mapped or address)
+    return ""
+
+
+def network(ip: str) -> str:
+    """Return the network that limits count an IP address under: an IPv6 /64, or the IPv4 address.
+
+    One IPv6 customer owns at least a /64, so a limit on single addresses would limit nobody.
+    """
+    if ":" not in ip:
+        return ip
+    return str(ipaddress.ip_network(f"{ip.partition('%')[0]}/64", strict=False))

@@ -1,0 +1,126 @@
+"""Strict marshmallow fields, and the base of every schema.
+
+A message of a field is the rest of a sentence that begins with the field's name.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import EXCLUDE, RAISE, Schema, fields, validate
+
+from gateway.config import INT32_MAX
+
+# In regular expressions of JSON Schema: control characters, and white space that is not control.
+CONTROLS = r"\u0000-\u001f\u007f-\u009f"
+SPACE = rf"[^\S{CONTROLS}]"
+
+
+class Text(fields.String):
+    """Text without control characters or lone surrogates."""
+
+    default_error_messages = {
+        "required": "is missing",
+        "null": "must not be null",
+        "invalid": "must be text",
+        "characters": "must not hold control characters or broken Unicode",
+        "length": "must be {min_length} to {max_length} characters long",
+    }
+
+    def __init__(self, min_length: int, max_length: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.min_length = min_length
+        self.max_length = max_length
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """The part of the field's rule that JSON Schema can express, for the description."""
+        return {
+            "minLength": self.min_length,
+            "maxLength": self.max_length,
+            "pattern": rf"^[^{CONTROLS}]*$",
+        }
+
+    def clean(self, text: str) -> str:
+        """Return the text in the form that is checked and stored. Subclasses override this."""
+        return text
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> str:
+        if not isinstance(value, str):
+            raise self.make_error("invalid")
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
+            raise self.make_error("characters")
+        text = self.clean(value)
+        if not self.min_length <= len(text) <= self.max_length:
+            raise self.make_error("length", min_length=self.min_length, max_length=self.max_length)
+        return text
+
+
+class Stripped(Text):
+    """Text without the white space around it."""
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """A pattern that counts the characters between the white space."""
+        visible = rf"[^\s{CONTROLS}]"
+        text = rf"{visible}([^{CONTROLS}]{{0,{self.max_length - 2}}}{visible})?"
+        return {"pattern": rf"^{SPACE}*{text if self.min_length else f'({text})?'}{SPACE}*$"}
+
+    def clean(self, text: str) -> str:
+        """Remove the white space around the text."""
+        return text.strip()
+
+
+class Int32(fields.Integer):
+    """A JSON integer from ``minimum`` to ``maximum`` (at most 2**31 - 1); not a bool, not 2.0."""
+
+    default_error_messages = {
+        "required": "is missing",
+        "null": "must not be null",
+        "invalid": "must be an integer",
+    }
+
+    def __init__(self, minimum: int = 0, maximum: int = INT32_MAX, **kwargs: Any) -> None:
+        error = f"must be an integer from {minimum} to {maximum}"
+        super().__init__(validate=validate.Range(minimum, maximum, error=error), **kwargs)
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> int:
+        if type(value) is not int:
+            raise self.make_error("invalid")
+        return value
+
+
+class Request(Schema):
+    """The body of a request; fields that the schema does not know are dropped."""
+
+    class Meta:
+        """Drop other fields."""
+
+        unknown = EXCLUDE
+
+
+class Reply(Schema):
+    """The ``data`` of a reply: exactly these fields, all of them.
+
+    Views write plain dictionaries. These schemas describe them, and tests compare the two.
+    """
+
+    class Meta:
+        """Refuse other fields."""
+
+        unknown = RAISE
+
+
+class Empty(Reply):
+    """An empty object."""
+
+
+def output_field(field: type[fields.Field[Any]], example: Any, **kwargs: Any) -> fields.Field[Any]:
+    """Return a field that is always in the reply, with an example of its value."""
+    return field(required=True, metadata={"example": example}, **kwargs)
