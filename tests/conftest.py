@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email import message_from_bytes, policy
 
-import described
+import openapi_check
 import pytest
 from aiosmtpd.controller import Controller
 from flask.testing import FlaskClient
-from servers import GUNICORN, PATIENCE, ROOT, Crowd, Server, free_port, postgres
+from leak_check import leak_check
+from servers import GUNICORN, ROOT, TIMEOUT, ParallelClients, Server, free_port, postgres
+from sql_log import sql_log
 from sqlalchemy import create_engine, text
-from told import told
-from witness import witness
 
 import gateway.clock
 from gateway import create_app
@@ -45,7 +45,7 @@ def settle():
     """Wait until nothing goes on behind a request."""
     for thread in threading.enumerate():
         if thread.name == "background":
-            thread.join(timeout=PATIENCE)
+            thread.join(timeout=TIMEOUT)
             assert not thread.is_alive()
 
 
@@ -76,7 +76,7 @@ class Relay:
         (address,) = envelope.rcpt_tos
         if code := re.search(r"\d{4,10}", mail["Subject"]):
             self.codes[address] = code[0]
-            witness.saw_secret(code[0])
+            leak_check.add_secret(code[0])
         return "250 OK"
 
     def reset(self):
@@ -91,17 +91,17 @@ class Relay:
 
 
 class Client(FlaskClient):
-    """A test client that tells the witness what it sends and receives.
+    """A test client that adds what it sends and receives to the leak check.
 
-    Each reply is compared with the API's description.
+    It compares each reply with the API's description.
     """
 
     def open(self, *args, **kwargs):
-        witness.saw(kwargs.get("json"))
+        leak_check.add_secrets_in(kwargs.get("json"))
         kwargs.setdefault("buffered", True)  # closes the reply, as servers do
         reply = super().open(*args, **kwargs)
-        witness.saw(reply.get_json(silent=True))
-        described.compare(self.application, kwargs.get("method", "GET"), reply)
+        leak_check.add_secrets_in(reply.get_json(silent=True))
+        openapi_check.check_reply(self.application, kwargs.get("method", "GET"), reply)
         return reply
 
 
@@ -160,7 +160,7 @@ def pytest_configure(config):
 
 
 def pytest_sessionstart():
-    logging.getLogger().addHandler(witness)
+    logging.getLogger().addHandler(leak_check)
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -173,7 +173,7 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def pytest_sessionfinish(session):
-    session.config.stash[LEAKS] = witness.leaks()
+    session.config.stash[LEAKS] = leak_check.leaks()
     if session.config.stash[LEAKS]:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -286,7 +286,7 @@ def postgres_server():
     with postgres() as server:
         yield server
         for line in server.log.read_text(errors="replace").splitlines():
-            witness.saw_log(line)
+            leak_check.add_log(line)
 
 
 @pytest.fixture(scope="session")
@@ -423,8 +423,8 @@ def statements(app):
     """Return a function that returns what was sent to the database since its last call."""
     with app.app_context():
         engine = db.engine
-    with told(engine) as take:
-        yield take
+    with sql_log(engine) as read_log:
+        yield read_log
 
 
 @pytest.fixture
@@ -460,7 +460,7 @@ def start_service(database_uri, outbox, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def crowd():
-    crowd = Crowd(8)
-    yield crowd
-    crowd.close()
+def parallel_clients():
+    parallel_clients = ParallelClients(8)
+    yield parallel_clients
+    parallel_clients.close()

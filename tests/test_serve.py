@@ -15,7 +15,7 @@ from http.client import HTTPConnection
 
 import pytest
 from conftest import PASSWORD
-from servers import MAKE_RUN, PATIENCE, ROOT, Server, free_port
+from servers import MAKE_RUN, ROOT, TIMEOUT, Server, free_port
 
 from gateway import mail
 
@@ -128,8 +128,8 @@ def test_settings_reach_the_server(serve, outbox):
 )
 def test_what_cannot_start_says_so_in_one_line(checkout, setting, value, line):
     server = Server(MAKE_RUN, checkout, 1, **{setting: value})
-    assert server.process.wait(timeout=PATIENCE) != 0
-    server.reader.join(timeout=PATIENCE)
+    assert server.process.wait(timeout=TIMEOUT) != 0
+    server.reader.join(timeout=TIMEOUT)
     server.process.stdout.close()
     first, *rest = server.lines
     assert first.startswith(line)
@@ -153,7 +153,7 @@ def test_a_relay_that_hangs_leaves_room_for_other_requests(serve):
     with ThreadPoolExecutor(30) as pool:
         bodies = [{"user_name": f"u{n}", "email": f"u{n}@126.com"} for n in range(30)]
         replies = [pool.submit(server.post, "/auth-code", body) for body in bodies]
-        assert full.wait(PATIENCE)
+        assert full.wait(TIMEOUT)
         start = time.monotonic()
         assert server.post("/login", {}) == (400, 1004, {})
         assert time.monotonic() - start < mail.DEADLINE / 2
@@ -176,11 +176,11 @@ def test_a_killed_worker_is_replaced(serve):
 def test_garbage_and_half_requests_do_no_harm(serve):
     server = serve(WEB_CONCURRENCY="1")
     address = ("127.0.0.1", server.port)
-    idle = [socket.create_connection(address, timeout=PATIENCE) for _ in range(8)]
+    idle = [socket.create_connection(address, timeout=TIMEOUT) for _ in range(8)]
     for connection in idle:
         connection.sendall(b"POST /api/v1/login HTTP/1.1\r\nHost: x\r\n")
     for garbage in (b"\x16\x03\x01\x00\xa5\x01\x00", b"GET\r\n\r\n", b"\0" * 100 + b"\r\n\r\n"):
-        with socket.create_connection(address, timeout=PATIENCE) as connection:
+        with socket.create_connection(address, timeout=TIMEOUT) as connection:
             connection.sendall(garbage)
             connection.shutdown(socket.SHUT_WR)
             assert b" 500 " not in connection.recv(65536)
@@ -208,7 +208,7 @@ def test_a_broken_body_is_refused(serve):
     server = serve()
     for body in BROKEN_BODIES:
         address = ("127.0.0.1", server.port)
-        with socket.create_connection(address, timeout=PATIENCE) as connection:
+        with socket.create_connection(address, timeout=TIMEOUT) as connection:
             connection.sendall(b"POST /api/v1/login HTTP/1.1\r\nHost: x\r\n" + body)
             connection.shutdown(socket.SHUT_WR)
             reply = connection.makefile("rb").read()
@@ -219,7 +219,7 @@ def test_a_broken_body_is_refused(serve):
 @pytest.mark.parametrize(("size", "status"), [(100, 400), (16 * 1024, 400), (40_000, 413)])
 def test_a_chunked_body_is_read_whole_or_refused(serve, size, status):
     server = serve()
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT)
     body = b'{"other": "' + b"x" * (size - 13) + b'"}'
     chunks = (body[start : start + 1000] for start in range(0, size, 1000))
     connection.request("POST", "/api/v1/login", chunks, encode_chunked=True)

@@ -144,8 +144,8 @@ def plan_of(statement, connection):
 def plans(app, day):
     """Return the plan of every statement that was sent."""
     with app.app_context():
-        lent = db.engine.raw_connection()
-    connection = lent.driver_connection
+        borrowed = db.engine.raw_connection()
+    connection = borrowed.driver_connection
     if isinstance(connection, psycopg.Connection):
         # Small tables are read whole even where an index could be used; now only where none can.
         connection.execute("SET enable_seqscan = off")
@@ -157,7 +157,7 @@ def plans(app, day):
     }
     if isinstance(connection, psycopg.Connection):
         connection.execute("RESET enable_seqscan")
-    lent.close()
+    borrowed.close()
     return found
 
 
@@ -181,8 +181,8 @@ def test_a_page_comes_from_its_index(plans):
 def test_the_connections_of_all_threads_are_kept(app):
     """One that is closed after each use costs a login at the database for the next request."""
     with app.app_context():
-        lent = [db.engine.connect() for _ in range(gunicorn.threads)]
-        for connection in lent:
+        borrowed = [db.engine.connect() for _ in range(gunicorn.threads)]
+        for connection in borrowed:
             connection.close()
         assert db.engine.pool.checkedin() == gunicorn.threads
 

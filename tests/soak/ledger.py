@@ -13,7 +13,7 @@ from http.client import HTTPException
 from itertools import count
 
 from conftest import PASSWORD, basic
-from plane import ask_node
+from nginx_front import ask_node
 
 CLIENTS = 6
 number = count()

@@ -19,7 +19,7 @@ def encoded(content):
     return base64.b64encode(content).decode()
 
 
-def hostile_headers(good):
+def fuzz_headers(good):
     """Make Authorization headers; many are nearly good."""
     pair = base64.b64decode(good.split()[1])
     changed = st.builds(
@@ -62,15 +62,15 @@ def test_nothing_but_key_and_secret_passes(person, flask, sql, scale, tally, dat
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(hostile_headers(good), pools, st.booleans())
-    def bombard(header, pool, own):
+    @given(fuzz_headers(good), pools, st.booleans())
+    def run_fuzz(header, pool, own):
         if own:  # the right credentials for a pool that the project is not in
             header, pool = good, pool or "blue"
         reply = ask(header, pool)
         assert (reply.status_code, reply.json["header"]["code"]) == (401, 1001), (header, pool)
         assert reply.headers["WWW-Authenticate"].startswith("Basic")
 
-    bombard()
+    run_fuzz()
     kind = database_uri.partition(":")[0]
     tally("bad input", f"credentials at verify, {kind}", examples)
     assert sql("SELECT request_total, request_count FROM projects") == [(0, 0)]

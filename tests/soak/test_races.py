@@ -12,7 +12,7 @@ from itertools import count
 
 import pytest
 from conftest import PASSWORD
-from servers import PATIENCE
+from servers import TIMEOUT
 
 number = count()
 TWINS = ["straße", "STRASSE", "strasse", "Straẞe", "ſtraße", "ﬆrasse", "ｓｔｒａßｅ", "STRAßE"]
@@ -38,7 +38,7 @@ def reset_code(service, sql, email):
     sql("DELETE FROM mail_codes")
     service.relay.codes.pop(email, None)
     assert service.post("/reset-code", {"email": email})[1] == 0
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while not sql("SELECT 1 FROM mail_codes"):
         assert time.monotonic() < until
     return service.relay.codes[email]
@@ -50,7 +50,7 @@ def service(start_service):
 
 
 @pytest.fixture
-def race(crowd, service, scale, tally, request):
+def race(parallel_clients, service, scale, tally, request):
     """Return a function that runs the rounds of a race."""
     title = request.node.originalname.removeprefix("test_").replace("_", " ")
     database = request.node.callspec.id
@@ -61,7 +61,7 @@ def race(crowd, service, scale, tally, request):
         rounds = scale(3, 200)
         for _ in range(rounds):
             n = next(number)
-            answers = crowd.send(run.port, prepare(n))
+            answers = parallel_clients.send(run.port, prepare(n))
             codes = Counter(code for _, code, _ in answers)
             if codes[winner] != winners or set(codes) - {winner, *losers} or not then(n):
                 lost.append(codes)
@@ -72,12 +72,12 @@ def race(crowd, service, scale, tally, request):
 
 
 @pytest.fixture
-def emails_of(crowd, service):
+def emails_of(parallel_clients, service):
     """Return a function that makes addresses and has a code mailed to each."""
 
     def make(n):
         emails = [f"u{n}x{k}@126.com" for k in range(8)]
-        crowd.send(
+        parallel_clients.send(
             service.port,
             [("/auth-code", {"user_name": f"u{n}", "email": email}) for email in emails],
         )
