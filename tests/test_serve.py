@@ -14,8 +14,8 @@ from contextlib import suppress
 from http.client import HTTPConnection
 
 import pytest
-from conftest import PASSWORD
-from servers import MAKE_RUN, ROOT, TIMEOUT, Server, free_port
+from helpers import NO_POSTGRES, PASSWORD, TIMEOUT
+from servers import MAKE_RUN, ROOT, Server, free_port
 
 from gateway import mail
 
@@ -121,7 +121,7 @@ def test_settings_reach_the_server(serve, outbox):
         ("GATEWAY_TIMEZONE", "Mars/Olympus", "gateway cannot start: TIMEZONE must be"),
         (
             "GATEWAY_SQLALCHEMY_DATABASE_URI",
-            "postgresql://nobody@127.0.0.1:1/nothing",
+            NO_POSTGRES,
             "Error: the database cannot be migrated:",
         ),
     ],

@@ -15,11 +15,10 @@ from http.client import HTTPConnection
 from io import BytesIO
 from itertools import count, cycle
 
-from conftest import SECRET_KEY
+from helpers import SECRET_KEY, TIMEOUT
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from leak_check import leak_check
-from servers import TIMEOUT
 
 from gateway.crypto import derive_key
 from gateway.extensions import db

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from itertools import count
 
-from conftest import PASSWORD, basic
+from helpers import PASSWORD, basic
 from nginx_front import ask_node
 
 CLIENTS = 6

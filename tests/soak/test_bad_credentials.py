@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 
-import pytest
-from conftest import basic
+from helpers import basic, code_of, sqlite_only
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -67,7 +66,7 @@ def test_nothing_but_key_and_secret_passes(person, flask, sql, scale, tally, dat
         if own:  # the right credentials for a pool that the project is not in
             header, pool = good, pool or "blue"
         reply = ask(header, pool)
-        assert (reply.status_code, reply.json["header"]["code"]) == (401, 1001), (header, pool)
+        assert (reply.status_code, code_of(reply)) == (401, 1001), (header, pool)
         assert reply.headers["WWW-Authenticate"].startswith("Basic")
 
     run_fuzz()
@@ -77,7 +76,7 @@ def test_nothing_but_key_and_secret_passes(person, flask, sql, scale, tally, dat
     assert ask(good, "").status_code == 204
 
 
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 def test_the_secret_of_another_project_does_not_pass(person, scale):
     made = [person.create_project() for _ in range(scale(4, 30))]
     for one in made:

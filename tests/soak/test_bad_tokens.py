@@ -8,7 +8,6 @@ from contextlib import closing
 from operator import mul
 
 import pytest
-from conftest import SECRET_KEY
 from fuzz import (
     HEADER,
     INT32,
@@ -24,6 +23,7 @@ from fuzz import (
     visible,
     words,
 )
+from helpers import SECRET_KEY
 from hypothesis import strategies as st
 
 from gateway.crypto import derive_key

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import jwt
 import pytest
 from argon2 import PasswordHasher
-from conftest import basic, settle
+from helpers import basic, code_of, wait_for_background
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -671,7 +671,7 @@ class Contract(RuleBasedStateMachine):
         for limit, subject in limits:
             limit.add(subject, self.now)
         self.post("/reset-code", body, OK, client=client)
-        settle()
+        wait_for_background()
         account = self.owners.get(address)
         self.reset_mails += 1 if account else 0
         code = self.service.outbox.codes[account.email] if account else None
@@ -841,7 +841,7 @@ class Contract(RuleBasedStateMachine):
         )
         self.service.seen[f"verify {reply.status_code}"] += 1
         if not is_known or not (secret == project.project_secret or is_old):
-            assert (reply.status_code, reply.json["header"]["code"]) == (401, UNAUTHENTICATED)
+            assert (reply.status_code, code_of(reply)) == (401, UNAUTHENTICATED)
             assert reply.headers["WWW-Authenticate"].startswith("Basic")
             return
         passes = project.request_max == 0 or project.requests[self.today] < project.request_max
@@ -851,7 +851,7 @@ class Contract(RuleBasedStateMachine):
             assert (reply.status_code, reply.data) == (204, b"")
         else:
             assert (reply.status_code, reply.headers["X-Gateway-Code"]) == (403, "429")
-            assert reply.json["header"]["code"] == TOO_MANY_REQUESTS
+            assert code_of(reply) == TOO_MANY_REQUESTS
         assert reply.headers["X-Gateway-Project"] == str(project.id)
         if project.request_max:
             left = max(0, project.request_max - project.requests[self.today])

@@ -11,16 +11,10 @@ from collections import Counter
 from itertools import count
 
 import pytest
-from conftest import PASSWORD
-from servers import TIMEOUT
+from helpers import PASSWORD, TIMEOUT, other_code
 
 number = count()
 TWINS = ["straße", "STRASSE", "strasse", "Straẞe", "ſtraße", "ﬆrasse", "ｓｔｒａßｅ", "STRAßE"]
-
-
-def wrong(code):
-    """Return another code of the same length."""
-    return str((int(code) + 1) % 10 ** len(code)).zfill(len(code))
 
 
 def registration(user_name, email, reg_code):
@@ -129,7 +123,7 @@ def test_the_last_try_of_a_code(race, service):
         email = f"u{n}@126.com"
         code = service.code_for(f"u{n}", email)
         for _ in range(4):
-            assert service.post(*registration(f"u{n}", email, wrong(code)))[1] == 1008
+            assert service.post(*registration(f"u{n}", email, other_code(code)))[1] == 1008
         return [registration(f"u{n}x{k}", email, code) for k in range(8)]
 
     race(prepare, losers={1018, 1008})
@@ -138,7 +132,7 @@ def test_the_last_try_of_a_code(race, service):
 def test_no_more_than_five_tries(race, service, sql):
     def prepare(n):
         code = service.code_for(f"u{n}", f"u{n}@126.com")
-        return [registration(f"u{n}", f"u{n}@126.com", wrong(code))] * 8
+        return [registration(f"u{n}", f"u{n}@126.com", other_code(code))] * 8
 
     def the_code_is_dead(n):
         email = f"u{n}@126.com"
@@ -186,7 +180,9 @@ def test_the_last_try_of_a_reset_code(race, service, sql):
         code = reset_code(service, sql, "lory@126.com")
         body = {"email": "lory@126.com", "reg_code": code, "password": PASSWORD}
         for _ in range(4):
-            assert service.post("/reset-password", {**body, "reg_code": wrong(code)})[1] == 1008
+            assert (
+                service.post("/reset-password", {**body, "reg_code": other_code(code)})[1] == 1008
+            )
         return [("/reset-password", body)] * 8
 
     race(prepare, losers={1008})

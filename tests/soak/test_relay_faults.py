@@ -18,8 +18,8 @@ from itertools import count, islice, product
 
 import faulty_smtp as smtp
 import pytest
-from conftest import PASSWORD
 from faulty_smtp import Fault
+from helpers import PASSWORD
 from leak_check import leak_check
 from servers import call
 

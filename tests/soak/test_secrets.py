@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from conftest import PASSWORD, SECRET_KEY
+from helpers import PASSWORD, SECRET_KEY, sqlite_only
 from leak_check import LeakCheck
 from sqlalchemy import MetaData, create_engine
 
@@ -56,7 +56,7 @@ def stolen(make_app, sign_up, outbox, sqlite_uri):
     return app, files, rows, person, secret, outbox.codes["new@126.com"]
 
 
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 def test_a_copy_of_the_database_shows_no_secret(stolen, tally):
     _app, files, rows, person, secret, code = stolen
     assert b"lory@126.com" in files  # what is no secret can be read
@@ -66,7 +66,7 @@ def test_a_copy_of_the_database_shows_no_secret(stolen, tally):
     tally("secrets", "secrets looked for in a copy of the database", 5, found)
 
 
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 def test_a_copy_of_the_database_opens_no_project_secret(stolen, tally):
     app, _files, rows, _person, secret, _code = stolen
     ((sealed,),) = [[row.sealed_secret] for row in rows["projects"]]
@@ -80,7 +80,7 @@ def test_a_copy_of_the_database_opens_no_project_secret(stolen, tally):
     tally("secrets", "keys tried on a sealed project secret", len(keys) + 2, opened)
 
 
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 def test_a_copy_of_the_database_opens_no_code(stolen, tally):
     """A code has so few digits that its unkeyed hash would be as good as the code."""
     app, _files, rows, _person, _secret, code = stolen
