@@ -14,6 +14,7 @@ from email import message_from_bytes, policy
 import openapi_check
 import pytest
 from aiosmtpd.controller import Controller
+from argon2 import PasswordHasher
 from flask.testing import FlaskClient
 from helpers import PASSWORD, SECRET_KEY, basic, wait_for_background
 from leak_check import leak_check
@@ -22,9 +23,10 @@ from sql_log import sql_log
 from sqlalchemy import create_engine, text
 
 import gateway.clock
-from gateway import create_app
+from gateway import create_app, crypto
 from gateway.extensions import db
 
+CHEAP_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 TALLY = pytest.StashKey[dict]()
 LEAKS = pytest.StashKey[list]()
 
@@ -198,6 +200,17 @@ class Service:
     def log_in(self, user_name):
         body = {"user_name": user_name, "password": PASSWORD}
         return self.post("/login", body)[2]["auth_token"]
+
+
+@pytest.fixture(autouse=True)
+def cheap_passwords(request, monkeypatch):
+    """Hash passwords with the cheapest parameters, because hashing would take most of the time.
+
+    Tests of hashing itself have the mark ``real_argon2``; servers in processes of their own hash
+    with the real parameters, too.
+    """
+    if "real_argon2" not in request.keywords:
+        monkeypatch.setattr(crypto, "hasher", CHEAP_HASHER)
 
 
 @pytest.fixture(scope="session")

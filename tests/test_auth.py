@@ -8,6 +8,7 @@ import pytest
 from argon2 import PasswordHasher
 from helpers import NO_POSTGRES, PASSWORD, SECRET_KEY, code_of, login, other_code
 
+from gateway import crypto
 from gateway.crypto import derive_key
 from gateway.extensions import mail
 
@@ -249,6 +250,7 @@ def test_user_name_and_email_are_kept(sign_up, sql):
     assert sql("SELECT user_name, email FROM users") == [("LorY", "Civet148@126.com")]
 
 
+@pytest.mark.real_argon2
 def test_the_password_is_stored_as_argon2id(person, sql):
     ((stored,),) = sql("SELECT password_hash FROM users")
     assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
@@ -266,6 +268,14 @@ def test_an_unknown_user_gets_the_same_reply(api, person):
     assert login(api, "nobody").json == login(api, "lory", "wrong password").json
 
 
+def test_an_unknown_user_is_checked_with_the_parameters_of_the_hasher(monkeypatch):
+    verified = []
+    monkeypatch.setattr(PasswordHasher, "verify", lambda _, stored, __: verified.append(stored))
+    assert not crypto.password_matches(PASSWORD, None)
+    assert "$m=8,t=1,p=1$" in verified[0]
+
+
+@pytest.mark.real_argon2
 def test_an_unknown_user_costs_the_same_time(api, person):
     """Ratios, paired and repeated: without the dummy hash the unknown user takes a tenth."""
     ratios = []
@@ -286,6 +296,7 @@ def test_banned_is_told_only_to_the_right_password(app, api, person):
     assert code_of(login(api)) == 0
 
 
+@pytest.mark.real_argon2
 def test_an_older_hash_is_renewed_at_login(api, person, sql):
     weak = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
     sql("UPDATE users SET password_hash = :weak", weak=weak)

@@ -169,6 +169,7 @@ def test_a_login_with_the_old_password_is_out_once_it_was_reset(
     assert not is_in(api, token_of(api))
 
 
+@pytest.mark.real_argon2
 def test_renewing_a_hash_does_not_bring_back_the_old_password(
     api, person, reset_code, sql, monkeypatch
 ):

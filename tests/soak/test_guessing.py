@@ -12,7 +12,6 @@ from collections import Counter
 from itertools import product
 
 import pytest
-from argon2 import PasswordHasher
 from helpers import PASSWORD, code_of, other_code, sqlite_only
 from servers import ROOT
 
@@ -47,10 +46,8 @@ def test_codes_are_drawn_evenly():
 
 
 @pytest.fixture
-def attack(make_app, clock, monkeypatch):
-    """Return a function that attacks an address for a day; hashing passwords costs little here."""
-    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr(crypto, "_hasher", cheap)
+def attack(make_app, clock):
+    """Return a function that attacks an address for a day."""
     clock.freeze(2026, 11, 22, 12)
     client = make_app(REG_CODE_DIGITS=4, MAILS_PER_IP=1_000_000).test_client()
 
@@ -105,6 +102,7 @@ def test_the_share_of_days_won(attack, scale, tally):
     tally("guessing", title, days, [title] if won and tail < 1e-5 else [])
 
 
+@pytest.mark.real_argon2
 def test_an_unknown_user_takes_as_long_as_a_known_one(make_app, sign_up, scale, tally):
     client = make_app(TRUSTED_PROXIES=1).test_client()
     for number in range(4):  # an account stands a hundred failures in a day

@@ -16,7 +16,6 @@ from types import SimpleNamespace
 
 import jwt
 import pytest
-from argon2 import PasswordHasher
 from helpers import basic, code_of, wait_for_background
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -29,7 +28,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from gateway import crypto
 from gateway.extensions import db
 from gateway.version import __version__
 
@@ -1019,21 +1017,12 @@ def app(make_app):
 
 
 @pytest.fixture
-def cheap_passwords(monkeypatch):
-    """Hashing as it should be takes most of a history's time, and none of its rules."""
-    hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr(crypto, "_hasher", hasher)
-    monkeypatch.setattr(crypto, "_NOBODY", hasher.hash("of nobody at all"))
-
-
-@pytest.fixture
 def service(app, outbox, clock, sql):
     """What the machine plays against; ``seen`` counts the codes of its answers."""
     seen = Counter(dict.fromkeys([*STATUS, *VERIFY], 0))
     return SimpleNamespace(app=app, outbox=outbox, clock=clock, sql=sql, seen=seen)
 
 
-@pytest.mark.usefixtures("cheap_passwords")
 def test_any_history(service, database_uri, scale, tally):
     run_state_machine_as_test(
         lambda: Contract(service),
