@@ -142,10 +142,38 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[TALLY] = {}
+    config.stash[LEAKS] = []
+
+
+def pytest_collection_modifyitems(items):
+    """Mark everything below soak/."""
+    for item in items:
+        if "soak" in item.path.parts:
+            item.add_marker(pytest.mark.soak)
 
 
 def pytest_sessionstart():
     logging.getLogger().addHandler(leak_check)
+
+
+def pytest_sessionfinish(session):
+    """Look for secrets in the log; a worker of pytest-xdist reports to the main process."""
+    config = session.config
+    config.stash[LEAKS] += leak_check.leaks()
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["leaks"] = config.stash[LEAKS]
+        config.workeroutput["tally"] = [[*k, *v] for k, v in config.stash[TALLY].items()]
+    elif config.stash[LEAKS]:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Take over the results of a worker of pytest-xdist."""
+    output = getattr(node, "workeroutput", {})  # a worker that crashed fails the run anyway
+    node.config.stash[LEAKS] += output.get("leaks", [])
+    for part, what, tried, lost in output.get("tally", []):
+        add_to_tally(node.config, part, what, tried, lost)
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -157,10 +185,9 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.line(f"A LOG HOLDS A SECRET: {line}", red=True)
 
 
-def pytest_sessionfinish(session):
-    session.config.stash[LEAKS] = leak_check.leaks()
-    if session.config.stash[LEAKS]:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+def add_to_tally(config, part, what, tried, lost):
+    before = config.stash[TALLY].get((part, what), (0, 0))
+    config.stash[TALLY][part, what] = (before[0] + tried, before[1] + lost)
 
 
 @dataclass
@@ -224,8 +251,7 @@ def tally(pytestconfig):
     """Return a function that adds to a line of the table, and fails when something was lost."""
 
     def add(part, what, tried, lost=()):
-        before = pytestconfig.stash[TALLY].get((part, what), (0, 0))
-        pytestconfig.stash[TALLY][part, what] = (before[0] + tried, before[1] + len(lost))
+        add_to_tally(pytestconfig, part, what, tried, len(lost))
         assert not lost, lost[:10]
 
     return add

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
+import random
 import re
 import shutil
 import signal
@@ -14,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -29,9 +31,22 @@ MAKE_RUN = ["make", "--no-print-directory", "-o", f"{sys.prefix}/.run", "run", f
 GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "python:gateway.deploy.gunicorn", "wsgi:app"]
 
 
+# Below the ports that Linux gives to clients, so that no connection takes a port before its server
+# has started. Of two pytest-xdist workers one takes the even ports, one the odd ones.
+PORTS = range(16_000, 32_000)
+_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_ports = itertools.cycle(PORTS[_worker::_workers])
+for _ in range(random.randrange(len(PORTS) // _workers)):  # other runs on this machine
+    next(_ports)
+
+
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
+    """Return a port of loopback that nobody listens on, another one each time."""
+    for port in _ports:
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("not reached, because the ports never end")
 
 
 @contextmanager

@@ -178,6 +178,7 @@ def test_a_slow_relay_leaves_room_for_other_requests(make_app, relay_with, monke
     assert ask(app, user_name="other", email="other@126.com")[0] == 1029
     assert app.test_client().get("/readyz").status_code == 200
     assert time.monotonic() - start < 2
+    relay.close()
     first.join(timeout=10)
 
 

@@ -173,12 +173,15 @@ def test_the_very_next_request_is_refused_by_every_node(team, start_front, reach
     assert len(reached.seen) == 5
 
 
+# A node whose clock is ahead by the seconds in a file.
 AHEAD = """
 import datetime
+import pathlib
 import jwt.api_jwt
 from gateway import clock
 now = clock.now
-clock.now = lambda: now() + datetime.timedelta(seconds={seconds})
+file = pathlib.Path({file!r})
+clock.now = lambda: now() + datetime.timedelta(seconds=float(file.read_text()))
 class Datetime(datetime.datetime):
     @classmethod
     def now(cls, tz=None):
@@ -188,15 +191,19 @@ from wsgi import app
 """
 
 
-def at(folder, name, seconds):
-    """Return a command that starts a node whose clock is so many seconds ahead."""
-    (folder / f"{name}.py").write_text(AHEAD.format(seconds=seconds))
+def set_clock(folder, name, seconds):
+    """Set the clock of a node ahead; return the command that starts this node."""
+    file = folder / f"{name}.seconds"
+    new = file.with_suffix(".new")
+    new.write_text(str(seconds))
+    new.replace(file)  # at once, because the node may be reading it
+    (folder / f"{name}.py").write_text(AHEAD.format(file=str(file)))
     return [*GUNICORN[:-1], f"{name}:app"]
 
 
 def test_the_old_secret_after_its_grace(team, start_service, start_front, tmp_path, reached):
     services, customer = team()
-    later = start_service(workers=2, command=at(tmp_path, "later", 3601))
+    later = start_service(workers=2, command=set_clock(tmp_path, "later", 3601))
     old = customer.header
     *_, customer.project = customer.post("/project/rotate", {"id": 1, "grace_hours": 1})
     assert start_front(*services).ask("/rpc", old)[0] == 200
@@ -207,17 +214,24 @@ def test_the_old_secret_after_its_grace(team, start_service, start_front, tmp_pa
 
 
 def test_midnight_under_load(team, start_service, start_front, tmp_path, reached, database_uri):
-    """Two nodes whose clocks differ by 3 s; they begin one new day, and count all of it."""
-    until_midnight = -(clock.now().timestamp() + 8 * 3600) % 86400
-    seconds = until_midnight - 10  # to 10 s before midnight, as two servers have yet to start
+    """Two nodes whose clocks differ by a second; they begin one new day, and count all of it."""
+
+    def set_clocks(before_midnight):
+        """Set both clocks to some seconds before midnight; return the two commands."""
+        seconds = -(clock.now().timestamp() + 8 * 3600) % 86400 - before_midnight
+        ahead, behind = ((name, seconds - late) for name, late in (("ahead", 0), ("behind", 1)))
+        return set_clock(tmp_path, *ahead), set_clock(tmp_path, *behind)
+
     settings = {"REQUEST_MAX": 200, "TIMEZONE": "Asia/Shanghai"}
-    services, customer = team(command=at(tmp_path, "ahead", seconds), **settings)
-    behind = start_service(workers=2, command=at(tmp_path, "behind", seconds - 3), **settings)
-    front = start_front(*services, behind, changes=NO_RATE)
-    end = clock.now().timestamp() + 14
+    ahead, behind = set_clocks(before_midnight=600)  # the servers have yet to start
+    services, customer = team(command=ahead, **settings)
+    services.append(start_service(workers=2, command=behind, **settings))
+    front = start_front(*services, changes=NO_RATE)
+    set_clocks(before_midnight=4)
+    end = time.monotonic() + 6  # a second after midnight of the clock that is behind
     statuses = front.load(customer.header, 200)
     assert sorted(set(statuses)) in ([200], [200, 429])
-    while clock.now().timestamp() < end:
+    while time.monotonic() < end:
         statuses += front.load(customer.header, 100)
     assert statuses.count(200) == len(reached.seen) == 400
     assert set(statuses) == {200, 429}
