@@ -298,8 +298,8 @@ def test_the_patience_with_a_database_leaves_room_for_a_reply_in_ten_seconds():
 @postgres_only
 def test_connections_lost_to_a_restart_are_replaced(app, person, postgres_uri):
     with psycopg.connect(postgres_uri) as connection:
-        killed = connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        killed = connection.execute(  # and wait until they have ended
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         ).fetchall()
     assert killed

@@ -26,6 +26,7 @@ from websockets.sync.client import connect
 from gateway import clock
 from gateway.errors import HTTP_TEXTS
 
+pytestmark = pytest.mark.nginx
 NO_RATE = {"rate=100r/s": "rate=1000000r/s", "rate=1r/s": "rate=1000r/s"}
 
 
