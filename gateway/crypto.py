@@ -19,9 +19,9 @@ from flask import current_app
 
 ALPHANUMERIC = string.ascii_letters + string.digits
 
-# OWASP's argon2id parameters of 19 MiB, two passes, one lane.
-_hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
-_NOBODY = _hasher.hash(secrets.token_hex())
+#: Hashes and verifies passwords, with OWASP's argon2id parameters: 19 MiB, two passes, one lane.
+#: Replace it to change the parameters; a login renews a hash that was made with others.
+hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
 # One password at a time in a process, always in the same thread: each takes 19 MiB, which the
 # allocator keeps for the thread that asked.
 _hashing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="argon2")
@@ -47,13 +47,14 @@ def random_text(length: int, alphabet: str = ALPHANUMERIC) -> str:
 
 def hash_password(password: str) -> str:
     """Return the argon2id hash of a password, parameters and salt included."""
-    return _hashing.submit(_hasher.hash, password).result()
+    return _hashing.submit(hasher.hash, password).result()
 
 
 def password_matches(password: str, password_hash: str | None) -> bool:
     """Verify a password; without a hash, spend the same time and say no."""
+    stored = password_hash or _dummy_hash(hasher)
     try:
-        _hashing.submit(_hasher.verify, password_hash or _NOBODY, password).result()
+        _hashing.submit(hasher.verify, stored, password).result()
     except (VerificationError, InvalidHashError):
         return False
     return password_hash is not None
@@ -61,7 +62,16 @@ def password_matches(password: str, password_hash: str | None) -> bool:
 
 def password_needs_rehash(password_hash: str) -> bool:
     """Tell whether the hash was made with other parameters than today's."""
-    return _hasher.check_needs_rehash(password_hash)
+    return hasher.check_needs_rehash(password_hash)
+
+
+@lru_cache(maxsize=8)
+def _dummy_hash(hasher: PasswordHasher) -> str:
+    """Return the hash that is verified for unknown users, made with the hasher's parameters."""
+    return hasher.hash(secrets.token_hex())
+
+
+_dummy_hash(hasher)  # made now, because it would slow down the first login of an unknown user
 
 
 def code_hash(purpose: str, email_key: str, code: str) -> str:

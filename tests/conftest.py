@@ -3,51 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import os
 import re
 import shutil
-import threading
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email import message_from_bytes, policy
 
-import described
+import openapi_check
 import pytest
 from aiosmtpd.controller import Controller
+from argon2 import PasswordHasher
 from flask.testing import FlaskClient
-from servers import GUNICORN, PATIENCE, ROOT, Crowd, Server, free_port, postgres
+from helpers import PASSWORD, SECRET_KEY, basic, wait_for_background
+from leak_check import leak_check
+from servers import GUNICORN, ROOT, ParallelClients, Server, free_port, postgres
+from sql_log import sql_log
 from sqlalchemy import create_engine, text
-from told import told
-from witness import witness
 
 import gateway.clock
-from gateway import create_app
+from gateway import create_app, crypto
 from gateway.db import db
 from gateway.ops.cli import main
 
-PASSWORD = "e10adc3949ba59abbe56e057f20f883e"
-SECRET_KEY = "a secret of the tests, long enough to be one"
-
+CHEAP_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 TALLY = pytest.StashKey[dict]()
 LEAKS = pytest.StashKey[list]()
 
 for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
     del os.environ[name]  # a developer's own settings are not under test
-
-
-def basic(key, secret):
-    """Return the Authorization header of a project."""
-    return "Basic " + base64.b64encode(f"{key}:{secret}".encode()).decode()
-
-
-def settle():
-    """Wait until nothing goes on behind a request."""
-    for thread in threading.enumerate():
-        if thread.name == "background":
-            thread.join(timeout=PATIENCE)
-            assert not thread.is_alive()
 
 
 class Relay:
@@ -77,7 +62,7 @@ class Relay:
         (address,) = envelope.rcpt_tos
         if code := re.search(r"\d{4,10}", mail["Subject"]):
             self.codes[address] = code[0]
-            witness.saw_secret(code[0])
+            leak_check.add_secret(code[0])
         return "250 OK"
 
     def reset(self):
@@ -92,17 +77,17 @@ class Relay:
 
 
 class Client(FlaskClient):
-    """A test client that tells the witness what it sends and receives.
+    """A test client that adds what it sends and receives to the leak check.
 
-    Each reply is compared with the API's description.
+    It compares each reply with the API's description.
     """
 
     def open(self, *args, **kwargs):
-        witness.saw(kwargs.get("json"))
+        leak_check.add_secrets_in(kwargs.get("json"))
         kwargs.setdefault("buffered", True)  # closes the reply, as servers do
         reply = super().open(*args, **kwargs)
-        witness.saw(reply.get_json(silent=True))
-        described.compare(self.application, kwargs.get("method", "GET"), reply)
+        leak_check.add_secrets_in(reply.get_json(silent=True))
+        openapi_check.check_reply(self.application, kwargs.get("method", "GET"), reply)
         return reply
 
 
@@ -158,10 +143,38 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[TALLY] = {}
+    config.stash[LEAKS] = []
+
+
+def pytest_collection_modifyitems(items):
+    """Mark everything below soak/."""
+    for item in items:
+        if "soak" in item.path.parts:
+            item.add_marker(pytest.mark.soak)
 
 
 def pytest_sessionstart():
-    logging.getLogger().addHandler(witness)
+    logging.getLogger().addHandler(leak_check)
+
+
+def pytest_sessionfinish(session):
+    """Look for secrets in the log; a worker of pytest-xdist reports to the main process."""
+    config = session.config
+    config.stash[LEAKS] += leak_check.leaks()
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["leaks"] = config.stash[LEAKS]
+        config.workeroutput["tally"] = [[*k, *v] for k, v in config.stash[TALLY].items()]
+    elif config.stash[LEAKS]:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Take over the results of a worker of pytest-xdist."""
+    output = getattr(node, "workeroutput", {})  # a worker that crashed fails the run anyway
+    node.config.stash[LEAKS] += output.get("leaks", [])
+    for part, what, tried, lost in output.get("tally", []):
+        add_to_tally(node.config, part, what, tried, lost)
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -173,10 +186,9 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.line(f"A LOG HOLDS A SECRET: {line}", red=True)
 
 
-def pytest_sessionfinish(session):
-    session.config.stash[LEAKS] = witness.leaks()
-    if session.config.stash[LEAKS]:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+def add_to_tally(config, part, what, tried, lost):
+    before = config.stash[TALLY].get((part, what), (0, 0))
+    config.stash[TALLY][part, what] = (before[0] + tried, before[1] + lost)
 
 
 @dataclass
@@ -218,6 +230,17 @@ class Service:
         return self.post("/login", body)[2]["auth_token"]
 
 
+@pytest.fixture(autouse=True)
+def cheap_passwords(request, monkeypatch):
+    """Hash passwords with the cheapest parameters, because hashing would take most of the time.
+
+    Tests of hashing itself have the mark ``real_argon2``; servers in processes of their own hash
+    with the real parameters, too.
+    """
+    if "real_argon2" not in request.keywords:
+        monkeypatch.setattr(crypto, "hasher", CHEAP_HASHER)
+
+
 @pytest.fixture(scope="session")
 def scale(pytestconfig):
     """Return a function that picks a count: the first for ``make test``, or ``make soak``'s."""
@@ -229,8 +252,7 @@ def tally(pytestconfig):
     """Return a function that adds to a line of the table, and fails when something was lost."""
 
     def add(part, what, tried, lost=()):
-        before = pytestconfig.stash[TALLY].get((part, what), (0, 0))
-        pytestconfig.stash[TALLY][part, what] = (before[0] + tried, before[1] + len(lost))
+        add_to_tally(pytestconfig, part, what, tried, len(lost))
         assert not lost, lost[:10]
 
     return add
@@ -287,7 +309,7 @@ def postgres_server():
     with postgres() as server:
         yield server
         for line in server.log.read_text(errors="replace").splitlines():
-            witness.saw_log(line)
+            leak_check.add_log(line)
 
 
 @pytest.fixture(scope="session")
@@ -335,7 +357,7 @@ def make_app(database_uri, outbox):
         return app
 
     yield make
-    settle()
+    wait_for_background()
     for app in apps:
         with app.app_context():
             db.engine.dispose()
@@ -424,8 +446,8 @@ def statements(app):
     """Return a function that returns what was sent to the database since its last call."""
     with app.app_context():
         engine = db.engine
-    with told(engine) as take:
-        yield take
+    with sql_log(engine) as read_log:
+        yield read_log
 
 
 @pytest.fixture
@@ -461,7 +483,7 @@ def start_service(database_uri, outbox, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def crowd():
-    crowd = Crowd(8)
-    yield crowd
-    crowd.close()
+def parallel_clients():
+    parallel_clients = ParallelClients(8)
+    yield parallel_clients
+    parallel_clients.close()

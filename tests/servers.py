@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
+import random
 import re
 import shutil
 import signal
@@ -14,24 +16,37 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
 import psutil
-from witness import witness
+from helpers import TIMEOUT
+from leak_check import leak_check
 
 ROOT = Path(__file__).parent.parent
-PATIENCE = 60  # seconds; only a broken server takes them
 # The tests' own environment has all that installing would bring.
 MAKE_RUN = ["make", "--no-print-directory", "-o", f"{sys.prefix}/.run", "run", f"VENV={sys.prefix}"]
 GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "python:gateway.deploy.gunicorn", "wsgi:app"]
 
 
+# Below the ports that Linux gives to clients, so that no connection takes a port before its server
+# has started. Of two pytest-xdist workers one takes the even ports, one the odd ones.
+PORTS = range(16_000, 32_000)
+_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_ports = itertools.cycle(PORTS[_worker::_workers])
+for _ in range(random.randrange(len(PORTS) // _workers)):  # other runs on this machine
+    next(_ports)
+
+
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
+    """Return a port of loopback that nobody listens on, another one each time."""
+    for port in _ports:
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("not reached, because the ports never end")
 
 
 @contextmanager
@@ -73,16 +88,16 @@ class Reply:
 
 def call(port, path, body=None, token="", ip=""):
     """Send one request on a connection of its own: POST, or GET without a body."""
-    witness.saw(body)
+    leak_check.add_secrets_in(body)
     given = {"Authorization": token, "X-Forwarded-For": ip}
     headers = {name: value for name, value in given.items() if value}
     method, content = ("GET", None) if body is None else ("POST", json.dumps(body))
     start = time.monotonic()
-    with closing(HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)) as connection:
         connection.request(method, path, content, headers)
         reply = connection.getresponse()
         content = json.loads(reply.read())
-    witness.saw(content)
+    leak_check.add_secrets_in(content)
     return Reply(reply.status, reply.headers, content, time.monotonic() - start)
 
 
@@ -115,7 +130,7 @@ class Server:
 
     def read(self):
         for line in self.process.stdout:
-            witness.saw_log(line)
+            leak_check.add_log(line)
             with self.changed:
                 self.lines.append(line)
                 self.changed.notify_all()
@@ -134,7 +149,7 @@ class Server:
             return re.search(pattern, self.output) or self.ended
 
         with self.changed:
-            self.changed.wait_for(is_there, timeout=PATIENCE)
+            self.changed.wait_for(is_there, timeout=TIMEOUT)
             found = re.findall(pattern, self.output)
             assert found, f"{pattern} is not in what the server says:\n{self.output}"
             return found[-1]
@@ -155,15 +170,15 @@ class Server:
 
     def end(self, how):
         os.killpg(self.process.pid, how)
-        self.process.wait(timeout=PATIENCE)
-        self.reader.join(timeout=PATIENCE)
+        self.process.wait(timeout=TIMEOUT)
+        self.reader.join(timeout=TIMEOUT)
         self.process.stdout.close()
 
     def post(self, path, body, token="", ip=""):
         return post(self.port, path, body, token, ip)
 
 
-class Crowd:
+class ParallelClients:
     """Client processes that send at the same moment."""
 
     def __init__(self, size):
@@ -185,14 +200,14 @@ class Crowd:
         for pipe, request in zip(self.pipes, requests, strict=True):
             pipe.send((port, *request))
         answers = [pipe.recv() for pipe in self.pipes]
-        witness.saw([request[1] for request in requests])
-        witness.saw([data for _, _, data in answers])
+        leak_check.add_secrets_in([request[1] for request in requests])
+        leak_check.add_secrets_in([data for _, _, data in answers])
         return answers
 
     def close(self):
         for pipe, process in zip(self.pipes, self.processes, strict=True):
             pipe.close()
-            process.join(timeout=PATIENCE)
+            process.join(timeout=TIMEOUT)
 
 
 def _send_together(pipe, barrier):
@@ -201,5 +216,5 @@ def _send_together(pipe, barrier):
             request = pipe.recv()
         except EOFError:
             return
-        barrier.wait(timeout=PATIENCE)
+        barrier.wait(timeout=TIMEOUT)
         pipe.send(post(*request))

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from conftest import PASSWORD
+from helpers import PASSWORD, code_of
 from playwright.sync_api import expect, sync_playwright
 
 from gateway.errors import Code
@@ -118,7 +118,7 @@ def test_the_headers_of_the_page(client):
 )
 def test_no_other_file_is_served(client, name):
     reply = client.get(f"/docs/{name}")
-    assert (reply.status_code, reply.json["header"]["code"]) == (404, 404)
+    assert (reply.status_code, code_of(reply)) == (404, 404)
 
 
 # Schemathesis, in a process of its own, against a real server.
@@ -136,6 +136,7 @@ def server(start_service):
     return service
 
 
+@pytest.mark.soak
 def test_schemathesis_finds_nothing(server, scale, tmp_path):
     """In ``make test`` always the same requests, in ``make soak`` others each time."""
     config = tmp_path / "schemathesis.toml"
@@ -211,6 +212,7 @@ def execute(page, operation, body=None):
     return reply
 
 
+@pytest.mark.browser
 def test_a_body_is_filled_in_as_the_reference_has_it(page):
     block = page.locator("#operations-accounts-auth_register")
     block.locator(".opblock-summary").click()
@@ -223,6 +225,7 @@ def test_a_body_is_filled_in_as_the_reference_has_it(page):
     ]
 
 
+@pytest.mark.browser
 def test_somebody_logs_in_through_the_page_and_lists_projects(page, server):
     expect(page.locator(".info .title")).to_contain_text("gateway")
     assert execute(page, "projects-project_list")["header"]["code"] == 1001
@@ -240,6 +243,7 @@ def test_somebody_logs_in_through_the_page_and_lists_projects(page, server):
     assert execute(page, "projects-project_list", {"page_no": 7})["header"]["total"] == 1
 
 
+@pytest.mark.browser
 def test_the_page_shows_every_endpoint(page, server):
     paths = json.load(urlopen(f"{server.url}/openapi.json"))["paths"]
     expect(page.locator(".opblock")).to_have_count(len(paths))

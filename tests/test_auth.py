@@ -6,8 +6,9 @@ from datetime import datetime, timedelta, timezone
 import jwt as pyjwt
 import pytest
 from argon2 import PasswordHasher
-from conftest import PASSWORD, SECRET_KEY
+from helpers import NO_POSTGRES, PASSWORD, SECRET_KEY, code_of, login, other_code
 
+from gateway import crypto
 from gateway.crypto import derive_key
 from gateway.mail import flask_mail as mail
 from gateway.ops.cli import main
@@ -15,21 +16,8 @@ from gateway.ops.cli import main
 LORY = {"user_name": "lory", "email": "civet148@126.com"}
 
 
-def code_of(reply):
-    return reply.json["header"]["code"]
-
-
 def register(api, reg_code, **changes):
     return api("/register", {**LORY, "password": PASSWORD, "reg_code": reg_code, **changes})
-
-
-def login(api, user_name="lory", password=PASSWORD, **kwargs):
-    return api("/login", {"user_name": user_name, "password": password}, **kwargs)
-
-
-def wrong(code):
-    """Return another code of the same length."""
-    return str((int(code) + 1) % 10 ** len(code)).zfill(len(code))
 
 
 # Codes
@@ -106,7 +94,7 @@ def test_a_code_stands_five_tries(api, outbox):
     api("/auth-code", LORY)
     code = outbox.code()
     for _ in range(4):
-        assert code_of(register(api, wrong(code))) == 1008
+        assert code_of(register(api, other_code(code))) == 1008
     assert code_of(register(api, code)) == 0
 
 
@@ -114,7 +102,7 @@ def test_a_code_is_dead_after_five_tries(api, outbox):
     api("/auth-code", LORY)
     code = outbox.code()
     for _ in range(5):
-        assert code_of(register(api, wrong(code))) == 1008
+        assert code_of(register(api, other_code(code))) == 1008
     assert code_of(register(api, code)) == 1008
 
 
@@ -124,7 +112,7 @@ def test_a_new_code_replaces_the_old_one(api, outbox, clock):
         api("/auth-code", LORY)
         old = outbox.code()
         for _ in range(5):
-            register(api, wrong(old))
+            register(api, other_code(old))
         clock.advance(minutes=2)
         api("/auth-code", LORY)
         new = outbox.code()
@@ -263,6 +251,7 @@ def test_user_name_and_email_are_kept(sign_up, sql):
     assert sql("SELECT user_name, email FROM users") == [("LorY", "Civet148@126.com")]
 
 
+@pytest.mark.real_argon2
 def test_the_password_is_stored_as_argon2id(person, sql):
     ((stored,),) = sql("SELECT password_hash FROM users")
     assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
@@ -280,6 +269,14 @@ def test_an_unknown_user_gets_the_same_reply(api, person):
     assert login(api, "nobody").json == login(api, "lory", "wrong password").json
 
 
+def test_an_unknown_user_is_checked_with_the_parameters_of_the_hasher(monkeypatch):
+    verified = []
+    monkeypatch.setattr(PasswordHasher, "verify", lambda _, stored, __: verified.append(stored))
+    assert not crypto.password_matches(PASSWORD, None)
+    assert "$m=8,t=1,p=1$" in verified[0]
+
+
+@pytest.mark.real_argon2
 def test_an_unknown_user_costs_the_same_time(api, person):
     """Ratios, paired and repeated: without the dummy hash the unknown user takes a tenth."""
     ratios = []
@@ -300,6 +297,7 @@ def test_banned_is_told_only_to_the_right_password(app, api, person):
     assert code_of(login(api)) == 0
 
 
+@pytest.mark.real_argon2
 def test_an_older_hash_is_renewed_at_login(api, person, sql):
     weak = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
     sql("UPDATE users SET password_hash = :weak", weak=weak)
@@ -474,7 +472,7 @@ def test_a_banned_or_vanished_users_token_is_refused(app, person, sql):
 
 
 def test_when_the_database_cannot_say_nobody_passes(person, make_app):
-    nowhere = make_app(SQLALCHEMY_DATABASE_URI="postgresql://nobody@127.0.0.1:1/nothing")
+    nowhere = make_app(SQLALCHEMY_DATABASE_URI=NO_POSTGRES)
     for path in ("/project/list", "/platform/logout"):
         reply = nowhere.test_client().post(
             f"/api/v1{path}", headers={"Authorization": person.token}

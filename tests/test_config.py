@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from helpers import sqlite_only
 
 from gateway import create_app
 from gateway.config import SETTINGS, ConfigError, secret_from_file
@@ -291,7 +292,7 @@ def test_no_way_to_mail_is_said_at_the_start(make, caplog):
         (1, "", "127.0.0.1"),
     ],
 )
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 def test_whom_to_believe_about_the_clients_address(make_app, sign_up, proxies, header, seen):
     client = make_app(TRUSTED_PROXIES=proxies).test_client()
     person = sign_up(client=client)

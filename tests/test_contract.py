@@ -5,9 +5,7 @@ import json
 import re
 from datetime import datetime, timezone
 
-from conftest import PASSWORD
-
-OK = {"header": {"code": 0, "message": "OK", "total": 1, "count": 1}, "data": {}}
+from helpers import OK, PASSWORD
 
 
 def claims_of(token):

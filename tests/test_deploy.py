@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import PASSWORD
+from helpers import PASSWORD
 from servers import ROOT, Server, free_port
 
 UNIT = (ROOT / "gateway" / "deploy" / "gateway.service").read_text()

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-import pytest
 from click import Group
+from helpers import sqlite_only
 
 from gateway.config import SETTINGS
 from gateway.errors import HTTP_TEXTS, Code
@@ -24,7 +24,7 @@ def rows(heading):
     ]
 
 
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 def test_every_route(app):
     routes = {
         f"`{method} {rule.rule}`"

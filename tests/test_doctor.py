@@ -5,7 +5,7 @@ import os
 from datetime import timedelta
 
 import pytest
-from conftest import SECRET_KEY
+from helpers import SECRET_KEY, postgres_only, sqlite_only
 
 from gateway.db import db
 from gateway.ops.cli import main
@@ -94,14 +94,14 @@ def test_a_clock_that_is_behind(examine, person, clock):
     assert found.keys() == {("FAULT", "clock")}
 
 
-@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+@postgres_only
 def test_a_clock_apart_from_the_databases(examine, clock):
     clock.offset = timedelta(seconds=60)
     what = examine()["FAULT", "clock"]
     assert what in ("59 s away from the database server's", "60 s away from the database server's")
 
 
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 @pytest.mark.parametrize("name", ["gateway.db", "gateway.db-wal"])
 def test_a_database_that_others_may_read(examine, tmp_path, name, person):
     path = tmp_path / name
@@ -120,7 +120,7 @@ def test_a_secret_that_others_may_read(examine):
     assert examine() == {}
 
 
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 def test_a_full_disk(examine, monkeypatch):
     usage = os.statvfs("/")  # only its kind is used
     assert usage
@@ -128,7 +128,7 @@ def test_a_full_disk(examine, monkeypatch):
     assert ("warning", "disk") in examine()
 
 
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 def test_a_database_that_is_damaged(examine, tmp_path, person):
     for _ in range(50):
         person.create_project("x" * 100)

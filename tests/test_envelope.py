@@ -8,7 +8,16 @@ from types import SimpleNamespace
 
 import psycopg
 import pytest
-from conftest import PASSWORD
+from helpers import (
+    NO_POSTGRES,
+    NO_SQLITE,
+    OK,
+    PASSWORD,
+    assert_failure,
+    code_of,
+    postgres_only,
+    sqlite_only,
+)
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from gateway.db import db, postgres
@@ -28,17 +37,6 @@ PUBLIC = {
     "/api/v1/reset-password",
 }
 WANTS_A_PROJECT = {"/api/v1/project/verify"}
-
-
-def assert_failure(reply, status, code):
-    assert reply.status_code == status
-    assert reply.content_type == "application/json"
-    assert reply.json.keys() == {"header", "data"}
-    assert reply.json["data"] == {}
-    assert reply.json["header"].keys() == {"code", "message", "total", "count"}
-    header = reply.json["header"]
-    assert (header["code"], header["total"], header["count"]) == (code, 0, 0)
-    assert len(header["message"]) > 1
 
 
 def test_every_route_is_public_or_wants_a_token(app, client):
@@ -119,9 +117,8 @@ def provoke_too_many_requests(p):
 
 
 def provoke_database_unavailable(p):
-    nowhere = "postgresql://nobody@127.0.0.1:1/nothing"  # nothing listens on port 1
     return (
-        p.make_app(SQLALCHEMY_DATABASE_URI=nowhere)
+        p.make_app(SQLALCHEMY_DATABASE_URI=NO_POSTGRES)
         .test_client()
         .post("/api/v1/login", json={"user_name": "lory", "password": PASSWORD})
     )
@@ -162,7 +159,7 @@ def test_every_code_can_be_provoked(name, parts):
     reply = globals()[f"provoke_{name.lower()}"](parts)
     status, code = EXPECTED[name]
     if code == 0:
-        assert (reply.status_code, reply.json["header"]["code"]) == (200, 0)
+        assert (reply.status_code, code_of(reply)) == (200, 0)
     else:
         assert_failure(reply, status, code)
     if status in (429, 503):
@@ -260,7 +257,7 @@ def hang(postgres_uri, postgres_server):
     go_on()
 
 
-@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+@postgres_only
 def test_a_database_that_hangs_is_given_up_on(person, hang):
     hang()
     start = time.monotonic()
@@ -270,7 +267,7 @@ def test_a_database_that_hangs_is_given_up_on(person, hang):
     assert person.projects() == []
 
 
-@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+@postgres_only
 def test_a_database_that_hangs_after_the_last_statement(make_app, person, hang, monkeypatch):
     monkeypatch.setattr(postgres, "ANSWER_TIMEOUT", 1)
     app = make_app()
@@ -281,7 +278,7 @@ def test_a_database_that_hangs_after_the_last_statement(make_app, person, hang, 
     assert time.monotonic() - start < 10
 
 
-@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+@postgres_only
 def test_a_statement_given_up_does_not_go_on_in_the_server(person, postgres_uri, monkeypatch):
     monkeypatch.setattr(postgres, "ANSWER_TIMEOUT", 1)
     with psycopg.connect(postgres_uri) as connection:
@@ -293,11 +290,11 @@ def test_a_statement_given_up_does_not_go_on_in_the_server(person, postgres_uri,
     assert person.projects() == []
 
 
-@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+@postgres_only
 def test_connections_lost_to_a_restart_are_replaced(app, person, postgres_uri):
     with psycopg.connect(postgres_uri) as connection:
-        killed = connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        killed = connection.execute(  # and wait until they have ended
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         ).fetchall()
     assert killed
@@ -306,7 +303,7 @@ def test_connections_lost_to_a_restart_are_replaced(app, person, postgres_uri):
         assert db.engine.pool.checkedout() == 0
 
 
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 def test_a_full_disk_is_said_and_survived(app, person, sql):
     with app.app_context():
         pages = db.session.execute(db.text("PRAGMA page_count")).scalar()
@@ -329,10 +326,9 @@ def test_a_full_disk_is_said_and_survived(app, person, sql):
 
 
 def test_health(client):
-    ok = {"header": {"code": 0, "message": "OK", "total": 1, "count": 1}, "data": {}}
     for path in ("/healthz", "/readyz"):
         reply = client.get(path)
-        assert (reply.status_code, reply.json) == (200, ok)
+        assert (reply.status_code, reply.json) == (200, OK)
 
 
 def test_not_ready_without_the_schema(client, sql):
@@ -346,6 +342,6 @@ def test_not_ready_without_the_schema(client, sql):
 
 
 def test_not_ready_without_the_database(make_app):
-    client = make_app(SQLALCHEMY_DATABASE_URI="sqlite:////nowhere/at/all.db").test_client()
+    client = make_app(SQLALCHEMY_DATABASE_URI=NO_SQLITE).test_client()
     assert_failure(client.get("/readyz"), 503, 501)
     assert client.get("/healthz").status_code == 200

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import PASSWORD
+from helpers import NO_SQLITE, PASSWORD
 
 from gateway.log import logger
 
@@ -58,7 +58,7 @@ def test_health_checks_write_no_lines(client, caplog):
 
 
 def test_but_for_those_that_fail(make_app, caplog):
-    client = make_app(SQLALCHEMY_DATABASE_URI="sqlite:////nowhere/at/all.db").test_client()
+    client = make_app(SQLALCHEMY_DATABASE_URI=NO_SQLITE).test_client()
     client.get("/readyz")
     assert lines(caplog)[-1] == "health.readyz user=- ip=127.0.0.1 code=501 status=503"
 

@@ -9,9 +9,10 @@ import threading
 import time
 import tracemalloc
 
+import faulty_smtp
 import pytest
-import rogue
-from rogue import Fault
+from faulty_smtp import Fault
+from helpers import code_of
 
 from gateway import mail
 
@@ -31,8 +32,8 @@ def relay_with():
     relays = []
 
     def make(*faults, security="", contexts=None):
-        relays.append(rogue.Relay(security, contexts))
-        relays[-1].due.extend(faults)
+        relays.append(faulty_smtp.FaultyRelay(security, contexts))
+        relays[-1].faults.extend(faults)
         return relays[-1]
 
     yield make
@@ -42,7 +43,7 @@ def relay_with():
 
 @pytest.fixture
 def contexts(tmp_path, monkeypatch):
-    trusted, contexts = rogue.certificates(tmp_path)
+    trusted, contexts = faulty_smtp.certificates(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     return contexts
 
@@ -51,7 +52,7 @@ def ask(app, **person):
     """Ask for a code; return the header's code and how long it took."""
     start = time.monotonic()
     reply = app.test_client().post("/api/v1/auth-code", json={**LORY, **person})
-    return reply.json["header"]["code"], time.monotonic() - start
+    return code_of(reply), time.monotonic() - start
 
 
 def nothing_is_left(relay):
@@ -59,14 +60,14 @@ def nothing_is_left(relay):
     for thread in threading.enumerate():
         if thread.name == "mail":
             thread.join(timeout=5)
-    return relay.await_open(0) and not any(t.name == "mail" for t in threading.enumerate())
+    return relay.wait_for_open(0) and not any(t.name == "mail" for t in threading.enumerate())
 
 
 def test_the_deadline_leaves_room_for_a_reply_in_ten_seconds():
     assert mail.smtp.DEADLINE < 10
 
 
-@pytest.mark.parametrize("act", [rogue.hang, rogue.drip])
+@pytest.mark.parametrize("act", [faulty_smtp.hang, faulty_smtp.drip])
 def test_nothing_is_left_of_a_relay_that_does_not_come_to_an_end(
     make_app, relay_with, monkeypatch, act
 ):
@@ -89,15 +90,15 @@ def test_nothing_is_left_of_a_handshake_that_ends_after_the_deadline(
         time.sleep(0.6)
         return look_up(*args)
 
-    def come_late(talk):
-        if talk.step == "TLS":
+    def come_late(session):
+        if session.step == "TLS":
             time.sleep(0.7)
-            talk.secure()
+            session.secure()
             late.set()
         elif late.is_set():
-            rogue.drip_lines(talk)
+            faulty_smtp.drip_lines(session)
         else:
-            talk.say(talk.usual())
+            session.send(session.normal_reply())
 
     late = threading.Event()
     monkeypatch.setattr(mail.smtp, "DEADLINE", 1)
@@ -122,21 +123,21 @@ def test_a_look_up_that_ends_after_the_deadline_sends_nothing(make_app, relay_wi
     assert ask(app)[0] == 1029  # the slot is held as long as the thread is there
     answered.set()
     assert nothing_is_left(relay)
-    assert relay.taken == {}
+    assert relay.accepted == {}
     assert ask(app)[0] == 0
 
 
 def test_an_answer_cut_off_is_no_answer(make_app, relay_with):
-    def break_off(talk):
-        talk.say(b"250")
-        raise rogue.Gone
+    def break_off(session):
+        session.send(b"250")
+        raise faulty_smtp.ConversationOver
 
     relay = relay_with(Fault("dot", break_off))
     assert ask(make_app(MAIL_PORT=relay.port))[0] == 1029
 
 
 def test_a_relay_that_talks_without_end_is_cut_off(make_app, relay_with):
-    relay = relay_with(Fault("EHLO", rogue.flood))
+    relay = relay_with(Fault("EHLO", faulty_smtp.flood))
     app = make_app(MAIL_PORT=relay.port)
     tracemalloc.start()
     try:
@@ -148,7 +149,7 @@ def test_a_relay_that_talks_without_end_is_cut_off(make_app, relay_with):
     assert seconds < 5
     assert most_held < 16 * 2**20
     assert nothing_is_left(relay)
-    assert relay.wrongs == []
+    assert relay.violations == []
 
 
 @pytest.mark.parametrize("name", ["relay.invalid", "x" * 70 + ".invalid"])
@@ -168,15 +169,16 @@ def test_a_relays_words_do_not_reach_the_log(make_app, relay_with, caplog):
 def test_a_slow_relay_leaves_room_for_other_requests(make_app, relay_with, monkeypatch):
     monkeypatch.setattr(mail.smtp, "_slots", threading.BoundedSemaphore(1))
     monkeypatch.setattr(mail.smtp, "DEADLINE", 3)
-    relay = relay_with(Fault("banner", rogue.hang))
+    relay = relay_with(Fault("banner", faulty_smtp.hang))
     app = make_app(MAIL_PORT=relay.port)
     first = threading.Thread(target=ask, args=(app,))
     first.start()
-    assert relay.await_open(1)
+    assert relay.wait_for_open(1)
     start = time.monotonic()
     assert ask(app, user_name="other", email="other@126.com")[0] == 1029
     assert app.test_client().get("/readyz").status_code == 200
     assert time.monotonic() - start < 2
+    relay.close()
     first.join(timeout=10)
 
 
@@ -184,7 +186,7 @@ def test_a_slow_relay_leaves_room_for_other_requests(make_app, relay_with, monke
 def test_a_trusted_relay_gets_mail_and_password(make_app, relay_with, contexts, security):
     relay = relay_with(security=security, contexts=contexts)
     assert ask(make_app(MAIL_PORT=relay.port, **{security: True}, **LOGIN))[0] == 0
-    assert len(relay.taken[LORY["email"]]) == 1
+    assert len(relay.accepted[LORY["email"]]) == 1
     login = base64.b64encode(b"\0gateway\0the-right-one")
     assert relay.logins == [b"AUTH PLAIN " + login + b"\r\n"]
 
@@ -193,7 +195,7 @@ def test_a_trusted_relay_gets_mail_and_password(make_app, relay_with, contexts, 
 def test_a_refused_password_does_not_reach_the_log(
     make_app, relay_with, contexts, security, caplog
 ):
-    fault = Fault("AUTH", rogue.repeat_the_password)
+    fault = Fault("AUTH", faulty_smtp.repeat_the_password)
     relay = relay_with(fault, security=security, contexts=contexts)
     assert ask(make_app(MAIL_PORT=relay.port, **{security: True}, **LOGIN))[0] == 1029
     assert relay.logins

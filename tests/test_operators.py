@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PASSWORD
+from helpers import NO_SQLITE, PASSWORD, code_of, login
 from servers import ROOT
 
 from gateway.ops.cli import main
@@ -65,12 +65,8 @@ def test_every_command_explains_itself(flask, group, commands):
 # Accounts
 
 
-def code_of(reply):
-    return reply.json["header"]["code"]
-
-
 def log_in(api, user_name="lory", password=PASSWORD):
-    return code_of(api("/login", {"user_name": user_name, "password": password}))
+    return code_of(login(api, user_name, password))
 
 
 def is_in(person):
@@ -461,7 +457,7 @@ def test_purge_deletes_what_has_expired(flask, api, person, clock, sql):
 
 
 def test_a_database_that_fails_is_one_line(make_app):
-    runner = make_app(SQLALCHEMY_DATABASE_URI="sqlite:////nowhere/at/all.db").test_cli_runner()
+    runner = make_app(SQLALCHEMY_DATABASE_URI=NO_SQLITE).test_cli_runner()
     result = runner.invoke(main, args=["user", "list"])
     assert result.exit_code == 1
     assert result.output.startswith("Error: the database fails: (sqlite3.OperationalError)")

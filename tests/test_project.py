@@ -3,11 +3,7 @@
 import hashlib
 
 import pytest
-from conftest import PASSWORD, SECRET_KEY
-
-
-def code_of(reply):
-    return reply.json["header"]["code"]
+from helpers import PASSWORD, SECRET_KEY, code_of
 
 
 def test_keys_and_secrets_are_all_different(person):

@@ -6,7 +6,7 @@ from unittest import mock
 
 import psycopg
 import pytest
-from conftest import PASSWORD
+from helpers import NO_POSTGRES, PASSWORD, code_of, postgres_only, sqlite_only
 from sqlalchemy import text
 
 from gateway.db import db, sqlite
@@ -72,7 +72,7 @@ def day(crowded, person, statements):
     sent = {}
 
     def note(name, reply, code=0):
-        assert reply.status_code == 204 or reply.json["header"]["code"] == code
+        assert reply.status_code == 204 or code_of(reply) == code
         sent[name] = statements()
 
     statements()
@@ -118,13 +118,13 @@ def test_every_connection_is_given_back(app, day):
 
 def test_a_connection_that_could_not_be_made_is_no_loss(person, make_app):
     nowhere = make_app(
-        SQLALCHEMY_DATABASE_URI="postgresql://nobody@127.0.0.1:1/nothing",
+        SQLALCHEMY_DATABASE_URI=NO_POSTGRES,
         SQLALCHEMY_ENGINE_OPTIONS={"pool_size": 1, "max_overflow": 0, "pool_timeout": 0},
     )
     for _ in range(2):
         headers = {"Authorization": person.token}
         refused = nowhere.test_client().post("/api/v1/project/list", headers=headers)
-        assert refused.json["header"]["code"] == 501
+        assert code_of(refused) == 501
     with nowhere.app_context():
         assert db.engine.pool.checkedout() == 0
 
@@ -143,8 +143,8 @@ def plan_of(statement, connection):
 def plans(app, day):
     """Return the plan of every statement that was sent."""
     with app.app_context():
-        lent = db.engine.raw_connection()
-    connection = lent.driver_connection
+        borrowed = db.engine.raw_connection()
+    connection = borrowed.driver_connection
     if isinstance(connection, psycopg.Connection):
         # Small tables are read whole even where an index could be used; now only where none can.
         connection.execute("SET enable_seqscan = off")
@@ -156,7 +156,7 @@ def plans(app, day):
     }
     if isinstance(connection, psycopg.Connection):
         connection.execute("RESET enable_seqscan")
-    lent.close()
+    borrowed.close()
     return found
 
 
@@ -180,13 +180,13 @@ def test_a_page_comes_from_its_index(plans):
 def test_the_connections_of_all_threads_are_kept(app):
     """One that is closed after each use costs a login at the database for the next request."""
     with app.app_context():
-        lent = [db.engine.connect() for _ in range(gunicorn.threads)]
-        for connection in lent:
+        borrowed = [db.engine.connect() for _ in range(gunicorn.threads)]
+        for connection in borrowed:
             connection.close()
         assert db.engine.pool.checkedin() == gunicorn.threads
 
 
-@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+@postgres_only
 def test_only_a_connection_long_unused_is_asked_whether_it_lives(app, person, monkeypatch):
     project = person.create_project()
     with app.app_context():
@@ -201,7 +201,7 @@ def test_only_a_connection_long_unused_is_asked_whether_it_lives(app, person, mo
         assert person.verify(project).status_code == 204  # on a new connection
 
 
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 def test_who_finds_the_database_locked_waits_for_it(app, person, monkeypatch):
     """By another process; reads go on meanwhile."""
     project = person.create_project()
@@ -216,7 +216,7 @@ def test_who_finds_the_database_locked_waits_for_it(app, person, monkeypatch):
             other.execute("ROLLBACK")
 
     monkeypatch.setattr("gateway.db.sqlite.time.sleep", pause)
-    assert person.post("/project/list").json["header"]["code"] == 0
+    assert code_of(person.post("/project/list")) == 0
     assert not pauses
     assert person.verify(project).status_code == 204
     assert len(pauses) == 12
@@ -227,15 +227,15 @@ def test_who_finds_the_database_locked_waits_for_it(app, person, monkeypatch):
     other.close()
 
 
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 def test_who_waits_too_long_for_a_turn_is_told(person, monkeypatch):
     project = person.create_project()
     monkeypatch.setattr("gateway.db.sqlite.WRITE_LOCK_TIMEOUT", 0.1)
     with sqlite.write_lock:
         refused = person.verify(project)
         page = person.post("/project/list")
-    assert (refused.status_code, refused.json["header"]["code"]) == (503, 501)
-    assert page.json["header"]["code"] == 0
+    assert (refused.status_code, code_of(refused)) == (503, 501)
+    assert code_of(page) == 0
     assert person.verify(project).status_code == 204
 
 
@@ -244,5 +244,5 @@ def test_a_login_clears_away_what_has_expired(client, person, clock, sql):
     assert len(sql("SELECT * FROM revoked_tokens")) == 1
     clock.advance(days=3)
     account = {"user_name": person.user_name, "password": PASSWORD}
-    assert client.post("/api/v1/login", json=account).json["header"]["code"] == 0
+    assert code_of(client.post("/api/v1/login", json=account)) == 0
     assert sql("SELECT * FROM revoked_tokens") == []

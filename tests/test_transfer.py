@@ -4,7 +4,8 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from conftest import PASSWORD, basic, migrated
+from conftest import migrated
+from helpers import NO_SQLITE, PASSWORD, basic, code_of, postgres_only, sqlite_only
 from sqlalchemy import text
 
 from gateway.db import db
@@ -114,7 +115,7 @@ def test_everything_is_copied_and_goes_on(world, app, target, database_uri, outb
     account = {"user_name": "x", "email": "x@126.com", "password": PASSWORD}
     code = outbox.codes["x@126.com"]
     reply = client.post("/api/v1/register", json={**account, "reg_code": code})
-    assert reply.json["header"]["code"] == 0
+    assert code_of(reply) == 0
 
 
 def rows_of(app, query):
@@ -158,7 +159,7 @@ def test_what_is_not_copied(person, app, target, target_uri, database_uri, make_
         return result.output
 
     assert "The source must be an sqlite:/// or postgresql:// URL" in refusal("mysql://x")
-    assert "There is no file at the source's URL" in refusal("sqlite:////nowhere/at/all.db")
+    assert "There is no file at the source's URL" in refusal(NO_SQLITE)
     dead = refusal("postgresql://u:the-password@127.0.0.1:1/x")
     assert "The source does not answer; check its URL" in dead
     assert "the-password" not in dead
@@ -189,7 +190,7 @@ def test_the_source_may_come_from_the_environment(person, target, database_uri):
 # Backups
 
 
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 def test_a_backup_is_taken_while_in_use_and_restored(app, person, flask, tmp_path, make_app):
     made = person.create_project()
     file = tmp_path / "backup.db"
@@ -209,7 +210,7 @@ def test_a_backup_is_taken_while_in_use_and_restored(app, person, flask, tmp_pat
     assert restored.get("/readyz").status_code == 200
 
 
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 def test_a_backup_replaces_nothing(flask, person, tmp_path):
     file = tmp_path / "precious"
     file.write_text("precious")
@@ -221,7 +222,7 @@ def test_a_backup_replaces_nothing(flask, person, tmp_path):
     assert (result.exit_code, "No such file or directory" in result.output) == (1, True)
 
 
-@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+@postgres_only
 def test_postgres_is_backed_up_by_its_own_tools(flask, tmp_path):
     result = flask("backup", tmp_path / "x")
     assert result.exit_code == 1

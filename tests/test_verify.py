@@ -5,7 +5,7 @@ import re
 import threading
 
 import pytest
-from conftest import basic
+from helpers import basic, code_of, sqlite_only
 from sqlalchemy import event
 
 from gateway.db import db
@@ -69,7 +69,7 @@ def test_the_allowance_is_used_up(make_app, sign_up, clock, counts):
     assert refusal.headers["Retry-After"] == "60"
     assert refusal.headers["RateLimit-Limit"] == "2"
     assert refusal.headers["RateLimit-Reset"] == "60"
-    assert refusal.json["header"]["code"] == 429
+    assert code_of(refusal) == 429
     assert refusal.json["data"] == {}
     assert counts() == (2, 2)
 
@@ -227,7 +227,7 @@ def test_who_may_rotate(person, sign_up, project, make_admin):
     libin = sign_up("libin")
 
     def code(who, **body):
-        return who.post("/project/rotate", body).json["header"]["code"]
+        return code_of(who.post("/project/rotate", body))
 
     assert code(libin, id=1) == 1006
     assert person.verify(project).status_code == 204
@@ -358,7 +358,7 @@ def test_garbage_never_reaches_the_database(client, statements):
     assert statements() == []
 
 
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 def test_only_counts_are_written_without_waiting_for_the_disk(app, person, project, sql):
     """synchronous is 1 (NORMAL) for verify alone, and 2 (FULL) again for whatever comes next."""
     modes = []

@@ -24,7 +24,7 @@ from ask import PASSWORD, SECRET_KEY, check_same, make_app, page, requests, sett
 from flask import Flask, Response, request  # noqa: E402
 from node import Node, load  # noqa: E402
 from servers import postgres  # noqa: E402
-from told import told  # noqa: E402
+from sql_log import sql_log  # noqa: E402
 
 from gateway import create_app, crypto  # noqa: E402
 from gateway.db import db  # noqa: E402
@@ -103,11 +103,11 @@ def share_of_argon2(app, token):
 def statements(app, token):
     """Return how many statements each path runs."""
     found = {}
-    with app.app_context(), told(db.engine) as take:
+    with app.app_context(), sql_log(db.engine) as read_log:
         for name, asked in requests(token).items():
-            take()
+            read_log()
             asked.call(app)
-            found[name] = len(take())
+            found[name] = len(read_log())
     return found
 
 
@@ -140,8 +140,8 @@ def through_gunicorn(uri, token):
     found = {}
     for name, asked in requests(token).items():
         times = {"login": 16, "list(100)": 240, "verify": 1600}.get(name, 640)
-        load(ours.port, asked.wire, 80)
-        load(bare.port, asked.wire, 80)
+        load(ours.port, asked.raw_request, 80)
+        load(bare.port, asked.raw_request, 80)
         found[name] = compare(
             lambda node, a=asked, t=times: node.cpu(a, t), ours, bare, ROUNDS // 2
         )
@@ -157,10 +157,13 @@ def kinds_of_workers(uri, token):
         ("verify of 64 projects", [verify(number) for number in range(1, 65)]),
         ("list(20)", [page(token, 20)]),
     ):
-        wires, times = [one.wire for one in asked], 960 if name == "list(20)" else 2880
+        raw_requests, times = (
+            [one.raw_request for one in asked],
+            960 if name == "list(20)" else 2880,
+        )
 
-        def rate(node, wires=wires, times=times):
-            return load(node.port, wires, times, 16)
+        def rate(node, raw_requests=raw_requests, times=times):
+            return load(node.port, raw_requests, times, 16)
 
         for kind, options in WORKERS.items():
             node = Node("wsgi:app", uri, 1, options)
@@ -182,7 +185,7 @@ def at_size(uri, token):
     for name, asked in requests(token).items():
         if name == "login":
             memory.append(node.memory())
-        load(node.port, asked.wire, 320, 16)
+        load(node.port, asked.raw_request, 320, 16)
     memory.append(node.memory())
     node.stop()
     starts = []

@@ -62,9 +62,9 @@ def make_app(uri, projects):
             for insert, rows in ((PEOPLE, max(2, projects // PER_USER)), (PROJECTS, projects)):
                 connection.execute(text(numbered(insert, rows, sqlite)), values)
             connection.execute(text(COUNT))
-        lent = db.engine.raw_connection()  # in autocommit, as VACUUM wants it
-        lent.driver_connection.execute("ANALYZE" if sqlite else "VACUUM ANALYZE")
-        lent.close()
+        borrowed = db.engine.raw_connection()  # in autocommit, as VACUUM wants it
+        borrowed.driver_connection.execute("ANALYZE" if sqlite else "VACUUM ANALYZE")
+        borrowed.close()
         db.engine.dispose()
     return app, token
 
@@ -112,7 +112,7 @@ class Asked:
         headers["Content-Length"] = len(self.content)
         lines = [f"{method} /api/v1{path}?{query} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        self.wire = "\r\n".join([*lines, "", ""]).encode() + self.content
+        self.raw_request = "\r\n".join([*lines, "", ""]).encode() + self.content
 
     def call(self, app):
         """Call a WSGI application; return status, headers and body."""

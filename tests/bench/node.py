@@ -48,7 +48,7 @@ class Node:
         """Wait for the first reply; the server's death ends it, too."""
         while not self.server.ended:
             try:
-                load(self.port, verify(1).wire, 1, 1)
+                load(self.port, verify(1).raw_request, 1, 1)
             except ConnectionError:
                 time.sleep(0.005)
             else:
@@ -63,7 +63,7 @@ class Node:
     def cpu(self, asked, times):
         """Return the workers' CPU for one request, seconds, of so many."""
         before = self.seconds()
-        load(self.port, asked.wire, times)
+        load(self.port, asked.raw_request, times)
         return (self.seconds() - before) / times
 
     def memory(self):
@@ -83,13 +83,13 @@ class Node:
         shutil.rmtree(self.folder)
 
 
-def load(port, wires, times, connections=8):
+def load(port, raw_requests, times, connections=8):
     """Send so many requests over kept connections, as nginx does; return how many a second.
 
-    :param wires: the bytes of a request, or of several that are sent in turn.
+    :param raw_requests: the bytes of a request, or of several that are sent in turn.
     One thread serves all connections, so that the load takes little from what it measures.
     """
-    wires = [wires] if isinstance(wires, bytes) else wires
+    raw_requests = [raw_requests] if isinstance(raw_requests, bytes) else raw_requests
     ready = selectors.DefaultSelector()
     left, waiting = times, 0
 
@@ -99,7 +99,7 @@ def load(port, wires, times, connections=8):
             connection.close()
             return
         left, waiting = left - 1, waiting + 1
-        connection.sendall(wires[left % len(wires)])
+        connection.sendall(raw_requests[left % len(raw_requests)])
         ready.register(connection, selectors.EVENT_READ, bytearray())
 
     start = time.monotonic()

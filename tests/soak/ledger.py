@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from itertools import count
 
-from conftest import PASSWORD, basic
-from plane import ask_node
+from helpers import PASSWORD, basic
+from nginx_front import ask_node
 
 CLIENTS = 6
 number = count()

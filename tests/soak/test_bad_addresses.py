@@ -9,7 +9,7 @@ import json
 from contextlib import closing
 from itertools import count
 
-from hostile import INVALID, Wire, bombard, hostile_text, words
+from fuzz import INVALID, RawConnection, fuzz_text, run_fuzz, words
 from hypothesis import strategies as st
 
 SENT = {(200, 0)}
@@ -85,8 +85,8 @@ STRANGE = st.one_of(
     st.builds("{}000000@{}".format, st.sampled_from(ROUTES), DOMAIN),
     st.builds("000000{}@{}".format, st.sampled_from(INSIDE), DOMAIN),
     st.builds("000000{}@{}".format, st.sampled_from(INSIDE), st.sampled_from(DOMAINS + BEHIND)),
-    st.builds("000000{}@{}".format, hostile_text, DOMAIN),
-    st.builds("000000@{}.com".format, hostile_text),
+    st.builds("000000{}@{}".format, fuzz_text, DOMAIN),
+    st.builds("000000@{}.com".format, fuzz_text),
 )
 ADDRESSES = st.one_of(
     st.tuples(GOOD, st.just(SENT)),
@@ -98,7 +98,7 @@ ADDRESSES = st.one_of(
 def test_addresses(start_service, outbox, scale, tally, request):
     """An address is refused, or gets exactly one mail, of which it is the one recipient."""
     number = count(100_000)
-    with closing(Wire(start_service)) as wire:
+    with closing(RawConnection(start_service)) as raw_connection:
 
         def check(example):
             (template, expected), language = example
@@ -106,7 +106,7 @@ def test_addresses(start_service, outbox, scale, tally, request):
             address = template.replace("000000", n)
             outbox.reset()
             body = json.dumps({"user_name": f"u{n}", "email": address}).encode()
-            reply = wire.post("/api/v1/auth-code", body, {"Accept-Language": language})
+            reply = raw_connection.post("/api/v1/auth-code", body, {"Accept-Language": language})
             assert reply[:2] in expected, (reply, address)
             if reply[1]:
                 assert not outbox.mails
@@ -118,4 +118,4 @@ def test_addresses(start_service, outbox, scale, tally, request):
             assert {*mail.keys()} <= MAIL_HEADERS
 
         what = f"addresses asked to be mailed, {request.node.callspec.id}"
-        bombard(tally, what, check, st.tuples(ADDRESSES, LANGUAGES), scale(40, 2000))
+        run_fuzz(tally, what, check, st.tuples(ADDRESSES, LANGUAGES), scale(40, 2000))

@@ -11,7 +11,7 @@ from operator import mul
 from typing import NamedTuple
 
 import pytest
-from hostile import (
+from fuzz import (
     CONTROLS,
     FRAGMENTS,
     INT32,
@@ -19,12 +19,12 @@ from hostile import (
     NOBODY,
     SURROGATES,
     TWINS,
-    Wire,
-    bombard,
+    RawConnection,
     endpoints,
-    hostile_number,
-    hostile_text,
-    hostile_value,
+    fuzz_number,
+    fuzz_text,
+    fuzz_value,
+    run_fuzz,
     snapshot,
     visible,
     words,
@@ -229,7 +229,7 @@ def bad_bodies(fields):
     twice = st.builds(nest, st.integers(0, 17), NESTING, st.just(True), st.sampled_from(TWICE))
     kinds = [
         st.sampled_from(NO_OBJECTS),
-        (hostile_number | hostile_text | st.lists(hostile_value, max_size=3)).map(json.dumps),
+        (fuzz_number | fuzz_text | st.lists(fuzz_value, max_size=3)).map(json.dumps),
         st.builds(lambda text, n: text[: 1 + n % (len(text) - 1)], whole, PLACE),
         st.builds(lambda text, n, raw: text[:n] + raw + text[n:], whole, PLACE, NEVER_RAW),
         st.builds("{}{}".format, whole, st.sampled_from([*'}]x,0"\0', "{}", "null"])),
@@ -258,11 +258,11 @@ def odd_bodies(fields):
         st.builds(lambda b, n, v: render({n: v, **b}), body, st.sampled_from(OTHERS), ignored),
     )
     twins = st.sampled_from(FRAGMENTS + TWINS).map(lambda x: json.dumps(x, ensure_ascii=False))
-    names = st.sampled_from([*fields, "other"]) | hostile_text
+    names = st.sampled_from([*fields, "other"]) | fuzz_text
     either = st.one_of(
         whole.map("\ufeff{}".format),
-        with_one(fields, (hostile_value | hostile_text).map(json.dumps) | twins),
-        st.dictionaries(names, hostile_value).map(json.dumps),
+        with_one(fields, (fuzz_value | fuzz_text).map(json.dumps) | twins),
+        st.dictionaries(names, fuzz_value).map(json.dumps),
     )
     mutated = st.builds(
         lambda text, n, gone, new: text[:n] + new + text[n + gone :],
@@ -291,8 +291,8 @@ def test_bodies(app, start_service, sql, scale, tally, request):
     def try_at(path, guarded, bodies, wanted):
         def check(example):
             case, chunks, headers, signed_in = example
-            token = {"Authorization": wire.token()} if signed_in else {}
-            reply = wire.post(path, case.body, {**headers, **token}, chunks)
+            token = {"Authorization": raw_connection.token()} if signed_in else {}
+            reply = raw_connection.post(path, case.body, {**headers, **token}, chunks)
             if guarded and not signed_in:
                 assert reply[:2] in NOBODY, reply
                 return
@@ -300,11 +300,11 @@ def test_bodies(app, start_service, sql, scale, tally, request):
             assert reply[0] != 400 or all(name in reply[2] for name in case.names), reply
 
         examples = st.tuples(bodies, CHUNKS, HEADERS, st.integers(0, 5).map(bool))
-        bombard(tally, f"bodies to {path}, {request.node.callspec.id}", check, examples, wanted)
+        run_fuzz(tally, f"bodies to {path}, {request.node.callspec.id}", check, examples, wanted)
 
-    with closing(Wire(start_service)) as wire:
+    with closing(RawConnection(start_service)) as raw_connection:
         before = snapshot(sql)
-        found = endpoints(app, wire)
+        found = endpoints(app, raw_connection)
         for path, schema, guarded in found:
             try_at(path, guarded, bad_bodies(fields_of(path, schema)), scale(25, 6000))
             assert snapshot(sql) == before, path

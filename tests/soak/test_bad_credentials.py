@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 
-import pytest
-from conftest import basic
+from helpers import basic, code_of, sqlite_only
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +18,7 @@ def encoded(content):
     return base64.b64encode(content).decode()
 
 
-def hostile_headers(good):
+def fuzz_headers(good):
     """Make Authorization headers; many are nearly good."""
     pair = base64.b64decode(good.split()[1])
     changed = st.builds(
@@ -62,22 +61,22 @@ def test_nothing_but_key_and_secret_passes(person, flask, sql, scale, tally, dat
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(hostile_headers(good), pools, st.booleans())
-    def bombard(header, pool, own):
+    @given(fuzz_headers(good), pools, st.booleans())
+    def run_fuzz(header, pool, own):
         if own:  # the right credentials for a pool that the project is not in
             header, pool = good, pool or "blue"
         reply = ask(header, pool)
-        assert (reply.status_code, reply.json["header"]["code"]) == (401, 1001), (header, pool)
+        assert (reply.status_code, code_of(reply)) == (401, 1001), (header, pool)
         assert reply.headers["WWW-Authenticate"].startswith("Basic")
 
-    bombard()
+    run_fuzz()
     kind = database_uri.partition(":")[0]
     tally("bad input", f"credentials at verify, {kind}", examples)
     assert sql("SELECT request_total, request_count FROM projects") == [(0, 0)]
     assert ask(good, "").status_code == 204
 
 
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 def test_the_secret_of_another_project_does_not_pass(person, scale):
     made = [person.create_project() for _ in range(scale(4, 30))]
     for one in made:

@@ -8,22 +8,22 @@ from contextlib import closing
 from operator import mul
 
 import pytest
-from conftest import SECRET_KEY
-from hostile import (
+from fuzz import (
     HEADER,
     INT32,
     KEY,
     NOBODY,
-    Wire,
-    bombard,
+    RawConnection,
     endpoints,
-    hostile_text,
-    hostile_value,
+    fuzz_text,
+    fuzz_value,
+    run_fuzz,
     signed,
     snapshot,
     visible,
     words,
 )
+from helpers import SECRET_KEY
 from hypothesis import strategies as st
 
 from gateway.crypto import derive_key
@@ -49,7 +49,7 @@ NO_USERS += map(str, [0, -1, 3, INT32, 2**31, 2**32 + 1, 2**63, 2**64 + 1, 10**1
 
 NO_ATOM = st.sampled_from([[], [1], ["1"], {}, {"a": "1"}])
 NO_TEXT = st.none() | st.booleans() | st.floats() | st.integers() | NO_ATOM
-NO_TIME = st.none() | st.booleans() | st.floats() | hostile_text | NO_ATOM
+NO_TIME = st.none() | st.booleans() | st.floats() | fuzz_text | NO_ATOM
 NO_TIME |= st.integers(max_value=-1) | st.integers(min_value=10**11)
 NO_TIME |= st.sampled_from(["9999999999", 9999999999.0, 2**63, 10**400])
 BAD_CLAIMS = {
@@ -59,21 +59,21 @@ BAD_CLAIMS = {
     "nbf": st.integers(min_value=10**11) | st.just("soon") | NO_ATOM,
     "jti": NO_TEXT
     | st.integers(37, 4000).map("j".__mul__)
-    | hostile_text.filter(lambda text: not re.fullmatch(r"[\w-]{1,36}", text, re.ASCII)),
+    | fuzz_text.filter(lambda text: not re.fullmatch(r"[\w-]{1,36}", text, re.ASCII)),
     "sub": NO_TEXT
     | st.sampled_from(NO_USERS)
-    | hostile_text.filter(lambda text: text not in ("1", "2")),
+    | fuzz_text.filter(lambda text: text not in ("1", "2")),
     "type": st.just("refresh"),
 }
 NO_CLAIMS = st.one_of(
     st.binary(max_size=300),
-    hostile_value,
+    fuzz_value,
     st.builds(mul, st.sampled_from([b"[", b'{"a":', b"9"]), st.integers(1, 1000)),
     st.sampled_from([b"9" * 5000, b"[" * 5000, b"null", b"{'sub': '1'}", b"\xff\xfe{\0}\0"]),
 )
 EVIL_HEADERS = st.dictionaries(
     st.sampled_from(words("alg  typ  kid  jku  jwk  x5u  crit  zip  enc  b64  cty")),
-    hostile_value | st.sampled_from(["HS256", "none", "DEF", "/dev/null", ["b64"], ["exp"]]),
+    fuzz_value | st.sampled_from(["HS256", "none", "DEF", "/dev/null", ["b64"], ["exp"]]),
 )
 
 
@@ -108,7 +108,7 @@ def tampered(token, place, new):
     return token[:place] + new.replace(token[place], "~") + token[place + 1 :]
 
 
-def hostile_headers(claims):
+def fuzz_headers(claims):
     """Make Authorization headers; most have only one thing wrong."""
     one_bad = st.sampled_from(sorted(BAD_CLAIMS)).flatmap(
         lambda name: BAD_CLAIMS[name].map(lambda bad: signed({**claims, name: bad}))
@@ -138,27 +138,27 @@ def hostile_headers(claims):
 
 def test_authorization_headers(app, start_service, sql, scale, tally, request):
     """Only a token that this service made, and means, lets anybody in."""
-    with closing(Wire(start_service)) as wire:
-        guarded = [path for path, _, guarded in endpoints(app, wire) if guarded]
+    with closing(RawConnection(start_service)) as raw_connection:
+        guarded = [path for path, _, guarded in endpoints(app, raw_connection) if guarded]
 
         def answer(authorization, path="/api/v1/project/list", body=b"{}"):
-            return wire.post(path, body, {"Authorization": authorization})[:2]
+            return raw_connection.post(path, body, {"Authorization": authorization})[:2]
 
-        revoked = wire.token()
+        revoked = raw_connection.token()
         assert answer(revoked, "/api/v1/platform/logout") == (200, 0)
         before = snapshot(sql)
         for scheme in GOOD_SCHEMES:
-            assert answer(scheme.replace("%", wire.token())) == (200, 0), scheme
+            assert answer(scheme.replace("%", raw_connection.token())) == (200, 0), scheme
         for scheme in BAD_SCHEMES:
-            assert answer(scheme.replace("%", wire.token())) in NOBODY, scheme
-        for authorization in JUNK + listed(wire.claims, revoked):
+            assert answer(scheme.replace("%", raw_connection.token())) in NOBODY, scheme
+        for authorization in JUNK + listed(raw_connection.claims, revoked):
             assert answer(authorization) in NOBODY, authorization
 
         def check(example):
             assert answer(*example) in NOBODY
 
         bodies = st.sampled_from([b"{}", b"[", b'{"id": 1}', b"\0" * 20_000])
-        examples = st.tuples(hostile_headers(wire.claims), st.sampled_from(guarded), bodies)
-        what = f"hostile Authorization headers, {request.node.callspec.id}"
-        bombard(tally, what, check, examples, scale(40, 5000))
+        examples = st.tuples(fuzz_headers(raw_connection.claims), st.sampled_from(guarded), bodies)
+        what = f"odd Authorization headers, {request.node.callspec.id}"
+        run_fuzz(tally, what, check, examples, scale(40, 5000))
         assert snapshot(sql) == before

@@ -10,7 +10,7 @@ from datetime import timedelta
 from itertools import count
 
 import pytest
-from conftest import PASSWORD
+from helpers import PASSWORD, code_of
 
 HOUR = 3600
 # How far the clock is set (seconds), and for moments after that, whether it still counts.
@@ -70,10 +70,6 @@ def compare(clock, tally, request):
         tally("clock set by 2 s or 1 h", title, sum(map(len, table.values())), wrong)
 
     return run
-
-
-def code_of(reply):
-    return reply.json["header"]["code"]
 
 
 def test_codes(api, outbox, compare):

@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager, nullcontext, suppress
 
 import psutil
 import pytest
+from helpers import postgres_only, sqlite_only
 from ledger import Ledger, broken_promises, load
 from servers import GUNICORN
 
@@ -100,7 +101,7 @@ class Person:
         return answers
 
 
-@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+@postgres_only
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_postgres_is_restarted_while_idle(start_service, postgres, scale, tally, mode):
     person = Person(start_service(workers=2))
@@ -114,7 +115,7 @@ def test_postgres_is_restarted_while_idle(start_service, postgres, scale, tally,
     tally("database faults", f"Postgres restarted while idle ({mode})", scale(2, 20), lost)
 
 
-@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+@postgres_only
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_postgres_is_restarted_under_load(start_service, postgres, scale, tally, sql, mode):
     service = start_service(workers=2)
@@ -135,7 +136,7 @@ def test_postgres_is_restarted_under_load(start_service, postgres, scale, tally,
     tally("database faults", f"promises kept across it ({mode})", ledger.promises(), lost)
 
 
-@pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+@postgres_only
 def test_postgres_is_down(start_service, postgres, scale, tally):
     person = Person(start_service(workers=2))
     lost, tried = [], 0
@@ -209,7 +210,7 @@ def database(folder):
     return f"sqlite:///{folder / 'gateway.db'}"
 
 
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 @pytest.mark.parametrize(
     ("disk", "fault"), [(SmallDisk, SmallDisk), (None, FileLimit)], indirect=["disk"]
 )
@@ -250,7 +251,7 @@ def protect(paths, *, writable):
         path.chmod((0o700 if path.is_dir() else 0o600) & (0o700 if writable else 0o500))
 
 
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 @pytest.mark.parametrize("disk", [None], indirect=True)
 @pytest.mark.parametrize("which", [".", "*", "*-*"], ids=["folder", "files", "log"])
 def test_sqlite_may_only_be_read(start_service, disk, as_others, which, scale, tally):

@@ -16,8 +16,7 @@ from types import SimpleNamespace
 
 import jwt
 import pytest
-from argon2 import PasswordHasher
-from conftest import basic, settle
+from helpers import basic, code_of, wait_for_background
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -29,7 +28,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from gateway import crypto
 from gateway.db import db
 from gateway.ops.cli import main
 from gateway.version import __version__
@@ -672,7 +670,7 @@ class Contract(RuleBasedStateMachine):
         for limit, subject in limits:
             limit.add(subject, self.now)
         self.post("/reset-code", body, OK, client=client)
-        settle()
+        wait_for_background()
         account = self.owners.get(address)
         self.reset_mails += 1 if account else 0
         code = self.service.outbox.codes[account.email] if account else None
@@ -842,7 +840,7 @@ class Contract(RuleBasedStateMachine):
         )
         self.service.seen[f"verify {reply.status_code}"] += 1
         if not is_known or not (secret == project.project_secret or is_old):
-            assert (reply.status_code, reply.json["header"]["code"]) == (401, UNAUTHENTICATED)
+            assert (reply.status_code, code_of(reply)) == (401, UNAUTHENTICATED)
             assert reply.headers["WWW-Authenticate"].startswith("Basic")
             return
         passes = project.request_max == 0 or project.requests[self.today] < project.request_max
@@ -852,7 +850,7 @@ class Contract(RuleBasedStateMachine):
             assert (reply.status_code, reply.data) == (204, b"")
         else:
             assert (reply.status_code, reply.headers["X-Gateway-Code"]) == (403, "429")
-            assert reply.json["header"]["code"] == TOO_MANY_REQUESTS
+            assert code_of(reply) == TOO_MANY_REQUESTS
         assert reply.headers["X-Gateway-Project"] == str(project.id)
         if project.request_max:
             left = max(0, project.request_max - project.requests[self.today])
@@ -1022,21 +1020,12 @@ def app(make_app):
 
 
 @pytest.fixture
-def cheap_passwords(monkeypatch):
-    """Hashing as it should be takes most of a history's time, and none of its rules."""
-    hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr(crypto, "_hasher", hasher)
-    monkeypatch.setattr(crypto, "_NOBODY", hasher.hash("of nobody at all"))
-
-
-@pytest.fixture
 def service(app, outbox, clock, sql):
     """What the machine plays against; ``seen`` counts the codes of its answers."""
     seen = Counter(dict.fromkeys([*STATUS, *VERIFY], 0))
     return SimpleNamespace(app=app, outbox=outbox, clock=clock, sql=sql, seen=seen)
 
 
-@pytest.mark.usefixtures("cheap_passwords")
 def test_any_history(service, database_uri, scale, tally):
     run_state_machine_as_test(
         lambda: Contract(service),

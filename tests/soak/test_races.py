@@ -11,16 +11,10 @@ from collections import Counter
 from itertools import count
 
 import pytest
-from conftest import PASSWORD
-from servers import PATIENCE
+from helpers import PASSWORD, TIMEOUT, other_code
 
 number = count()
 TWINS = ["straße", "STRASSE", "strasse", "Straẞe", "ſtraße", "ﬆrasse", "ｓｔｒａßｅ", "STRAßE"]
-
-
-def wrong(code):
-    """Return another code of the same length."""
-    return str((int(code) + 1) % 10 ** len(code)).zfill(len(code))
 
 
 def registration(user_name, email, reg_code):
@@ -38,7 +32,7 @@ def reset_code(service, sql, email):
     sql("DELETE FROM mail_codes")
     service.relay.codes.pop(email, None)
     assert service.post("/reset-code", {"email": email})[1] == 0
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while not sql("SELECT 1 FROM mail_codes"):
         assert time.monotonic() < until
     return service.relay.codes[email]
@@ -50,7 +44,7 @@ def service(start_service):
 
 
 @pytest.fixture
-def race(crowd, service, scale, tally, request):
+def race(parallel_clients, service, scale, tally, request):
     """Return a function that runs the rounds of a race."""
     title = request.node.originalname.removeprefix("test_").replace("_", " ")
     database = request.node.callspec.id
@@ -61,7 +55,7 @@ def race(crowd, service, scale, tally, request):
         rounds = scale(3, 200)
         for _ in range(rounds):
             n = next(number)
-            answers = crowd.send(run.port, prepare(n))
+            answers = parallel_clients.send(run.port, prepare(n))
             codes = Counter(code for _, code, _ in answers)
             if codes[winner] != winners or set(codes) - {winner, *losers} or not then(n):
                 lost.append(codes)
@@ -72,12 +66,12 @@ def race(crowd, service, scale, tally, request):
 
 
 @pytest.fixture
-def emails_of(crowd, service):
+def emails_of(parallel_clients, service):
     """Return a function that makes addresses and has a code mailed to each."""
 
     def make(n):
         emails = [f"u{n}x{k}@126.com" for k in range(8)]
-        crowd.send(
+        parallel_clients.send(
             service.port,
             [("/auth-code", {"user_name": f"u{n}", "email": email}) for email in emails],
         )
@@ -129,7 +123,7 @@ def test_the_last_try_of_a_code(race, service):
         email = f"u{n}@126.com"
         code = service.code_for(f"u{n}", email)
         for _ in range(4):
-            assert service.post(*registration(f"u{n}", email, wrong(code)))[1] == 1008
+            assert service.post(*registration(f"u{n}", email, other_code(code)))[1] == 1008
         return [registration(f"u{n}x{k}", email, code) for k in range(8)]
 
     race(prepare, losers={1018, 1008})
@@ -138,7 +132,7 @@ def test_the_last_try_of_a_code(race, service):
 def test_no_more_than_five_tries(race, service, sql):
     def prepare(n):
         code = service.code_for(f"u{n}", f"u{n}@126.com")
-        return [registration(f"u{n}", f"u{n}@126.com", wrong(code))] * 8
+        return [registration(f"u{n}", f"u{n}@126.com", other_code(code))] * 8
 
     def the_code_is_dead(n):
         email = f"u{n}@126.com"
@@ -186,7 +180,9 @@ def test_the_last_try_of_a_reset_code(race, service, sql):
         code = reset_code(service, sql, "lory@126.com")
         body = {"email": "lory@126.com", "reg_code": code, "password": PASSWORD}
         for _ in range(4):
-            assert service.post("/reset-password", {**body, "reg_code": wrong(code)})[1] == 1008
+            assert (
+                service.post("/reset-password", {**body, "reg_code": other_code(code)})[1] == 1008
+            )
         return [("/reset-password", body)] * 8
 
     race(prepare, losers={1008})

@@ -16,12 +16,12 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import count, islice, product
 
+import faulty_smtp as smtp
 import pytest
-import rogue
-from conftest import PASSWORD
-from rogue import Fault
+from faulty_smtp import Fault
+from helpers import PASSWORD
+from leak_check import leak_check
 from servers import call
-from witness import witness
 
 from gateway import mail
 from gateway.deploy import gunicorn
@@ -42,53 +42,53 @@ REFUSALS = (
     b"\r\n",
     GARBAGE,
     LONG_LINE,
-    rogue.close,
-    rogue.reset,
-    rogue.close_within_the_answer,
-    rogue.say_421_and_close,
-    rogue.answer_something_else,
-    rogue.repeat_the_mail,
-    rogue.flood,
+    smtp.close,
+    smtp.reset,
+    smtp.close_within_the_answer,
+    smtp.say_421_and_close,
+    smtp.answer_something_else,
+    smtp.repeat_the_mail,
+    smtp.flood,
 )
 ODDITIES = (
-    *(Fault("QUIT", act) for act in (rogue.hang, rogue.close, rogue.reset, GARBAGE, LONG_LINE)),
-    Fault("dot", rogue.answer_and_close),
+    *(Fault("QUIT", act) for act in (smtp.hang, smtp.close, smtp.reset, GARBAGE, LONG_LINE)),
+    Fault("dot", smtp.answer_and_close),
     Fault("EHLO", b"502 only HELO\r\n", once=True),
     Fault("RCPT", b"251 will forward\r\n", once=True),
-    Fault("banner", rogue.answer_in_many_lines),
-    Fault("banner", rogue.answer_with_bare_line_feeds),
-    Fault("banner", rogue.answer_beyond_ascii),
-    Fault("banner", rogue.answer_slowly),
+    Fault("banner", smtp.answer_in_many_lines),
+    Fault("banner", smtp.answer_with_bare_line_feeds),
+    Fault("banner", smtp.answer_beyond_ascii),
+    Fault("banner", smtp.answer_slowly),
 )
 FAST_FAULTS = (
     *(Fault(step, act) for act, step in product(REFUSALS, STEPS)),
-    Fault("content", rogue.close),
-    Fault("content", rogue.reset),
+    Fault("content", smtp.close),
+    Fault("content", smtp.reset),
 )
-HANGS = (rogue.hang, rogue.drip, rogue.drip_lines)
+HANGS = (smtp.hang, smtp.drip, smtp.drip_lines)
 HANGING = (  # each batch at once: fewer than one worker sends side by side
     *([Fault(step, HANGS[(k + n) % 3]) for k, step in enumerate(STEPS)] for n in range(3)),
-    [Fault(step, rogue.refuse_and_hang) for step in STEPS[2:]],
+    [Fault(step, smtp.refuse_and_hang) for step in STEPS[2:]],
 )
 TLS_FAULTS = (
     *(Fault("TLS", kind, once=True) for kind in ("another name", "expired", "stranger")),
-    *(Fault("TLS", act) for act in (b"what is TLS?\r\n", rogue.close, rogue.reset)),
+    *(Fault("TLS", act) for act in (b"what is TLS?\r\n", smtp.close, smtp.reset)),
     Fault("EHLO", b"250 neither STARTTLS nor AUTH\r\n", once=True),
     Fault("AUTH", b"454 4.7.0 not now\r\n"),
     Fault("AUTH", b"535 5.7.8 no\r\n"),
     Fault("AUTH", b"334 \r\n"),
     Fault("AUTH", b"334 \xff!\r\n"),
-    Fault("AUTH", rogue.repeat_the_password),
-    Fault("AUTH", rogue.close),
+    Fault("AUTH", smtp.repeat_the_password),
+    Fault("AUTH", smtp.close),
     Fault("dot", b"554 no\r\n"),
 )
-STARTTLS_FAULTS = tuple(Fault("STARTTLS", a) for a in (b"454 no\r\n", GARBAGE, rogue.reset))
+STARTTLS_FAULTS = tuple(Fault("STARTTLS", a) for a in (b"454 no\r\n", GARBAGE, smtp.reset))
 HANGING_TLS = [
-    Fault("TLS", rogue.hang),
-    Fault("TLS", rogue.drip_a_handshake),
-    Fault("AUTH", rogue.hang),
-    Fault("EHLO", rogue.drip),
-    Fault("dot", rogue.drip_lines),
+    Fault("TLS", smtp.hang),
+    Fault("TLS", smtp.drip_a_handshake),
+    Fault("AUTH", smtp.hang),
+    Fault("EHLO", smtp.drip),
+    Fault("dot", smtp.drip_lines),
 ]
 
 
@@ -104,7 +104,7 @@ def relay_with(start_service):
     relays = []
 
     def make(security="", contexts=None, **settings):
-        relays.append(rogue.Relay(security, contexts))
+        relays.append(smtp.FaultyRelay(security, contexts))
         return start_service(workers=2, MAIL_PORT=relays[-1].port, **settings), relays[-1]
 
     yield make
@@ -122,7 +122,7 @@ def ask(service, who):
 def register(service, relay, who):
     """Register with the code of the mail that was taken for somebody; return the reply's code."""
     email = f"{who}@126.com"
-    reg_code = (relay.taken[email] or ["none"])[-1]
+    reg_code = (relay.accepted[email] or ["none"])[-1]
     account = {"user_name": who, "email": email, "password": PASSWORD, "reg_code": reg_code}
     return service.post("/register", account)[1]
 
@@ -143,7 +143,7 @@ def breaches(reply, code):
 
 def settle(service, relay, who, reply, code):
     """Judge a reply, then let its receiver register; name what was against the contract."""
-    taken = len(relay.taken[f"{who}@126.com"])
+    taken = len(relay.accepted[f"{who}@126.com"])
     yield from breaches(reply, code)
     if taken != (not code):
         yield f"the relay took {taken} mails"
@@ -159,20 +159,20 @@ def suffer(service, relay, faults, code=1029, meanwhile=lambda waiting: None, me
     Who gets which fault is chance. Return what was against the contract.
     """
     people = [f"u{next(number)}" for _ in faults]
-    relay.due.extend(fault for fault in faults if fault.act)
+    relay.faults.extend(fault for fault in faults if fault.act)
     with ThreadPoolExecutor(len(people)) as pool:
         waiting = [pool.submit(ask, service, who) for who in people]
         meanwhile(waiting)
-    lost = [f"{fault} did not come about" for fault in relay.due]
-    relay.due.clear()
+    lost = [f"{fault} did not come about" for fault in relay.faults]
+    relay.faults.clear()
     mend()
     for who, reply in zip(people, waiting, strict=True):
         lost += settle(service, relay, who, reply.result(), code)
-    if not relay.await_open(0):
+    if not relay.wait_for_open(0):
         lost.append(f"{len(relay.open)} connections were left open")
         relay.open.clear()  # it is said once
-    lost += relay.wrongs
-    relay.wrongs.clear()
+    lost += relay.violations
+    relay.violations.clear()
     return [f"{', '.join(map(str, dict.fromkeys(faults)))}: {what}" for what in lost]
 
 
@@ -208,8 +208,8 @@ def test_no_relay(relay_with, scale, tally):
 def test_a_relay_not_to_be_trusted(relay_with, security, tmp_path, monkeypatch, scale, tally):
     login = base64.b64encode(f"\0gateway\0{MAIL_PASSWORD}".encode()).decode()
     for secret in (MAIL_PASSWORD, login.rstrip("=")):
-        witness.saw_secret(secret)
-    trusted, contexts = rogue.certificates(tmp_path)
+        leak_check.add_secret(secret)
+    trusted, contexts = smtp.certificates(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     settings = {security: 1, "MAIL_USERNAME": "gateway", "MAIL_PASSWORD": MAIL_PASSWORD}
     service, relay = relay_with(security, contexts, **settings)
@@ -279,7 +279,7 @@ def beside(relay_with, scale, tally):
     service, relay = relay_with()
     bystander = Bystander(service, relay)
 
-    def run(what, batches, all_hang, starve=False):
+    def run(what, batches, all_hang, fill_queue=False):
         def meanwhile(waiting):
             all_hang(relay, waiting)
             bystander.watch(bystander.hanging, lambda: not all(f.done() for f in waiting))
@@ -288,9 +288,9 @@ def beside(relay_with, scale, tally):
         for batch in batches:
             end = time.monotonic() + scale(1, 4)
             bystander.watch(bystander.quiet, lambda end=end: time.monotonic() < end)
-            if starve:
-                relay.starve()
-            mend = relay.recover if starve else lambda: None
+            if fill_queue:
+                relay.fill_queue()
+            mend = relay.recover if fill_queue else lambda: None
             lost += suffer(service, relay, batch, meanwhile=meanwhile, mend=mend)
         watched = sum(len(seconds) for seconds in bystander.hanging.values())
         print(bystander)
@@ -304,7 +304,7 @@ def test_a_relay_that_does_not_come_to_an_end(beside, scale):
     beside(
         "hangs and drips at every step",
         HANGING[: scale(1, None)] * scale(1, 4),
-        lambda relay, waiting: relay.await_open(len(waiting)),
+        lambda relay, waiting: relay.wait_for_open(len(waiting)),
     )
 
 
@@ -322,5 +322,5 @@ def test_more_mails_than_may_hang_at_once(in_soak_only, beside):
         "more mails than may hang, and no connection comes about",
         [crowd] * 4,
         lambda _, waiting: list(islice(as_completed(waiting), refused)),
-        starve=True,
+        fill_queue=True,
     )

@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from conftest import PASSWORD, SECRET_KEY
+from helpers import PASSWORD, SECRET_KEY, sqlite_only
+from leak_check import LeakCheck
 from sqlalchemy import MetaData, create_engine
-from witness import Witness
 
 from gateway import crypto
 
@@ -25,15 +25,15 @@ ALL_CODES = [f"{n:04}" for n in range(10_000)]
         'code "4711081500"',
     ],
 )
-def test_the_witness_finds_a_secret_in_a_log(line):
-    witness = Witness()
-    witness.saw({"data": {"list": [{"project_secret": "Ab3Cd5Ef7Gh9"}]}})
-    witness.saw({"auth_token": "eyJhbGc.eyJzdWI.x-Y_z12"})
-    witness.saw_secret("4711081500")
-    witness.saw_log("nothing in Ab3Cd5Ef7Gh nor in 4711081500123")
-    assert witness.leaks() == []
-    witness.saw_log(line)
-    assert witness.leaks() == [line + "\n"]
+def test_leak_check_finds_a_secret_in_a_log(line):
+    check = LeakCheck()
+    check.add_secrets_in({"data": {"list": [{"project_secret": "Ab3Cd5Ef7Gh9"}]}})
+    check.add_secrets_in({"auth_token": "eyJhbGc.eyJzdWI.x-Y_z12"})
+    check.add_secret("4711081500")
+    check.add_log("nothing in Ab3Cd5Ef7Gh nor in 4711081500123")
+    assert check.leaks() == []
+    check.add_log(line)
+    assert check.leaks() == [line + "\n"]
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def stolen(make_app, sign_up, outbox, sqlite_uri):
     return app, files, rows, person, secret, outbox.codes["new@126.com"]
 
 
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 def test_a_copy_of_the_database_shows_no_secret(stolen, tally):
     _app, files, rows, person, secret, code = stolen
     assert b"lory@126.com" in files  # what is no secret can be read
@@ -66,7 +66,7 @@ def test_a_copy_of_the_database_shows_no_secret(stolen, tally):
     tally("secrets", "secrets looked for in a copy of the database", 5, found)
 
 
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 def test_a_copy_of_the_database_opens_no_project_secret(stolen, tally):
     app, _files, rows, _person, secret, _code = stolen
     ((sealed,),) = [[row.sealed_secret] for row in rows["projects"]]
@@ -80,7 +80,7 @@ def test_a_copy_of_the_database_opens_no_project_secret(stolen, tally):
     tally("secrets", "keys tried on a sealed project secret", len(keys) + 2, opened)
 
 
-@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+@sqlite_only
 def test_a_copy_of_the_database_opens_no_code(stolen, tally):
     """A code has so few digits that its unkeyed hash would be as good as the code."""
     app, _files, rows, _person, _secret, code = stolen

@@ -1,4 +1,7 @@
-"""What the driver is told to run: it is asked itself, as not everything is SQLAlchemy's event."""
+"""Log the SQL statements that reach the driver.
+
+The log listens at the driver, because hot paths send statements without SQLAlchemy's events.
+"""
 
 from contextlib import contextmanager
 from unittest import mock
@@ -10,7 +13,7 @@ VERBS = ("SELECT", "UPDATE", "INSERT", "DELETE")
 
 
 class Sent(str):
-    """A statement, with the parameters that psycopg was given."""
+    """A statement with the parameters that psycopg got."""
 
     def __new__(cls, query, params):
         sent = super().__new__(cls, query)
@@ -19,10 +22,10 @@ class Sent(str):
 
 
 @contextmanager
-def told(engine):
-    """Return a function that returns the statements sent since it was last called.
+def sql_log(engine):
+    """Yield a function that returns the statements sent since its last call.
 
-    Transactions and PRAGMAs are left out.
+    The log leaves out BEGIN, COMMIT, ROLLBACK and PRAGMA.
     """
     queries = []
 
@@ -30,10 +33,10 @@ def told(engine):
         if query.startswith(VERBS):
             queries.append(Sent(query, params))
 
-    def take():
-        taken = queries.copy()
+    def read_log():
+        log = queries.copy()
         queries.clear()
-        return taken
+        return log
 
     if engine.dialect.name == "postgresql":
         execute = psycopg.Cursor.execute
@@ -43,15 +46,15 @@ def told(engine):
             return execute(cursor, query, params, **kwargs)
 
         with mock.patch.object(psycopg.Cursor, "execute", listen):
-            yield take
+            yield read_log
         return
 
-    def listen_in(driver, *_):
+    def trace(driver, *_):
         driver.set_trace_callback(note)
 
-    event.listen(engine, "checkout", listen_in)
-    yield take
-    event.remove(engine, "checkout", listen_in)
-    lent = engine.raw_connection()
-    lent.driver_connection.set_trace_callback(None)
-    lent.close()
+    event.listen(engine, "checkout", trace)
+    yield read_log
+    event.remove(engine, "checkout", trace)
+    borrowed = engine.raw_connection()
+    borrowed.driver_connection.set_trace_callback(None)
+    borrowed.close()

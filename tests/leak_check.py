@@ -1,7 +1,7 @@
-"""What a whole run of the suite saw: the secrets it used, and every line that was logged.
+"""Check that no log line of a whole test run contains a secret.
 
-The clients and the relay of the tests hand secrets in, handlers and servers log lines; when the
-run has ended, ``leaks()`` finds the lines that hold a secret, and one is enough to fail the run.
+The test clients and the test relay add the secrets they send and receive; log handlers and servers
+add each log line. At the end of the run ``leaks()`` finds lines with a secret; one fails the run.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import tempfile
 FIELDS = {"password", "old_password", "new_password", "auth_token", "project_secret"}
 
 
-class Witness(logging.Handler):
-    """Remembers secrets and lines; as a handler, what is logged in the tests' own process."""
+class LeakCheck(logging.Handler):
+    """Collects secrets and log lines; as a logging handler, those of this process."""
 
     def __init__(self):
         super().__init__()
@@ -23,31 +23,31 @@ class Witness(logging.Handler):
         self.log = tempfile.TemporaryFile("w+", errors="backslashreplace")  # noqa: SIM115
         atexit.register(self.log.close)
 
-    def saw_secret(self, text):
-        # Shorter or plainer ones stand in a log by chance, as a part of a time or of an id.
+    def add_secret(self, text):
+        # Shorter texts stand in a log by chance, for example as part of a time or an id.
         if isinstance(text, str) and re.fullmatch(r"[\w.-]{10,}", text) and len(set(text)) > 3:
             self.secrets.add(text)
 
-    def saw(self, content):
-        """Take the secrets out of what was sent or received."""
+    def add_secrets_in(self, content):
+        """Add the secrets in a body that was sent or received."""
         if isinstance(content, dict):
             for name, value in content.items():
                 if name in FIELDS:
-                    self.saw_secret(value)
-                self.saw(value)
+                    self.add_secret(value)
+                self.add_secrets_in(value)
         elif isinstance(content, list):
             for value in content:
-                self.saw(value)
+                self.add_secrets_in(value)
 
-    def saw_log(self, text):
+    def add_log(self, text):
         self.log.write(text.rstrip("\n") + "\n")
 
     def emit(self, record):
-        if not str(record.msg).startswith("mail to "):  # MAIL_SUPPRESS_SEND asks for those
-            self.saw_log(self.format(record))
+        if not str(record.msg).startswith("mail to "):  # what MAIL_SUPPRESS_SEND logs
+            self.add_log(self.format(record))
 
     def leaks(self):
-        """Return the logged lines that hold a secret."""
+        """Return the log lines that contain a secret."""
         self.log.seek(0)
         found = [line for line in self.log if self.secrets & words(line)]
         self.log.seek(0, 2)
@@ -55,8 +55,8 @@ class Witness(logging.Handler):
 
 
 def words(line):
-    """Return whatever in a line could be a code, a token or a secret."""
+    """Return all parts of a line that could be a code, a token or a secret."""
     return {*re.findall(r"\w+", line), *(w.strip(".-") for w in re.findall(r"[\w.-]+", line))}
 
 
-witness = Witness()
+leak_check = LeakCheck()

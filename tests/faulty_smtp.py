@@ -1,9 +1,9 @@
-"""A relay on a real socket that takes mails, and goes wrong where and how a test wants.
+"""An SMTP server on a real socket that makes the faults a test asks for.
 
-A conversation comes to steps: "banner", then each command of the service ("EHLO", "MAIL", "RCPT",
-"DATA", "QUIT", "STARTTLS", "AUTH"), "dot" at the end of a mail, "content" within it, and "TLS",
-the handshake. A ``Fault`` tells what happens at one step instead of what should; ``relay.due``
-holds the faults of the connections to come, one for each, and those after them suffer none.
+A conversation has steps: "banner", then one for each command of the service ("EHLO", "MAIL",
+"RCPT", "DATA", "QUIT", "STARTTLS", "AUTH"), "content" inside a mail, "dot" at its end, and "TLS"
+for the handshake. A ``Fault`` replaces what the server does at one step. ``relay.faults`` is a
+queue: each new connection takes the next fault; when the queue is empty, connections work.
 """
 
 from __future__ import annotations
@@ -25,30 +25,32 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from servers import PATIENCE, free_port
-from witness import witness
+from helpers import TIMEOUT
+from leak_check import leak_check
+from servers import free_port
 
-PACE = 0.2  # seconds between two drops of what drips
-FLOOD = 100 * 2**20  # bytes, far more than sockets hold
-USUAL = {
+PACE = 0.2  # seconds between two bytes or lines of a slow answer
+FLOOD = 100 * 2**20  # bytes; socket buffers hold far less
+NORMAL_REPLIES = {
     "banner": b"220 relay ESMTP\r\n",
     "STARTTLS": b"220 go on\r\n",
     "AUTH": b"235 welcome\r\n",
     "DATA": b"354 go on\r\n",
 }
-NEEDS_TRUST = {"AUTH", "MAIL", "RCPT", "DATA"}  # what only a relay with a right certificate hears
+# Commands that the service may send only to a relay with a valid certificate.
+NEEDS_TRUST = {"AUTH", "MAIL", "RCPT", "DATA"}
 
 
-class Gone(Exception):
+class ConversationOver(Exception):
     """The conversation is over."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What a connection suffers: at one step, and unless ``once`` at each one after it, too.
+    """What goes wrong in a connection: at one step and, unless ``once``, at each later step.
 
-    :param act: what is said in place of the right answer, as bytes; the kind of certificate that
-        is shown, as text; or a function that is given the conversation.
+    :param act: bytes to send in place of the right answer; or the kind of certificate to show,
+        as text; or a function that is called with the conversation.
     """
 
     step: str
@@ -59,19 +61,19 @@ class Fault:
         return f"{getattr(self.act, '__name__', repr(self.act)[:30])} at {self.step}"
 
 
-class Relay:
+class FaultyRelay:
     """The server.
 
-    :param security: "", "MAIL_USE_TLS" or "MAIL_USE_SSL"; with one it wants a password, too.
+    :param security: "", "MAIL_USE_TLS" or "MAIL_USE_SSL"; the last two also want a password.
     :param contexts: what ``certificates`` returned.
     """
 
     def __init__(self, security="", contexts=None):
         self.security, self.contexts = security, contexts
-        self.due = deque()
-        self.taken = defaultdict(list)  # by address, the codes in mails that got their 250
-        self.logins = []  # the lines that held a password
-        self.wrongs = []  # what the service did that a relay can see to be wrong
+        self.faults = deque()
+        self.accepted = defaultdict(list)  # address: the codes in mails answered with 250
+        self.logins = []  # the lines with a password
+        self.violations = []  # what the service did wrong
         self.open = set()
         self.changed = threading.Condition()
         self.port = free_port()
@@ -79,7 +81,7 @@ class Relay:
         self.serve()
 
     def bind(self):
-        """Hold the port, at which nobody listens yet."""
+        """Take the port without listening on it."""
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind(("127.0.0.1", self.port))
@@ -95,26 +97,26 @@ class Relay:
                 connection, _ = listener.accept()
             except OSError:
                 return
-            talk = Talk(self, connection, self.due.popleft() if self.due else None)
+            session = Conversation(self, connection, self.faults.popleft() if self.faults else None)
             with self.changed:
-                self.open.add(talk)
+                self.open.add(session)
                 self.changed.notify_all()
-            threading.Thread(target=talk.run, daemon=True).start()
+            threading.Thread(target=session.run, daemon=True).start()
 
     def close(self):
-        """Stop listening, and end every conversation."""
+        """Stop listening and end every conversation."""
         with suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
-        self.thread.join(timeout=PATIENCE)
+        self.thread.join(timeout=TIMEOUT)
         with self.changed:
-            for talk in self.open:
+            for session in self.open:
                 with suppress(OSError):
-                    talk.connection.shutdown(socket.SHUT_RDWR)
-        self.await_open(0)
+                    session.connection.shutdown(socket.SHUT_RDWR)
+        self.wait_for_open(0)
 
-    def starve(self):
-        """Listen, but let no connection come about: the queue of those to be accepted is full."""
+    def fill_queue(self):
+        """Listen, but accept no connection: the queue of the listener is full."""
         self.close()
         self.bind()
         self.listener.listen(0)
@@ -126,31 +128,31 @@ class Relay:
         self.bind()
         self.serve()
 
-    def await_open(self, many):
-        """Wait until so many connections are open; tell whether they ever were."""
+    def wait_for_open(self, number):
+        """Wait until ``number`` connections are open; return False after 15 seconds."""
         with self.changed:
-            return self.changed.wait_for(lambda: len(self.open) == many, timeout=15)
+            return self.changed.wait_for(lambda: len(self.open) == number, timeout=15)
 
 
-class Talk:
-    """One conversation with the service."""
+class Conversation:
+    """One SMTP conversation with the service."""
 
     def __init__(self, relay, connection, fault):
         self.relay, self.connection, self.fault = relay, connection, fault
         self.lines = None
         self.step = self.line = self.address = self.code = None
-        self.struck = False  # by its fault
+        self.fault_begun = False
         self.trusted = not relay.security
 
     def run(self):
         try:
-            with suppress(OSError, Gone):
+            with suppress(OSError, ConversationOver):
                 if self.relay.security == "MAIL_USE_SSL":
-                    self.come_to("TLS")
+                    self.do_step("TLS")
                 self.lines = self.connection.makefile("rb")
-                self.come_to("banner")
+                self.do_step("banner")
                 while line := self.lines.readline():
-                    self.hear(line)
+                    self.handle(line)
         finally:
             if self.lines:
                 self.lines.close()
@@ -159,60 +161,60 @@ class Talk:
                 self.relay.open.discard(self)
                 self.relay.changed.notify_all()
 
-    def hear(self, line):
+    def handle(self, line):
         self.line = line
         verb = line.split(b" ")[0].strip().upper().decode("latin-1")
         if verb in NEEDS_TRUST and not self.trusted:
-            self.relay.wrongs.append(f"{verb} was said to a relay not to be trusted")
+            self.relay.violations.append(f"{verb} was sent to a relay without a valid certificate")
         if verb == "AUTH":
             self.relay.logins.append(line)
         elif verb == "RCPT":
             self.address = re.search(rb"<(.*)>", line)[1].decode()
-        said = self.come_to("EHLO" if verb == "HELO" else verb)
+        said = self.do_step("EHLO" if verb == "HELO" else verb)
         if verb == "DATA" and said == b"354":
             self.read_mail()
-            self.come_to("dot")
+            self.do_step("dot")
         elif verb == "STARTTLS" and said == b"220":
-            self.come_to("TLS")
+            self.do_step("TLS")
             self.lines.close()
             self.lines = self.connection.makefile("rb")
         elif verb == "QUIT":
-            raise Gone
+            raise ConversationOver
 
     def read_mail(self):
         lines = [self.lines.readline()]
         if self.fault and self.fault.step == "content":
-            self.come_to("content")
+            self.do_step("content")
         while lines[-1] != b".\r\n":
             if not lines[-1]:
-                raise Gone
+                raise ConversationOver
             lines.append(self.lines.readline())
         mail = message_from_bytes(b"".join(lines[:-1]), policy=policy.default)
         self.code = re.search(r"\d{10}", mail["Subject"])[0]
-        witness.saw_secret(self.code)
+        leak_check.add_secret(self.code)
 
-    def come_to(self, step):
-        """Do what is due at a step; return the code that was said, if any."""
+    def do_step(self, step):
+        """Do a step, or its fault; return the code that was sent, if any."""
         self.step = step
-        act = "right" if step == "TLS" else self.usual()
-        if self.fault and (not self.fault.once if self.struck else step == self.fault.step):
-            self.struck = True
+        act = "right" if step == "TLS" else self.normal_reply()
+        if self.fault and (not self.fault.once if self.fault_begun else step == self.fault.step):
+            self.fault_begun = True
             act = self.fault.act
         if isinstance(act, str):
             return self.secure(act)
-        return self.say(act) if isinstance(act, bytes) else act(self)
+        return self.send(act) if isinstance(act, bytes) else act(self)
 
-    def usual(self):
+    def normal_reply(self):
         if self.step != "EHLO" or not self.relay.security:
-            return USUAL.get(self.step, b"250 OK\r\n")
+            return NORMAL_REPLIES.get(self.step, b"250 OK\r\n")
         encrypted = isinstance(self.connection, ssl.SSLSocket)
         return b"250-relay\r\n250 %s\r\n" % (b"AUTH PLAIN LOGIN" if encrypted else b"STARTTLS")
 
-    def say(self, answer):
+    def send(self, answer):
         said = answer.splitlines()[-1][:3]
         if self.step == "dot" and said == b"250":
-            # Noted before it is said, as the service may answer before this thread goes on.
-            self.relay.taken[self.address].append(self.code)
+            # Noted before it is sent, because the service may answer before this thread goes on.
+            self.relay.accepted[self.address].append(self.code)
         self.connection.sendall(answer)
         return said
 
@@ -222,115 +224,115 @@ class Talk:
         self.trusted = certificate == "right"
 
     def wait(self, seconds):
-        """Wait; end when the service hangs up."""
+        """Wait; end the conversation when the service hangs up."""
         with suppress(TimeoutError):
             self.connection.settimeout(seconds)
             while self.connection.recv(4096):
                 pass
-            raise Gone
+            raise ConversationOver
         self.connection.settimeout(None)
 
 
-# What a fault may do
+# Functions for ``Fault.act``
 
 
-def hang(talk):
-    talk.wait(PATIENCE)
+def hang(session):
+    session.wait(TIMEOUT)
 
 
-def drip(talk):
-    """Begin the right answer, byte by byte, and never end the line."""
-    for byte in chain(talk.usual().rstrip(), repeat(ord("x"))):
-        talk.connection.sendall(bytes([byte]))
-        talk.wait(PACE)
+def drip(session):
+    """Send the right answer byte by byte, and never end the line."""
+    for byte in chain(session.normal_reply().rstrip(), repeat(ord("x"))):
+        session.connection.sendall(bytes([byte]))
+        session.wait(PACE)
 
 
-def drip_lines(talk):
-    """Begin the right answer, line by line, and never say the last one."""
+def drip_lines(session):
+    """Send the right answer line by line, and never send the last line."""
     while True:
-        talk.connection.sendall(talk.usual()[:3] + b"-more\r\n")
-        talk.wait(PACE)
+        session.connection.sendall(session.normal_reply()[:3] + b"-more\r\n")
+        session.wait(PACE)
 
 
-def drip_a_handshake(talk):
+def drip_a_handshake(session):
     for byte in chain(b"\x16\x03\x03\x3f\xff\x02\x00\x3f\xfb\x03\x03", repeat(0)):
-        talk.connection.sendall(bytes([byte]))
-        talk.wait(PACE)
+        session.connection.sendall(bytes([byte]))
+        session.wait(PACE)
 
 
-def flood(talk):
-    """Begin the right answer with quick lines without end; nobody should hear them all."""
-    block = (talk.usual()[:3] + b"-" + b"x" * 4000 + b"\r\n") * 16
+def flood(session):
+    """Send many lines fast; the service must stop reading before the end."""
+    block = (session.normal_reply()[:3] + b"-" + b"x" * 4000 + b"\r\n") * 16
     for _ in range(FLOOD // len(block)):
-        talk.connection.sendall(block)
-    talk.relay.wrongs.append(f"a flood of {FLOOD} bytes was heard")
-    raise Gone
+        session.connection.sendall(block)
+    session.relay.violations.append(f"the service read all {FLOOD} bytes")
+    raise ConversationOver
 
 
-def close(talk):
-    raise Gone
+def close(session):
+    raise ConversationOver
 
 
-def reset(talk):
-    talk.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    raise Gone
+def reset(session):
+    session.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    raise ConversationOver
 
 
-def close_within_the_answer(talk):
-    talk.connection.sendall(talk.usual()[:3] + b"-more\r\n")
-    raise Gone
+def close_within_the_answer(session):
+    session.connection.sendall(session.normal_reply()[:3] + b"-more\r\n")
+    raise ConversationOver
 
 
-def answer_and_close(talk):
-    talk.say(talk.usual())
-    raise Gone
+def answer_and_close(session):
+    session.send(session.normal_reply())
+    raise ConversationOver
 
 
-def say_421_and_close(talk):
-    talk.say(b"421 4.3.2 closing\r\n")
-    raise Gone
+def say_421_and_close(session):
+    session.send(b"421 4.3.2 closing\r\n")
+    raise ConversationOver
 
 
-def refuse_and_hang(talk):
-    """Refuse, and do not answer the RSET that follows."""
-    if talk.step != talk.fault.step:
-        hang(talk)
-    return talk.say(b"550 no\r\n")
+def refuse_and_hang(session):
+    """Refuse, and never answer the RSET that follows."""
+    if session.step != session.fault.step:
+        hang(session)
+    return session.send(b"550 no\r\n")
 
 
-def answer_something_else(talk):
-    return talk.say(b"250 OK\r\n" if talk.step == "DATA" else b"354 go on\r\n")
+def answer_something_else(session):
+    return session.send(b"250 OK\r\n" if session.step == "DATA" else b"354 go on\r\n")
 
 
-def repeat_the_mail(talk):
-    """Refuse with the code in the answer, which must not reach the log."""
-    return talk.say(b"554 5.7.1 spam: %s\r\n" % (talk.code or "").encode())
+def repeat_the_mail(session):
+    """Refuse and repeat the code of the mail, which must not reach the log."""
+    return session.send(b"554 5.7.1 spam: %s\r\n" % (session.code or "").encode())
 
 
-def repeat_the_password(talk):
-    return talk.say(b"535 5.7.8 you said " + talk.line)
+def repeat_the_password(session):
+    return session.send(b"535 5.7.8 you said " + session.line)
 
 
-def answer_in_many_lines(talk):
-    return talk.say((talk.usual()[:3] + b"-more\r\n") * 20 + talk.usual())
+def answer_in_many_lines(session):
+    return session.send((session.normal_reply()[:3] + b"-more\r\n") * 20 + session.normal_reply())
 
 
-def answer_with_bare_line_feeds(talk):
-    return talk.say(talk.usual().replace(b"\r\n", b"\n"))
+def answer_with_bare_line_feeds(session):
+    return session.send(session.normal_reply().replace(b"\r\n", b"\n"))
 
 
-def answer_beyond_ascii(talk):
-    return talk.say(talk.usual().replace(b"\r\n", b" \xff\xfe\x80 \xe5\xa5\xbd\r\n"))
+def answer_beyond_ascii(session):
+    return session.send(session.normal_reply().replace(b"\r\n", b" \xff\xfe\x80 \xe5\xa5\xbd\r\n"))
 
 
-def answer_slowly(talk):
-    talk.wait(0.4)
-    return talk.say(talk.usual())
+def answer_slowly(session):
+    session.wait(0.4)
+    return session.send(session.normal_reply())
 
 
 def certificates(folder):
-    """Return a file of what the service is to trust, and the relay's contexts by what they are."""
-    kinds = {  # the address that a certificate is for, and days until it ends
+    """Return a file of trusted certificates, and the relay's TLS contexts by kind."""
+    kinds = {  # the address in the certificate, and days until it expires
         "right": ("127.0.0.1", 1),
         "another name": ("127.0.0.2", 1),
         "expired": ("127.0.0.1", -1),
@@ -351,18 +353,18 @@ def certificates(folder):
 
 
 def certificate_and_key(name, address, days):
-    """Return a certificate that is signed by itself, and its key, as PEM."""
+    """Return a self-signed certificate and its key, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     private = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    certificate = signed_by_itself(name, key, address, days)
+    certificate = self_signed(name, key, address, days)
     return certificate.public_bytes(serialization.Encoding.PEM), private
 
 
-def signed_by_itself(name, key, address, days):
+def self_signed(name, key, address, days):
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(timezone.utc)
     usage = x509.KeyUsage(True, False, False, False, False, True, False, False, False)

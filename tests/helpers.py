@@ -1,0 +1,63 @@
+"""Small helpers that many tests share: constants, bodies of requests, parts of replies."""
+
+from __future__ import annotations
+
+import base64
+import threading
+
+import pytest
+
+TIMEOUT = 60  # seconds; only a broken server needs as many
+PASSWORD = "e10adc3949ba59abbe56e057f20f883e"
+SECRET_KEY = "a secret of the tests, long enough to be one"
+
+# URLs of databases that cannot be reached: nothing listens on port 1.
+NO_POSTGRES = "postgresql://nobody@127.0.0.1:1/nothing"
+NO_SQLITE = "sqlite:////nowhere/at/all.db"
+
+# Tests with a database run on SQLite and on Postgres; these marks keep one of the two.
+sqlite_only = pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+postgres_only = pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
+
+# A successful reply without data.
+OK = {"header": {"code": 0, "message": "OK", "total": 1, "count": 1}, "data": {}}
+
+
+def basic(key, secret):
+    """Return the Authorization header of a project."""
+    return "Basic " + base64.b64encode(f"{key}:{secret}".encode()).decode()
+
+
+def code_of(reply):
+    """Return the code in the header of a reply."""
+    return reply.json["header"]["code"]
+
+
+def other_code(code):
+    """Return a mailed code of the same length that is not the right one."""
+    return str((int(code) + 1) % 10 ** len(code)).zfill(len(code))
+
+
+def login(api, user_name="lory", password=PASSWORD, **kwargs):
+    """Log in through the ``api`` fixture; return the reply."""
+    return api("/login", {"user_name": user_name, "password": password}, **kwargs)
+
+
+def assert_failure(reply, status, code):
+    """Check that a reply is the envelope of a failure."""
+    assert reply.status_code == status
+    assert reply.content_type == "application/json"
+    assert reply.json.keys() == {"header", "data"}
+    assert reply.json["data"] == {}
+    header = reply.json["header"]
+    assert header.keys() == {"code", "message", "total", "count"}
+    assert (header["code"], header["total"], header["count"]) == (code, 0, 0)
+    assert len(header["message"]) > 1
+
+
+def wait_for_background():
+    """Wait until no thread works after its response any more."""
+    for thread in threading.enumerate():
+        if thread.name == "background":
+            thread.join(timeout=TIMEOUT)
+            assert not thread.is_alive()
