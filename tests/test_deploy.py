@@ -1,4 +1,4 @@
-"""The unit, and the package as pip installs it: all that the README's guide relies on."""
+"""The unit, and the package as pip installs it: all that the operator's guide relies on."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from helpers import PASSWORD
 from servers import ROOT, Server, free_port
 
 UNIT = (ROOT / "gateway" / "deploy" / "gateway.service").read_text()
-README = (ROOT / "README.md").read_text()
+GUIDE = (ROOT / "gateway" / "deploy" / "README.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +82,10 @@ def test_the_units_socket_is_the_one_of_the_guide():
     (socket,) = re.findall(r"GATEWAY_BIND=unix:(\S+)", UNIT)
     assert socket == "/run/gateway/gateway.sock"
     assert "RuntimeDirectory=gateway\nRuntimeDirectoryMode=0750" in UNIT
-    assert f"--unix-socket {socket} " in README
+    assert f"--unix-socket {socket} " in GUIDE
     assert f"server unix:{socket} " in (ROOT / "gateway" / "deploy" / "nginx.conf").read_text()
     (data,) = re.findall(r"GATEWAY_INSTANCE_PATH=(\S+)", UNIT)
-    assert f"GATEWAY_INSTANCE_PATH={data} " in README
+    assert f"ln -s {data} /opt/gateway/var/gateway-instance\n" in GUIDE
     assert "StateDirectory=gateway\nStateDirectoryMode=0700" in UNIT
 
 

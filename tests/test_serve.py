@@ -72,23 +72,40 @@ def test_the_whole_story(serve):
     assert server.post("/project/list", {}, token) == (401, 1001, {})
 
 
-def test_the_readmes_session(serve, checkout):
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+def test_the_readmes_session(serve, checkout, shell):
     server = serve()
     readme = (checkout / "README.md").read_text()
     session = readme.split("\n## A session\n")[1].split("\n## ")[0]
-    ask, *rest = re.findall(r"```bash\n(.*?)```", session, re.DOTALL)
-    ask = ask.replace("127.0.0.1:8082", f"127.0.0.1:{server.port}")
-    outputs = subprocess.check_output(["bash", "-euc", ask], text=True)
-    code = server.wait_for(r"code is (\d{4})\b")
-    script = ask.split("\n")[0] + "\n" + "".join(rest).replace("CODE=6328", f"CODE={code}")
-    outputs += subprocess.check_output(["bash", "-euc", script], text=True)
-    decoder, codes = json.JSONDecoder(), []
-    while outputs := outputs.strip():
-        reply, end = decoder.raw_decode(outputs)
-        codes.append(reply if isinstance(reply, int) else reply["header"]["code"])
-        outputs = outputs[end:]
-    # auth-code, register, verify, list, delete, logout; login's and create's go into variables
-    assert codes == [0, 0, 204, 0, 0, 0]
+    helper, *steps = re.findall(r"```bash\n(.*?)```", session, re.DOTALL)
+    helper = helper.replace("127.0.0.1:8082", f"127.0.0.1:{server.port}")
+
+    def paste(*blocks):
+        command = [shell, "-euc", helper + "".join(blocks)]
+        return subprocess.check_output(command, text=True)
+
+    assert paste(steps[0]) == "OK\n"
+    code = server.wait_for(r"code is (\d{6})\b")
+    output = paste(*(step.replace("CODE=123456", f"CODE={code}") for step in steps[1:]))
+    # register, project/create, verify, project/list, project/delete, logout
+    created, page = re.fullmatch(
+        r"OK\n({.+?^})\n204\n(\[.+?^\])\nOK\nOK\n", output, re.DOTALL | re.MULTILINE
+    ).groups()
+    (project,) = json.loads(page)
+    assert json.loads(created)["project_key"] == project["project_key"]
+    assert project["request_today"] == 1
+
+
+def test_the_readmes_session_stops_with_a_sentence(serve, checkout):
+    server = serve()
+    readme = (checkout / "README.md").read_text()
+    helper = re.search(r"```bash\n(.*?)```", readme, re.DOTALL)[1]
+    helper = helper.replace("127.0.0.1:8082", f"127.0.0.1:{server.port}")
+    script = helper + "ask login '{}' auth_token && echo goes on"
+    run = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.startswith("login: code 1004: ")
+    assert run.stderr.count("\n") == 1
 
 
 def test_a_restart_keeps_everything(serve):

@@ -46,6 +46,14 @@ Every reply is `{{"header": {{"code", "message", "total", "count"}}, "data": {{}
 when the endpoint answered, and `code` says what; another status when the request never got that
 far.
 
+A body is a JSON object in UTF-8 of at most 16 KiB, whatever its Content-Type; an empty body counts
+as `{{}}`. Unknown fields are ignored. Types are strict: `"2"`, `2.0` and `true` are not integers.
+The service refuses control characters, broken Unicode, `NaN`, the same key twice, and nesting
+deeper than 20 levels.
+
+User names and e-mail addresses are unique without regard to upper and lower case. Times are unix
+seconds, except `created_time`, which is `YYYY-MM-DD HH:MM:SS` in the service's time zone.
+
 To try it: *auth-code* mails a code, *register* makes an account with it, *login* gives an
 `auth_token`; put that into **Authorize**.
 

@@ -1,4 +1,4 @@
-"""What guessing yields: of codes no more than the README states, and of names nothing."""
+"""What guessing yields: of codes no more than the operator's guide states, and of names nothing."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def share(digits):
 
 
 @pytest.mark.parametrize("digits", [4, 6, 8])
-def test_the_readme_states_the_share(digits):
-    readme = (ROOT / "README.md").read_text()
+def test_the_guide_states_the_share(digits):
+    guide = (ROOT / "gateway" / "deploy" / "README.md").read_text()
     row = rf"^\| {digits} digits \| ([\d.]+) % \| ([\d.]+) % \|"
-    ((address, client),) = re.findall(row, readme, re.MULTILINE)
+    ((address, client),) = re.findall(row, guide, re.MULTILINE)
     of_a_client = 1 - (1 - TRIES / 10**digits) ** (100 * 24)
     assert float(address) == pytest.approx(100 * share(digits), rel=0.01)
     assert float(client) == pytest.approx(100 * of_a_client, rel=0.01)
