@@ -99,13 +99,14 @@ def on_starting(server: Any) -> None:
     os.register_at_fork(after_in_parent=unblock)
 
 
-def pre_fork(_server: Any, _worker: Any) -> None:
+def pre_fork(_server: Any, worker: Any) -> None:
     """Hold back the signals to stop until the new worker has its own handlers.
 
     A new worker begins with the master's handlers, which would only note the signal. The worker
     would go on, and the master would wait for it until graceful_timeout.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    if isinstance(worker, Worker):  # other classes, chosen on the command line, do not unblock them
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
 
 def post_worker_init(worker: Any) -> None:
