@@ -240,7 +240,7 @@ def _remarks(given: Iterable[str], prefix: str, where: str) -> list[str]:
     for name in sorted(unknown):
         close = get_close_matches(name, ours, n=1)
         best = SYNONYMS.get(name, close[0] if close else "")
-        advice = f"; did you mean {prefix}{best}?" if best else ""
+        advice = f" (did you mean {prefix}{best}?)" if best else ""
         remarks.append(f"{prefix}{name}{where}: there is no such setting{advice}")
     return remarks
 

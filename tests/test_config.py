@@ -8,7 +8,9 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import flask_jwt_extended
@@ -336,12 +338,12 @@ def test_names_that_set_nothing_are_told(start_with, monkeypatch, tmp_path):
     nothing = "there is no such setting"
     assert config.unknown_names(app) == [
         f"BIND in {file} has no effect; set GATEWAY_BIND",
-        f"TIMZONE in {file}: {nothing}; did you mean TIMEZONE?",
+        f"TIMZONE in {file}: {nothing} (did you mean TIMEZONE?)",
         f"GATEWAY_FOO__BAR: {nothing}",
         f"GATEWAY_JWT_TOKEN_LOCATON: {nothing}",
-        f"GATEWAY_MAIL_SERVR: {nothing}; did you mean GATEWAY_MAIL_SERVER?",
-        f"GATEWAY_PORT: {nothing}; did you mean GATEWAY_BIND?",
-        f"GATEWAY_REQEST_MAX: {nothing}; did you mean GATEWAY_REQUEST_MAX?",
+        f"GATEWAY_MAIL_SERVR: {nothing} (did you mean GATEWAY_MAIL_SERVER?)",
+        f"GATEWAY_PORT: {nothing} (did you mean GATEWAY_BIND?)",
+        f"GATEWAY_REQEST_MAX: {nothing} (did you mean GATEWAY_REQUEST_MAX?)",
         f"GATEWAY_XYZZY: {nothing}",
     ]
     assert app.config["SQLALCHEMY_ENGINE_OPTIONS"]["pool_size"] == 3
@@ -509,12 +511,23 @@ def test_workers_that_start_at_once_share_one_secret(tmp_path):
 
 @pytest.mark.parametrize("error", [PermissionError, OSError])
 def test_workers_share_one_secret_where_there_are_no_hard_links(tmp_path, monkeypatch, error):
+    two, renamed = threading.Barrier(2), []
+    rename = Path.rename
+
     def no_link(*_):
         raise error(1, "Operation not permitted")
 
+    def rename_beside_another(path, target):
+        with suppress(threading.BrokenBarrierError):
+            two.wait(timeout=0.5)  # for another worker, which may not come here
+        renamed.append(path)
+        return rename(path, target)
+
     monkeypatch.setattr(os, "link", no_link)
+    monkeypatch.setattr(Path, "rename", rename_beside_another)
     with ThreadPoolExecutor(16) as pool:
         secrets = set(pool.map(lambda _: secret_from_file(tmp_path / "new"), range(16)))
+    assert len(renamed) == 1  # a second one would replace a secret that is in use
     assert len(secrets) == 1
     assert len(secrets.pop()) >= 32
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["secret_key"]
