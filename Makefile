@@ -1,7 +1,8 @@
 VENV ?= .venv
 PYTHON ?= python3
+# What runs the operator commands.
 GATEWAY = $(VENV)/bin/gateway
-PIP = $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP = $(VENV)/bin/pip install --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help run test soak bench lint audit format migration clean
@@ -12,6 +13,7 @@ help: ## List the targets
 run: $(VENV)/.run ## Set up what is missing, migrate the database, and serve
 	@if [ -z "$$GATEWAY_MAIL_SERVER" ]; then \
 		export GATEWAY_MAIL_SUPPRESS_SEND="$${GATEWAY_MAIL_SUPPRESS_SEND:-1}"; fi; \
+	if [ -z "$$WEB_CONCURRENCY" ]; then unset WEB_CONCURRENCY; fi; \
 	$(GATEWAY) db upgrade && \
 	exec $(VENV)/bin/gunicorn -c python:gateway.deploy.gunicorn wsgi:app
 
@@ -39,19 +41,29 @@ format: $(VENV)/.dev ## Rewrite the code in the house style
 migration: $(VENV)/.dev ## Draft a migration from the models: make migration NAME="add a column"
 	$(GATEWAY) db upgrade
 	$(GATEWAY) db migrate -m "$(NAME)" --rev-id \
-		"$$(printf %04d $$(($$(ls gateway/migrations/versions/[0-9]*.py | wc -l) + 1)))"
+		"$$(printf %04d $$(($$(ls gateway/db/migrations/versions/[0-9]*.py | wc -l) + 1)))"
 
-clean: ## Remove what make made, but not instance/
-	rm -rf $(VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## Remove all that make and the tests left, but not instance/
+	rm -rf $(VENV) *.egg-info build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed: make PYTHON=python3.x" if sys.version_info < (3, 10) else 0)'
-	$(PYTHON) -m venv $(VENV)
+	@echo "Making $(VENV), a Python environment for this checkout"
+	@$(PYTHON) -m venv $(VENV)
 
+# pip says much; this shows one name for each package. A pipe hides whether pip failed, so only a
+# pip that did not fail makes the target.
 $(VENV)/.run: $(VENV)/bin/pip setup.cfg constraints.txt
-	$(PIP) --editable '.[postgres]'
-	@touch $@
+	@echo "Setting up $(VENV) (once, about 15 s):"
+	@rm -f $@; { $(PIP) --editable '.[postgres]' && touch $@; } | \
+	while read -r verb what rest; do case "$$verb $$what" in \
+		Collecting*|Processing*) name=$${what##*/}; name=$${name%%-[0-9]*}; \
+			printf ' %s' "$${name%%[][<>=!~;]*}";; \
+		"Installing collected") printf '\nInstalling what was fetched\n';; \
+	esac; done; test -f $@
 
 $(VENV)/.dev: $(VENV)/bin/pip setup.cfg constraints.txt
-	$(PIP) --editable '.[dev]'
-	@touch $@
+	@echo "Setting up $(VENV) for development (about a minute)"
+	@$(PIP) --quiet --editable '.[dev]'
+	@touch $(VENV)/.run $@

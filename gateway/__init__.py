@@ -23,7 +23,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     """Build the application.
 
     :param config: settings that override every other source, for tests and embedding.
-    :raises gateway.config.ConfigError: when a setting is invalid.
+    :raises ConfigError: when a setting is invalid.
     """
     app = Flask(
         __name__,

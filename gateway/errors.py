@@ -9,7 +9,7 @@ Everything that ends a request early is one of these:
     ├─ sqlalchemy DBAPIError     501 when the database fails, 500 when our statement is wrong
     └─ anything else             500; the traceback goes to the log
 
-``web.reply`` writes the answer to each of them.
+``web.reply`` writes the answer to each of them. A ``ConfigError`` stops the start instead.
 """
 
 from __future__ import annotations
@@ -70,6 +70,10 @@ HTTP_TEXTS = {
     500: "Something went wrong here; the request id in X-Request-ID finds it in the log",
 }
 """Sentences for HTTP's own failures, where the code is the HTTP status."""
+
+
+class ConfigError(Exception):
+    """The service cannot start; the message is one line that names the setting and the cure."""
 
 
 class ApiError(Exception):

@@ -1,17 +1,31 @@
 """Settings: where they come from, and what stops the start."""
 
 import os
+import re
+import shutil
+import socket
 import stat
 import subprocess
 import sys
+import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+import flask_jwt_extended
+import flask_mail
+import flask_sqlalchemy
 import pytest
-from helpers import sqlite_only
+from flask import Flask
+from helpers import TIMEOUT, sqlite_only
+from servers import GUNICORN
 
-from gateway import create_app
-from gateway.config import SETTINGS, ConfigError, secret_from_file
+from gateway import config, create_app, instance
+from gateway.config import SETTINGS
+from gateway.deploy import gunicorn
+from gateway.errors import ConfigError
+from gateway.instance import secret_from_file
 
 ROOT = Path(__file__).parent.parent
 GOOD = {"SECRET_KEY": "x" * 32, "SQLALCHEMY_DATABASE_URI": "sqlite:////tmp/unused.db"}
@@ -70,6 +84,7 @@ NONSENSE = [
     ("BIND", "http://localhost:8082"),
     ("BIND", "127.0.0.1:99999"),
     ("END_POINTS", r'["\ud800"]'),
+    ("END_POINTS", "[" * 100_000),
 ]
 
 
@@ -140,28 +155,105 @@ def test_tls_in_two_ways_is_nonsense(make):
         make(MAIL_USE_TLS="1", MAIL_USE_SSL="1")
 
 
+OPERATOR = [sys.executable, "-m", "flask", "--app", "wsgi"]
+
+
 @pytest.mark.parametrize(
-    "command", [["flask", "--app", "wsgi", "routes"], ["gunicorn", "wsgi:app"]]
+    ("command", "name", "value", "line"),
+    [
+        ([*OPERATOR, "routes"], "GATEWAY_REG_CODE_DIGITS", "abc", "REG_CODE_DIGITS must be an int"),
+        ([*OPERATOR, "routes"], "WEB_CONCURRENCY", "x", "WEB_CONCURRENCY must be an integer"),
+        (GUNICORN, "GATEWAY_REG_CODE_DIGITS", "abc", "REG_CODE_DIGITS must be an integer from 4"),
+        (
+            GUNICORN,
+            "GATEWAY_SQLALCHEMY_DATABASE_URI",
+            "mysql://a/b",
+            "SQLALCHEMY_DATABASE_URI must",
+        ),
+        (GUNICORN, "GATEWAY_SQLALCHEMY_DATABASE_URI", "sqlite:////no/x.db", "SQLALCHEMY_DATABASE_"),
+        (GUNICORN, "GATEWAY_BIND", "8082", "BIND must be an address like 127.0.0.1:8082"),
+        (GUNICORN, "GATEWAY_BIND", "unix:/no/such/folder.sock", "BIND: cannot listen at unix:/no/"),
+        (GUNICORN, "GATEWAY_INSTANCE_PATH", "/dev/null/x", "INSTANCE_PATH: /dev/null/x cannot be"),
+        (GUNICORN, "WEB_CONCURRENCY", "0", "WEB_CONCURRENCY must be an integer from 1 to 1000"),
+    ],
 )
-def test_a_bad_start_ends_with_one_line(command):
+def test_a_bad_start_ends_with_one_line(tmp_path, command, name, value, line):
+    environment = {"GATEWAY_INSTANCE_PATH": str(tmp_path), "GATEWAY_BIND": "127.0.0.1:0"}
     result = subprocess.run(
-        [Path(sys.prefix) / "bin" / command[0], *command[1:]],
+        command,
         cwd=ROOT,
-        env={**os.environ, "GATEWAY_REG_CODE_DIGITS": "abc", "GATEWAY_BIND": "127.0.0.1:0"},
+        env={**os.environ, **environment, name: value},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=TIMEOUT,
         check=False,
     )
-    assert result.returncode != 0
-    lines = [line for line in result.stderr.splitlines() if "REG_CODE_DIGITS" in line]
-    assert lines == ["gateway cannot start: REG_CODE_DIGITS must be an integer from 4 to 10"]
-    assert "Traceback" not in result.stderr
+    said = [each for each in result.stderr.splitlines() if "Starting gunicorn" not in each]
+    assert (len(said), result.returncode) == (1, 3), result.stderr
+    assert said[0].startswith(f"gateway cannot start: {line}")
+
+
+def test_an_address_that_is_taken(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError) as stop:
+            gunicorn.check_address(("127.0.0.1", port))
+    taken = "another program listens there; stop it, or set GATEWAY_BIND to another address"
+    assert str(stop.value) == f"BIND: cannot listen at 127.0.0.1:{port}: {taken}"
+    gunicorn.check_address(("127.0.0.1", port))
+
+    path = tmp_path / "gateway.sock"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        with pytest.raises(ConfigError) as stop:
+            gunicorn.check_address(str(path))
+        assert str(stop.value) == f"BIND: cannot listen at unix:{path}: {taken}"
+        assert path.is_socket()
+    gunicorn.check_address(str(path))  # its server has ended
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        (("192.0.2.1", 80), "192.0.2.1:80: Cannot assign requested address; set GATEWAY_BIND"),
+        (("no-such-host.invalid", 80), "no-such-host.invalid:80: there is no such host; set"),
+        ("/dev/null", "unix:/dev/null: this file is no socket; set"),
+        ("/no/x.sock", "unix:/no/x.sock: No such file or directory; set"),
+        ("/" + "x" * 200, r"unix:/x+: AF_UNIX path too long; set"),
+    ],
+)
+def test_an_address_where_nobody_can_listen(address, reason):
+    with pytest.raises(ConfigError, match=f"BIND: cannot listen at {reason}"):
+        gunicorn.check_address(address)
+
+
+def test_an_ipv6_address_that_is_taken():
+    try:
+        other = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with other, pytest.raises(ConfigError, match=r"cannot listen at \[::1\]:\d+: another program"):
+        gunicorn.check_address(other.getsockname()[:2])
+
+
+@pytest.mark.parametrize(
+    ("listener", "said"),
+    [
+        ("http://127.0.0.1:80", "http://127.0.0.1:80, documented at http://127.0.0.1:80/docs"),
+        ("http://0.0.0.0:80", "http://0.0.0.0:80, documented at http://127.0.0.1:80/docs"),
+        ("http://[::]:80", "http://[::]:80, documented at http://[::1]:80/docs"),
+        ("unix:/run/x.sock", "unix:/run/x.sock"),
+    ],
+)
+def test_where_a_browser_finds_the_docs(listener, said):
+    assert gunicorn.describe_listener(listener) == said
 
 
 def test_defaults(make):
     config = make().config
-    assert config["REG_CODE_DIGITS"] == 4
+    assert config["REG_CODE_DIGITS"] == 6
     assert config["MAILS_PER_IP"] == 100
     assert config["REQUEST_MAX"] == 30
     assert config["PROJECTS_PER_USER"] == 1000
@@ -179,14 +271,14 @@ def test_values_of_the_environment(make):
         MAIL_USERNAME="0123",
         MAIL_PASSWORD="true",
         MAIL_USE_TLS="true",
-        REG_CODE_DIGITS="6",
+        REG_CODE_DIGITS="7",
         END_POINTS='["https://example.com/{pool_name}"]',
         SQLALCHEMY_ENGINE_OPTIONS='{"pool_size": 3}',
         MAIL_SERVER="",
     ).config
     assert (config["MAIL_USERNAME"], config["MAIL_PASSWORD"]) == ("0123", "true")
     assert config["MAIL_USE_TLS"] is True
-    assert config["REG_CODE_DIGITS"] == 6
+    assert config["REG_CODE_DIGITS"] == 7
     assert config["END_POINTS"] == ["https://example.com/{pool_name}"]
     assert config["SQLALCHEMY_ENGINE_OPTIONS"]["pool_size"] == 3
     assert config["MAIL_SERVER"] is None  # empty is unset
@@ -201,11 +293,180 @@ def test_a_file_goes_before_defaults_and_the_environment_before_the_file(tmp_pat
     assert (config["REQUEST_MAX"], config["REG_CODE_DIGITS"], config["MAIL_PORT"]) == (5, 6, 7)
 
 
-def test_a_file_that_is_no_python_is_named(tmp_path, monkeypatch):
+@pytest.fixture
+def start_with(tmp_path, monkeypatch):
+    """Return a function that builds the application with a config.py of the test's own."""
     monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(tmp_path))
-    (tmp_path / "config.py").write_text("REQUEST_MAX =\n")
-    with pytest.raises(ConfigError, match=r"instance/config\.py"):
-        create_app()
+
+    def start_with(content):
+        (tmp_path / "config.py").write_bytes(content)
+        return create_app({"SECRET_KEY": "x" * 32})
+
+    return start_with
+
+
+@pytest.mark.parametrize(
+    ("content", "where"),
+    [
+        (b"MAIL_PORT = 25\nREQUEST_MAX =\n", ", line 2: SyntaxError: invalid syntax"),
+        (b"\n\nSECRET_KEY = hunter2\n", ", line 3: NameError"),
+        (b"def f():\n    return 1 / 0\nf()\n", ", line 2: ZeroDivisionError"),
+        (b"import json\njson.loads('hunter2')\n", ", line 2: JSONDecodeError"),
+        (b"REQUEST_MAX = 5\nSECRET_KEY = open('/no/such/file').read()\n", ", line 2: FileNotFound"),
+        (b"import sys\nsys.exit('hunter2')\n", ", line 2: SystemExit"),
+        (b"SERVICE_NAME = '\xff'\n", ""),
+        (b"REQUEST_MAX = 5\0\n", ""),
+    ],
+)
+def test_a_fault_in_config_py_is_told_with_file_and_line(start_with, tmp_path, content, where):
+    with pytest.raises(ConfigError) as stop:
+        start_with(content)
+    message = str(stop.value)
+    assert message.startswith(f"{tmp_path}/config.py{where}")
+    assert "\n" not in message
+    assert "hunter2" not in message
+
+
+def test_names_that_set_nothing_are_told(start_with, monkeypatch, tmp_path):
+    for name in (
+        *("REQEST_MAX", "PORT", "XYZZY", "JWT_TOKEN_LOCATON", "FOO__BAR", "MAIL_SERVR"),
+        *("MAX_FORM_PARTS", "JWT_ACCESS_COOKIE_NAME", "SQLALCHEMY_ECHO", "MAIL_ASCII_ATTACHMENTS"),
+        *("REQUEST_MAX", "SQLALCHEMY_ENGINE_OPTIONS__pool_size"),
+    ):
+        monkeypatch.setenv(f"GATEWAY_{name}", "3")
+    app = start_with(
+        b"TIMZONE = 'UTC'\nBIND = '0.0.0.0:80'\nSESSION_COOKIE_NAME = 'x'\nlower = 1\n"
+    )
+    file = tmp_path / "config.py"
+    nothing = "there is no such setting"
+    assert config.unknown_names(app) == [
+        f"BIND in {file} has no effect; set GATEWAY_BIND",
+        f"TIMZONE in {file}: {nothing} (did you mean TIMEZONE?)",
+        f"GATEWAY_FOO__BAR: {nothing}",
+        f"GATEWAY_JWT_TOKEN_LOCATON: {nothing}",
+        f"GATEWAY_MAIL_SERVR: {nothing} (did you mean GATEWAY_MAIL_SERVER?)",
+        f"GATEWAY_PORT: {nothing} (did you mean GATEWAY_BIND?)",
+        f"GATEWAY_REQEST_MAX: {nothing} (did you mean GATEWAY_REQUEST_MAX?)",
+        f"GATEWAY_XYZZY: {nothing}",
+    ]
+    assert app.config["SQLALCHEMY_ENGINE_OPTIONS"]["pool_size"] == 3
+
+
+@pytest.mark.parametrize("library", [flask_mail, flask_sqlalchemy, flask_jwt_extended])
+def test_no_setting_of_a_library_is_told(monkeypatch, library):
+    source = "".join(path.read_text() for path in Path(library.__file__).parent.rglob("*.py"))
+    names = set(re.findall(r"""["']((?:MAIL|SQLALCHEMY|JWT)_[A-Z_]+)["']""", source))
+    assert len(names) > 5
+    for name in names:
+        monkeypatch.setenv(f"GATEWAY_{name}", "")
+    app = Flask("gateway")
+    config.load(app, GOOD)
+    assert config.unknown_names(app) == []
+
+
+def test_one_start_leaves_the_defaults_to_the_next(make, monkeypatch):
+    monkeypatch.setenv("GATEWAY_SQLALCHEMY_ENGINE_OPTIONS__pool_size", "3")
+    make()
+    monkeypatch.delenv("GATEWAY_SQLALCHEMY_ENGINE_OPTIONS__pool_size")
+    assert make().config["SQLALCHEMY_ENGINE_OPTIONS"]["pool_size"] == 12
+
+
+@pytest.mark.parametrize("value", ["x", "0", "-1", "1.5", "1001"])
+def test_a_number_of_workers_that_makes_no_sense_stops_the_start(make, monkeypatch, value):
+    monkeypatch.setenv("WEB_CONCURRENCY", value)
+    with pytest.raises(ConfigError, match="WEB_CONCURRENCY must be an integer from 1 to 1000"):
+        make()
+
+
+@pytest.mark.parametrize("value", ["", "1", "64"])
+def test_a_number_of_workers_that_makes_sense(make, monkeypatch, value):
+    monkeypatch.setenv("WEB_CONCURRENCY", value)
+    make()
+
+
+@pytest.fixture
+def nobody():
+    """A folder that the user nobody may look into, in a process that acts for nobody."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may act for another user")
+    folder = Path(tempfile.mkdtemp(prefix="gateway-nobody-"))  # pytest's own is closed to nobody
+    folder.chmod(0o755)
+    (folder / "secret_key").write_text("x" * 48)
+    (folder / "config.py").write_text("REQUEST_MAX = 5\n")
+    (folder / "gateway.db").touch()
+    for path in folder.iterdir():
+        path.chmod(0o644)
+    os.seteuid(65534)
+    yield folder
+    os.seteuid(0)
+    shutil.rmtree(folder)
+
+
+def as_root(function, *arguments):
+    os.seteuid(0)
+    try:
+        function(*arguments)
+    finally:
+        os.seteuid(65534)
+
+
+@pytest.fixture
+def load(nobody, monkeypatch):
+    """Return a function that does as nobody what the master process does before it serves."""
+    monkeypatch.setenv("GATEWAY_INSTANCE_PATH", str(nobody))
+
+    def load():
+        app = Flask("gateway", instance_path=config.instance_path())
+        config.load(app)
+        instance.check_database_folder(app)
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("secret_key", "SECRET_KEY: {} cannot be read: Permission denied; run: chown nobody {}"),
+        ("config.py", "{} cannot be read; run: chown nobody {}"),
+    ],
+)
+def test_a_file_of_another_user_is_told_with_its_cure(nobody, load, name, line):
+    as_root((nobody / name).chmod, 0o600)
+    with pytest.raises(ConfigError) as stop:
+        load()
+    assert str(stop.value) == line.format(nobody / name, nobody / name)
+
+
+def test_a_folder_of_another_user_is_told_with_its_cure(nobody, load):
+    as_root((nobody / "secret_key").unlink)
+    with pytest.raises(ConfigError) as stop:
+        load()
+    assert str(stop.value) == (
+        f"INSTANCE_PATH: {nobody} cannot be written by the user nobody: Permission denied;"
+        " give this user the folder, or set GATEWAY_INSTANCE_PATH to another one"
+    )
+    as_root(nobody.chmod, 0o700)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load()
+
+
+def test_a_database_of_another_user_is_told_with_its_cure(nobody, load, monkeypatch):
+    def said():
+        with pytest.raises(ConfigError) as stop:
+            load()
+        return str(stop.value)
+
+    line = "SQLALCHEMY_DATABASE_URI: {} cannot be written by the user nobody; run: chown nobody {}"
+    assert said() == line.format(nobody, nobody)
+    as_root(nobody.chmod, 0o777)
+    file = nobody / "gateway.db"
+    assert said() == line.format(file, file)
+    as_root(file.chmod, 0o666)
+    load()
+    monkeypatch.setenv("GATEWAY_SQLALCHEMY_DATABASE_URI", f"sqlite:///{nobody}/none/x.db")
+    assert said() == f"SQLALCHEMY_DATABASE_URI: there is no folder {nobody}/none; make it"
+    monkeypatch.setenv("GATEWAY_SQLALCHEMY_DATABASE_URI", "sqlite:///in-the-instance-folder.db")
+    load()
 
 
 def test_an_instance_folder_of_the_operators_own(tmp_path, monkeypatch):
@@ -251,9 +512,37 @@ def test_workers_that_start_at_once_share_one_secret(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["secret_key"]
 
 
-def test_a_damaged_secret_file_is_named(tmp_path):
-    (tmp_path / "secret_key").write_text("short")
-    with pytest.raises(ConfigError, match="SECRET_KEY in instance/secret_key is too short"):
+@pytest.mark.parametrize("error", [PermissionError, OSError])
+def test_workers_share_one_secret_where_there_are_no_hard_links(tmp_path, monkeypatch, error):
+    two, renamed = threading.Barrier(2), []
+    rename = Path.rename
+
+    def no_link(*_):
+        raise error(1, "Operation not permitted")
+
+    def rename_beside_another(path, target):
+        with suppress(threading.BrokenBarrierError):
+            two.wait(timeout=0.5)  # for another worker, which may not come here
+        renamed.append(path)
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "link", no_link)
+    monkeypatch.setattr(Path, "rename", rename_beside_another)
+    with ThreadPoolExecutor(16) as pool:
+        secrets = set(pool.map(lambda _: secret_from_file(tmp_path / "new"), range(16)))
+    assert len(renamed) == 1  # a second one would replace a secret that is in use
+    assert len(secrets) == 1
+    assert len(secrets.pop()) >= 32
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["secret_key"]
+    assert stat.S_IMODE((tmp_path / "new" / "secret_key").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("content", "what"), [(b"short", "is too short"), (b"\xff", "is not text")]
+)
+def test_a_damaged_secret_file_is_named(tmp_path, content, what):
+    (tmp_path / "secret_key").write_bytes(content)
+    with pytest.raises(ConfigError, match=f"SECRET_KEY in {tmp_path}/secret_key {what}"):
         secret_from_file(tmp_path)
 
 
@@ -267,14 +556,6 @@ def test_keys_are_derived_each_for_its_purpose(make):
     config = make().config
     assert config["JWT_SECRET_KEY"] != config["SECRET_KEY"].encode()
     assert len(config["JWT_SECRET_KEY"]) == 32
-
-
-def test_no_way_to_mail_is_said_at_the_start(make, caplog):
-    make()
-    assert "MAIL_SERVER" in caplog.text
-    caplog.clear()
-    make(MAIL_SUPPRESS_SEND="1")
-    assert caplog.text == ""
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The server as ``make run`` starts it: the whole story, and people who are rude to it."""
 
+import ast
 import json
 import os
 import re
@@ -7,15 +8,17 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http.client import HTTPConnection
+from urllib.request import urlopen
 
 import pytest
 from helpers import NO_POSTGRES, PASSWORD, TIMEOUT
-from servers import MAKE_RUN, ROOT, Server, free_port
+from servers import GUNICORN, MAKE_RUN, ROOT, Server, free_port
 
 from gateway import mail
 
@@ -23,10 +26,12 @@ from gateway import mail
 @pytest.fixture
 def checkout(tmp_path):
     """A copy of what ``make run`` needs, so that its instance folder is new."""
+    folder = tmp_path / "a check out"  # make must stand the spaces
+    folder.mkdir()
     for name in ("Makefile", "README.md", "constraints.txt", "setup.cfg", "wsgi.py"):
-        shutil.copy2(ROOT / name, tmp_path / name)
-    shutil.copytree(ROOT / "gateway", tmp_path / "gateway")
-    return tmp_path
+        shutil.copy2(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "gateway", folder / "gateway")
+    return folder
 
 
 @pytest.fixture
@@ -47,14 +52,113 @@ def serve(checkout):
             server.kill()  # stopping waits 15 s for clients that broke off in the middle
 
 
+@pytest.fixture
+def make(checkout):
+    """Return a function that runs make on an environment of stand-ins for what it installs."""
+    programs = checkout / ".venv" / "bin"
+    programs.mkdir(parents=True)
+
+    def stand_in(name, script):
+        if not (programs / name).exists():
+            (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+            (programs / name).chmod(0o755)
+
+    def make(*arguments, pip="echo Installing", **environment):
+        stand_in("pip", pip)
+        stand_in("gateway", "exit 0")
+        stand_in("gunicorn", f"exec '{sys.executable}' -c 'import os; print(dict(os.environ))'")
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+        return subprocess.run(
+            ["make", "--no-print-directory", *arguments],
+            cwd=checkout,
+            env={**clean, **environment},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+
+    return make
+
+
+def test_the_first_run_shows_what_it_installs(make, checkout):
+    pip = r"""printf '%s\n' 'Obtaining file:///x' 'Collecting flask-mail>=0.10 (from gateway==1)' \
+        '  Downloading flask_mail-0.10.0-py3-none-any.whl' 'Collecting psycopg[binary]>=3.3' \
+        'Processing /x/flask-3.1.3-py3-none-any.whl' 'Installing collected packages: flask'"""
+    run = make("run", pip=pip)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[:3] == [
+        "Setting up .venv (once, about 15 s):",
+        " flask-mail psycopg flask",
+        "Installing what was fetched",
+    ]
+    assert run.stderr == ""
+    assert "Setting up" not in make("run").stdout  # the second time it is there
+
+
+def test_a_failed_installation_is_no_installation(make, checkout):
+    run = make("run", pip="echo Collecting flask; echo no network >&2; exit 1")
+    assert run.returncode != 0
+    assert run.stderr.startswith("no network\n")
+    assert not (checkout / ".venv" / ".run").exists()
+
+
+def test_make_run_hands_on_every_variable(make):
+    given = {
+        "GATEWAY_MAIL_PASSWORD": """a $b $$c ${d} 'e' "f" # \\g `h` %i""",
+        "GATEWAY_END_POINTS": '["https://x/{pool_name}"]',
+        "GATEWAY_ANYTHING": "1",
+    }
+
+    def served(*arguments, **environment):
+        return ast.literal_eval(make("run", *arguments, **environment).stdout.splitlines()[-1])
+
+    assert given.items() <= served(**given).items()
+    assert served("GATEWAY_REQUEST_MAX=5")["GATEWAY_REQUEST_MAX"] == "5"
+    assert served()["GATEWAY_MAIL_SUPPRESS_SEND"] == "1"
+    assert served(GATEWAY_MAIL_SUPPRESS_SEND="0")["GATEWAY_MAIL_SUPPRESS_SEND"] == "0"
+    assert "GATEWAY_MAIL_SUPPRESS_SEND" not in served(GATEWAY_MAIL_SERVER="mail.example.com")
+    assert served(WEB_CONCURRENCY="3")["WEB_CONCURRENCY"] == "3"
+    assert "WEB_CONCURRENCY" not in served(WEB_CONCURRENCY="")  # gunicorn would stumble over it
+
+
+def test_make_help_lists_every_target(make):
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    phony = re.search(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    listed = [line.split()[1] for line in make().stdout.splitlines()]
+    assert listed == targets
+    assert sorted(phony) == sorted(targets)
+
+
+def test_make_clean_leaves_only_what_the_checkout_had(make, checkout):
+    before = sorted(path for path in checkout.rglob("*") if ".venv" not in path.parts)
+    (checkout / "instance").mkdir()
+    (checkout / "instance" / "gateway.db").touch()
+    ignored = (ROOT / ".gitignore").read_text().split()
+    for pattern in ignored:
+        for folder in (checkout, checkout / "gateway"):
+            made = folder / pattern.replace("*", "x")
+            made.mkdir(exist_ok=True)
+            (made / "file").touch()
+            if pattern != "__pycache__/":
+                break
+    assert make("clean").returncode == 0
+    left = sorted(path for path in checkout.rglob("*") if "instance" not in path.parts)
+    assert left == before
+    assert (checkout / "instance" / "gateway.db").exists()
+
+
 def test_the_whole_story(serve):
     server = serve()
-    server.wait_for(
-        rf"serving on http://127\.0\.0\.1:{server.port}; mails, codes included, are not sent"
+    address = rf"http://127\.0\.0\.1:{server.port}"
+    docs = server.wait_for(
+        rf"serving on {address}, documented at ({address}/docs); mails, codes included, are not"
     )
+    with urlopen(docs, timeout=TIMEOUT) as page:
+        assert page.status == 200
     lory = {"user_name": "lory", "email": "civet148@126.com"}
     assert server.post("/auth-code", lory) == (200, 0, {})
-    code = server.wait_for(r"code is (\d{4})\b")
+    code = server.wait_for(r"code is (\d{6})\b")
     account = {**lory, "password": PASSWORD, "reg_code": code}
     assert server.post("/register", account) == (200, 0, {})
     assert server.post("/register", account)[:2] == (200, 1018)
@@ -108,11 +212,16 @@ def test_the_readmes_session_stops_with_a_sentence(serve, checkout):
     assert run.stderr.count("\n") == 1
 
 
+def test_the_start_warns_when_no_mail_can_be_sent(serve):
+    server = serve(GATEWAY_MAIL_SUPPRESS_SEND="0")
+    server.wait_for(r"WARNING request=- serving on .*no MAIL_SERVER is set: codes cannot be mailed")
+
+
 def test_a_restart_keeps_everything(serve):
     server = serve()
     lory = {"user_name": "lory", "email": "civet148@126.com"}
     server.post("/auth-code", lory)
-    account = {**lory, "password": PASSWORD, "reg_code": server.wait_for(r"code is (\d{4})\b")}
+    account = {**lory, "password": PASSWORD, "reg_code": server.wait_for(r"code is (\d{6})\b")}
     server.post("/register", account)
     *_, login = server.post("/login", {"user_name": "lory", "password": PASSWORD})
     server.stop()
@@ -136,6 +245,12 @@ def test_settings_reach_the_server(serve, outbox):
     ("setting", "value", "line"),
     [
         ("GATEWAY_TIMEZONE", "Mars/Olympus", "gateway cannot start: TIMEZONE must be"),
+        ("WEB_CONCURRENCY", "x", "gateway cannot start: WEB_CONCURRENCY must be"),
+        (
+            "GATEWAY_INSTANCE_PATH",
+            "/dev/null/x",
+            "gateway cannot start: INSTANCE_PATH: /dev/null/x",
+        ),
         (
             "GATEWAY_SQLALCHEMY_DATABASE_URI",
             NO_POSTGRES,
@@ -151,6 +266,105 @@ def test_what_cannot_start_says_so_in_one_line(checkout, setting, value, line):
     first, *rest = server.lines
     assert first.startswith(line)
     assert all(line.startswith("make:") for line in rest)
+
+
+def test_a_port_in_use_is_told_once_and_at_once(checkout):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        server = Server(MAKE_RUN, checkout, other.getsockname()[1])
+        assert server.process.wait(timeout=TIMEOUT) != 0
+    server.reader.join(timeout=TIMEOUT)
+    server.process.stdout.close()
+    first, second, *rest = server.lines
+    assert "Starting gunicorn" in first
+    assert second.startswith(
+        f"gateway cannot start: BIND: cannot listen at 127.0.0.1:{server.port}:"
+    )
+    assert all(line.startswith("make:") for line in rest)
+
+
+def test_names_that_set_nothing_are_told_once(serve, checkout):
+    (checkout / "instance").mkdir()
+    (checkout / "instance" / "config.py").write_text("TIMZONE = 'UTC'\n")
+    server = serve(GATEWAY_REQEST_MAX="5", WEB_CONCURRENCY="3")
+    for _ in range(3):
+        server.wait_for("serving on")
+    told = [line for line in server.lines if "there is no such setting" in line]
+    assert len(told) == 1
+    assert "GATEWAY_REQEST_MAX" in told[0]
+    assert "TIMZONE" in told[0]
+    assert "WARNING" in told[0]
+
+
+# A process that has the terminal gets the signals of its keys.
+IN_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+class Terminal:
+    """A terminal in which the server runs as ``make run`` starts it."""
+
+    def __init__(self, folder):
+        self.port = free_port()
+        self.output = ""
+        self.keys, theirs = os.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", IN_TERMINAL, *GUNICORN],
+            cwd=folder,
+            env={**os.environ, "GATEWAY_BIND": f"127.0.0.1:{self.port}"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+
+    def read_until(self, text):
+        """Read what the server says; return whether it said the text before it ended."""
+        while text not in self.output:
+            try:
+                self.output += os.read(self.keys, 65536).decode()
+            except OSError:  # the last process has closed the terminal
+                return False
+        return True
+
+    def press_ctrl_c(self):
+        """Press the keys; return after how many seconds the server ended, and its exit code."""
+        start = time.monotonic()
+        os.write(self.keys, b"\x03")
+        self.read_until("no such text")
+        code = self.process.wait(timeout=TIMEOUT)
+        os.close(self.keys)
+        return time.monotonic() - start, code
+
+
+@pytest.mark.parametrize("sent", [None, b"", b"GET /healthz HTTP/1.1\r\n\r\n", b"GET /healthz HTT"])
+def test_ctrl_c_ends_the_server_within_seconds(checkout, sent):
+    for _ in range(3):
+        terminal = Terminal(checkout)
+        assert terminal.read_until("serving on"), terminal.output
+        with ExitStack() as clients:
+            if sent is not None:
+                client = socket.create_connection(("127.0.0.1", terminal.port), timeout=TIMEOUT)
+                clients.enter_context(client)
+                client.sendall(sent)
+                if sent.endswith(b"\r\n\r\n"):
+                    assert b" 200 " in client.recv(65536)  # and the connection is kept
+            seconds, code = terminal.press_ctrl_c()
+        assert (seconds < 5, code) == (True, 0), (seconds, terminal.output)
+        assert "Traceback" not in terminal.output
+        assert "ERROR" not in terminal.output
+
+
+def test_ctrl_c_is_for_the_master_alone(serve):
+    server = serve(WEB_CONCURRENCY="1")
+    server.wait_for("serving on")
+    os.kill(int(server.wait_for(r"Booting worker with pid: (\d+)")), signal.SIGINT)
+    assert server.post("/login", {}) == (400, 1004, {})
+    assert server.output.count("Booting worker") == 1
+    assert "exiting" not in server.output
 
 
 def test_a_relay_that_hangs_leaves_room_for_other_requests(serve):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import wraps
 from typing import Any, NamedTuple
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, request
 from flask_jwt_extended import (
     JWTManager,
     create_access_token,
@@ -16,13 +16,14 @@ from flask_jwt_extended import (
 )
 from sqlalchemy import bindparam, exists, or_, select
 
-from gateway import crypto, log
+from gateway import clock, crypto, log
 from gateway.auth.models import RevokedToken, User
 from gateway.config import INT32_MAX
 from gateway.db.hot_sql import HotStatement
 from gateway.errors import ApiError, Code
 from gateway.web.reply import View, failure
 
+LIFETIME = timedelta(hours=12)
 MAX_TIME = 10**11  # unix seconds; databases cannot store later moments
 _TOKEN = re.compile(r"\s*(?:bearer\s+)?([\w-]+\.[\w-]+\.[\w-]+)\s*", re.ASCII | re.IGNORECASE)
 
@@ -53,15 +54,26 @@ jwt = JWTManager()
 
 
 def init_app(app: Flask) -> None:
-    """Give Flask-JWT-Extended its key, which is derived from SECRET_KEY."""
-    app.config["JWT_SECRET_KEY"] = crypto.derive_key(app.config["SECRET_KEY"], "jwt")
+    """Set up Flask-JWT-Extended. No operator should change these settings."""
+    app.config.update(
+        JWT_SECRET_KEY=crypto.derive_key(app.config["SECRET_KEY"], "jwt"),
+        JWT_ALGORITHM="HS256",
+        JWT_DECODE_ALGORITHMS=["HS256"],
+        JWT_TOKEN_LOCATION=["headers"],
+        JWT_HEADER_NAME="Authorization",
+        JWT_HEADER_TYPE="",  # _strip_bearer removes "Bearer", which clients may leave out
+        JWT_COOKIE_CSRF_PROTECT=False,
+        JWT_ENCODE_NBF=False,
+        JWT_ACCESS_TOKEN_EXPIRES=LIFETIME,
+        JWT_DECODE_LEEWAY=clock.LEEWAY,
+    )
     jwt.init_app(app)
 
 
 def issue(user: User, issued_at: datetime) -> str:
     """Return a token with the ``claim_`` fields that clients read, and the registered claims."""
     iat = int(issued_at.timestamp())
-    expire = iat + int(current_app.config["JWT_ACCESS_TOKEN_EXPIRES"].total_seconds())
+    expire = iat + int(LIFETIME.total_seconds())
     claims = {
         "claim_alias": user.user_name,
         "claim_expire": expire,

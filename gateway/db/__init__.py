@@ -14,7 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
-from gateway.config import ConfigError
+from gateway.config import THREADS
+from gateway.errors import ConfigError
 
 
 class Base(DeclarativeBase):
@@ -59,8 +60,16 @@ db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
 def init_app(app: Flask) -> None:
     """Make the application's engine, and prepare its connections.
 
-    :raises gateway.config.ConfigError: when the engine cannot be made from its settings.
+    :raises ConfigError: when the engine cannot be made from its settings.
     """
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
+        # Connections beyond pool_size are closed after each use.
+        "pool_size": THREADS,
+        "max_overflow": 3,
+        "pool_use_lifo": True,  # the connection used last still has its pages and plans in memory
+        **app.config["SQLALCHEMY_ENGINE_OPTIONS"],
+        "hide_parameters": True,  # they hold hashes and addresses, and tracebacks are logged
+    }
     try:
         db.init_app(app)
     except (TypeError, ValueError, AttributeError, SQLAlchemyError):

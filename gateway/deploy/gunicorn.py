@@ -3,17 +3,62 @@
 The number of workers is gunicorn's own WEB_CONCURRENCY.
 """
 
+from __future__ import annotations
+
+import errno
+import logging
 import os
+import signal
+import socket
+import stat
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from gateway import log, mail
-from gateway.config import DEFAULT_BIND, THREADS
+from flask import Flask
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
-bind = os.environ.get("GATEWAY_BIND") or DEFAULT_BIND
+# gunicorn takes every name in this module that is the name of a setting; "config" is one.
+from gateway import config as settings
+from gateway import instance, log, mail
+from gateway.errors import ConfigError
+
+QUIT_TIMEOUT = 2  # seconds that a worker may take to end after Ctrl-C
+CONNECT_TIMEOUT = 1  # seconds that a server may take to show that it listens on a Unix socket
+STOP_SIGNALS = (signal.SIGQUIT, signal.SIGTERM)  # from the master to a worker
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """gunicorn's worker with threads, but Ctrl-C always ends it within seconds."""
+
+    def init_signals(self) -> None:
+        """Leave Ctrl-C to the master process, which then tells each worker to quit.
+
+        A terminal sends SIGINT to every process. If a worker obeyed, the master's SIGQUIT would
+        interrupt it while it stops its threads and holds their lock. The handler of the second
+        signal would wait for the same lock, and never get it.
+        """
+        super().init_signals()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # blocked by pre_fork
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """Quit, and wait at most QUIT_TIMEOUT for requests that are not finished."""
+        signal.alarm(QUIT_TIMEOUT)
+        super().handle_quit(sig, frame)
+
+
+try:
+    bind = settings.bind_address()
+except ConfigError as error:
+    settings.stop(error)
 if not os.environ.get("WEB_CONCURRENCY"):
-    workers = 2  # one goes on when the other dies
-# Requests a second of one worker, 16 connections, medians of rounds in turn; verify of 64 projects
-# and list(20), on two cores that also ran the load and Postgres:
+    workers = 2  # one goes on when the other ends
+# Requests a second of one worker, 16 connections, medians of alternating rounds; verify of 64
+# projects and list(20), on two cores that also ran the clients and Postgres:
 #               SQLite        Postgres
 # sync         1,520  360    1,450  360   (every request is a connection of its own)
 # 1 thread     2,060  610      790  470
@@ -21,15 +66,15 @@ if not os.environ.get("WEB_CONCURRENCY"):
 # 4 threads    1,210  510    1,460  370
 # 8 threads    1,260  480    1,580  350
 # 12 threads   1,250  360    1,340  410
-# A request may wait, for a relay or for the rest of itself, and its thread with it. With 4 threads,
-# 4 half-sent requests stop a worker (a test sends 8); so there are 12. Next to 4, they cost verify
-# nothing on SQLite and a tenth on Postgres. mail.smtp.MAX_PARALLEL_MAILS is less than this.
-worker_class = "gthread"
-threads = THREADS
+# A thread waits while its request waits for a mail relay, or for the rest of its body. With 4
+# threads, 4 half-sent requests stop a worker (a test sends 8), so there are 12. They cost verify
+# nothing on SQLite and a tenth on Postgres. Fewer mails than this are sent at once.
+worker_class = Worker
+threads = settings.THREADS
 timeout = 30
 graceful_timeout = 15
 keepalive = 5
-# No request may tell gunicorn what it came by; TRUSTED_PROXIES is the only word on that.
+# gunicorn believes no header about the client's address or protocol; TRUSTED_PROXIES decides.
 forwarded_allow_ips = ""
 forwarder_headers = ""
 control_socket_disable = True
@@ -37,8 +82,108 @@ accesslog = None  # the application writes one line for each request
 errorlog = "-"
 
 
+def on_starting(server: Any) -> None:
+    """Check once, before any worker starts, all that can stop the service; say it on one line."""
+    try:
+        app = Flask(
+            "gateway", instance_path=settings.instance_path(), instance_relative_config=True
+        )
+        settings.load(app)
+        instance.check_database_folder(app)
+        # Sockets that come from systemd or from an earlier gunicorn are open already.
+        if not {"LISTEN_FDS", "GUNICORN_FD"} & set(os.environ):
+            for address in server.cfg.address:
+                check_address(address)
+    except ConfigError as error:
+        settings.stop(error)
+    # The other half of pre_fork, in the master; gunicorn has no hook at this place.
+    unblock = partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, STOP_SIGNALS)
+    os.register_at_fork(after_in_parent=unblock)
+
+
+def pre_fork(_server: Any, worker: Any) -> None:
+    """Hold back the signals to stop until the new worker has its own handlers.
+
+    A new worker begins with the master's handlers, which would only note the signal. The worker
+    would go on, and the master would wait for it until graceful_timeout.
+    """
+    if isinstance(worker, Worker):  # other classes, chosen on the command line, do not unblock them
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+
+
 def post_worker_init(worker: Any) -> None:
-    """Say once where the service listens and where its mails go, as the application knows it."""
-    if worker.age == 1:
-        listeners = ", ".join(str(listener) for listener in worker.sockets)
-        log.logger.info("serving on %s; %s", listeners, mail.describe(worker.wsgi))
+    """Say once where the service listens, where mails go, and which settings have wrong names."""
+    if worker.age != 1:
+        return
+    if unknown := settings.unknown_names(worker.wsgi):
+        log.logger.warning("%s", "; ".join(unknown))
+    addresses = ", ".join(describe_listener(str(listener)) for listener in worker.sockets)
+    with worker.wsgi.app_context():
+        level = logging.INFO if mail.is_possible() else logging.WARNING
+    log.logger.log(level, "serving on %s; %s", addresses, mail.describe(worker.wsgi))
+
+
+def describe_listener(listener: str) -> str:
+    """Return an address with the address of its documentation, which a person can open."""
+    if listener.startswith("unix:"):
+        return listener
+    # No browser opens the addresses that stand for all of a machine's addresses.
+    url = listener.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    return f"{listener}, documented at {url}/docs"
+
+
+def check_address(address: tuple[str, int] | str | int) -> None:
+    """Check that gunicorn can listen at an address; it would try five times and say more.
+
+    :raises ConfigError: when it cannot.
+    """
+    try:
+        if isinstance(address, tuple):
+            host, port = address
+            name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            _check_port(host, port)
+        elif isinstance(address, str):
+            name = f"unix:{address}"
+            _check_unix_socket(Path(address))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            reason = "another program listens there; stop it, or"
+        elif isinstance(error, socket.gaierror):
+            reason = "there is no such host;"
+        else:
+            reason = f"{os.strerror(error.errno) if error.errno else error};"
+        message = f"BIND: cannot listen at {name}: {reason} set GATEWAY_BIND to another address"
+        raise ConfigError(message) from None
+
+
+def _check_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does
+        probe.bind((host, port))
+
+
+def _check_unix_socket(path: Path) -> None:
+    """Bind to a path for a moment; remove a socket that no server listens on, as gunicorn does.
+
+    gunicorn also removes the socket of a server that still runs. Nobody could reach that server
+    any more, so this refuses.
+    """
+    try:
+        is_socket = stat.S_ISSOCK(path.stat().st_mode)
+    except FileNotFoundError:
+        pass
+    else:
+        if not is_socket:
+            raise OSError("this file is no socket")
+        with closing(socket.socket(socket.AF_UNIX)) as probe:
+            probe.settimeout(CONNECT_TIMEOUT)
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
+            else:
+                raise OSError(errno.EADDRINUSE, "")
+    with closing(socket.socket(socket.AF_UNIX)) as probe:
+        probe.bind(str(path))
+    path.unlink()

@@ -25,7 +25,9 @@ _templates = Environment(
 
 
 def init_app(app: Flask) -> None:
-    """Set up Flask-Mail."""
+    """Set up Flask-Mail. No operator should change these two settings."""
+    app.config["MAIL_DEBUG"] = False  # it prints the SMTP dialogue with codes and the password
+    app.config["MAIL_MAX_EMAILS"] = None  # after that many mails Flask-Mail waits for QUIT's reply
     flask_mail.init_app(app)
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from gateway import config, crypto
+from gateway import checks, crypto
 from gateway.db import db
 from gateway.db.schema import schema_is_current
 from gateway.errors import ApiError, Code
@@ -61,7 +61,7 @@ def _refusal(sentence: str) -> ApiError:
 
 def _source(url: str) -> Engine:
     try:
-        engine = create_engine(config.database(url), hide_parameters=True)
+        engine = create_engine(checks.database_url(url), hide_parameters=True)
     except ValueError as error:
         raise _refusal(f"The source {error}") from None
     if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").is_file():

@@ -2,12 +2,11 @@
 
 A command reads its arguments, calls one function, and prints the result. A command that changes
 something writes a line with ids to the log. Exit codes: 0 done; 1 refused or failed, and one line
-says why; 2 not understood.
+says why; 2 not understood; 3 a setting is invalid.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ import click
 from flask import Flask
 from flask.cli import FlaskGroup, ScriptInfo
 
-from gateway import create_app
-from gateway.config import ConfigError
+from gateway import config, create_app
 from gateway.db import db
+from gateway.errors import ConfigError
 from gateway.ops.cli import database, health, mail, pool, project, user
 from gateway.version import __version__
 
@@ -74,8 +73,7 @@ def _create_app() -> Flask:
     try:
         return create_app()
     except ConfigError as error:
-        print(f"gateway cannot start: {error}", file=sys.stderr)
-        sys.exit(1)
+        config.stop(error)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,0 +1,151 @@
+"""Validators of the settings: each takes a value and returns the one to use.
+
+A value is text from the environment or a Python value from ``config.py``. A validator that refuses
+it raises ``ValueError`` with the rest of a sentence that begins with the setting's name. The
+sentence never holds the value, because the value may be a secret.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from email.utils import getaddresses
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+MIN_SECRET_BYTES = 32
+MAX_SERVICE_NAME = 64  # characters; the name stands in the subject of a mail
+MAX_PORT = 65535
+
+
+def text(value: Any) -> str:
+    """Return text that is not empty and holds no control character."""
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ValueError("must be printable text")
+    return value
+
+
+def service_name(value: Any) -> str:
+    """Return a short name, without white space around it."""
+    if len(text(value)) > MAX_SERVICE_NAME or not value.strip():
+        raise ValueError(f"must be a name of at most {MAX_SERVICE_NAME} characters")
+    return str(value).strip()
+
+
+def list_of(check: Callable[[Any], str]) -> Callable[[Any], list[str]]:
+    """Return a validator for a list, or for JSON text that holds one; ``check`` takes one item."""
+
+    def check_list(value: Any) -> list[str]:
+        values = _parse_json(value)
+        if not isinstance(values, list | tuple):
+            raise ValueError('must be a JSON list of texts, like ["one", "two"]')
+        return [check(item) for item in values]
+
+    return check_list
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """Return a dictionary; it may be given as a JSON object."""
+    options = _parse_json(value)
+    if not isinstance(options, dict):
+        raise ValueError('must be a JSON object, like {"pool_size": 10}')
+    return options
+
+
+def flag(value: Any) -> bool:
+    """Return whether something is switched on."""
+    known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    try:
+        return known[str(value).lower()]
+    except KeyError:
+        raise ValueError("must be 1 or 0") from None
+
+
+def integer(low: int, high: int) -> Callable[[Any], int]:
+    """Return a validator for an integer from ``low`` to ``high``."""
+
+    def check_integer(value: Any) -> int:
+        if isinstance(value, str) and re.fullmatch(r"\d{1,10}", value, re.ASCII):
+            value = int(value)
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError(f"must be an integer from {low} to {high}")
+        return value
+
+    return check_integer
+
+
+def secret(value: Any) -> str:
+    """Return a secret that is long enough to be one."""
+    if len(text(value).encode()) < MIN_SECRET_BYTES:
+        raise ValueError(f"is too short; at least {MIN_SECRET_BYTES} random bytes are needed")
+    return str(value)
+
+
+def database_url(value: Any) -> str:
+    """Return the URL of an SQLite file or a Postgres database, with the name of its driver."""
+    url_text = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", text(value))
+    try:
+        url = make_url(url_text)
+    except (ArgumentError, ValueError):
+        raise ValueError("must be an sqlite:/// or postgresql:// URL") from None
+    if url.drivername not in ("sqlite", "postgresql+psycopg"):
+        raise ValueError("must be an sqlite:/// or postgresql:// URL")
+    if url.drivername == "sqlite" and (url.host or ":memory:" in (url.database or ":memory:")):
+        raise ValueError("must name a file, because workers cannot share a database in memory")
+    if url.drivername != "sqlite" and find_spec("psycopg") is None:
+        raise ValueError("names Postgres, whose driver is missing; install gateway[postgres]")
+    return url_text
+
+
+def host(value: Any) -> str:
+    """Return a host name or an IP address."""
+    name, ipv6 = r"[A-Za-z0-9._-]+", r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
+    if not re.fullmatch(f"{name}|{ipv6}", text(value)):
+        raise ValueError("must be a host name or an IP address, without a port")
+    return str(value)
+
+
+def sender(value: Any) -> str:
+    """Return the one address that mails come from; a name may stand before it."""
+    addresses = [address for _, address in getaddresses([text(value)])]
+    plain = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*"
+    if len(addresses) != 1 or not re.fullmatch(plain, addresses[0]):
+        raise ValueError("must be an address like gateway@example.com or Name <address>")
+    return str(value)
+
+
+def timezone(value: Any) -> str:
+    """Return the name of a time zone."""
+    try:
+        return ZoneInfo(text(value)).key
+    except (KeyError, ValueError, OSError):
+        raise ValueError("must be a time zone name like UTC or Asia/Shanghai") from None
+
+
+def bind(value: Any) -> str:
+    """Return an address to listen at, as gunicorn takes it."""
+    tcp = re.fullmatch(r"(?:\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):(\d{1,5})", text(value))
+    if not (tcp and int(tcp[1]) <= MAX_PORT) and not re.fullmatch(r"unix:.+", value):
+        raise ValueError("must be an address like 127.0.0.1:8082 or unix:/path")
+    return str(value)
+
+
+def folder(value: Any) -> str:
+    """Return the absolute path of a folder."""
+    if not Path(text(value)).is_absolute():
+        raise ValueError("must be an absolute path like /var/lib/gateway")
+    return str(value)
+
+
+def _parse_json(value: Any) -> Any:
+    """Return what JSON text stands for; None for other text, and every other value as it is."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return None
