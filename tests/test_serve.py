@@ -1,4 +1,4 @@
-"""``make``, and the server that ``make run`` starts: a whole session, bad starts, Ctrl-C, faults."""
+"""``make``, and the server that ``make run`` starts: a whole session, bad starts, Ctrl-C."""
 
 import ast
 import json
