@@ -71,7 +71,7 @@ def test_the_units_commands_serve(installed, tmp_path):
     try:
         server.wait_for("serving on")
         assert server.post("/auth-code", {"user_name": "lory", "email": "lory@126.com"})[1] == 0
-        code = server.wait_for(r"code is (\d{4})\b")
+        code = server.wait_for(r"code is (\d{6})\b")
         account = {"user_name": "lory", "email": "lory@126.com", "password": PASSWORD}
         assert server.post("/register", {**account, "reg_code": code})[1] == 0
     finally:

@@ -53,7 +53,8 @@ def test_a_good_installation(examine, database_uri, make_app):
 def test_settings(examine, monkeypatch):
     monkeypatch.setenv("GATEWAY_MAIL_SERVR", "smtp.example.com")
     assert examine() == {
-        ("warning", "settings"): "GATEWAY_MAIL_SERVR: this service has no such setting"
+        ("warning", "settings"): "GATEWAY_MAIL_SERVR: there is no such setting"
+        " (did you mean GATEWAY_MAIL_SERVER?)"
     }
     monkeypatch.delenv("GATEWAY_MAIL_SERVR")
     assert (

@@ -1,4 +1,4 @@
-"""The server as ``make run`` starts it: the whole story, and people who are rude to it."""
+"""``make``, and the server that ``make run`` starts: a whole session, bad starts, Ctrl-C."""
 
 import ast
 import json
@@ -41,6 +41,8 @@ def serve(checkout):
     port = free_port()
 
     def start(**environment):
+        # The tests' environment holds this checkout; PYTHONPATH puts the copy first.
+        environment["PYTHONPATH"] = str(checkout)
         server = Server(MAKE_RUN, checkout, port, **environment)
         servers.append(server)
         server.wait_for("Booting worker")
@@ -365,6 +367,26 @@ def test_ctrl_c_is_for_the_master_alone(serve):
     assert server.post("/login", {}) == (400, 1004, {})
     assert server.output.count("Booting worker") == 1
     assert "exiting" not in server.output
+
+
+EARLY = """
+import os, signal
+from gateway.deploy.gunicorn import *
+
+def post_fork(server, worker):
+    if worker.age == 1:
+        os.kill(worker.pid, signal.SIGQUIT)
+"""
+
+
+def test_a_worker_that_just_begins_can_be_stopped(checkout):
+    (checkout / "early.py").write_text(EARLY)
+    command = [sys.executable, "-m", "gunicorn", "-c", "early.py", "wsgi:app"]
+    server = Server(command, checkout, free_port(), WEB_CONCURRENCY="1")
+    try:
+        assert server.wait_for("serving on|Worker exiting") == "Worker exiting"
+    finally:
+        server.kill()
 
 
 def test_a_relay_that_hangs_leaves_room_for_other_requests(serve):

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from flask import Flask, current_app
+from flask import current_app
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import clock, log, mail
 from gateway.auth.models import User
-from gateway.config import SETTINGS
+from gateway.config import SETTINGS, unknown_names
 from gateway.db import db
 from gateway.db.schema import schema_is_current
 from gateway.project.models import Project
@@ -64,19 +64,9 @@ def _findings_of(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
 
 def _settings() -> Iterator[Finding]:
     config = current_app.config
-    names = {setting.name for setting in SETTINGS} | set(Flask.default_config)
-    prefix = "GATEWAY_"
-    unknown = sorted(
-        name for name in os.environ if name.startswith(prefix) and name[len(prefix) :] not in names
-    )
     yield Finding(OK, "settings", f"{len(SETTINGS)} settings make sense")
-    if unknown:
-        yield Finding(
-            WARNING,
-            "settings",
-            f"{', '.join(unknown)}: this service has no such setting",
-            "look for a slip in the name; the README lists all",
-        )
+    for remark in unknown_names(current_app):
+        yield Finding(WARNING, "settings", remark, "correct the name, or remove it")
     if any("hobbychain.org" in template for template in config["END_POINTS"]):
         yield Finding(
             WARNING,
@@ -132,7 +122,7 @@ def _relay() -> Iterator[Finding]:
         return
     if not mail.is_possible():
         yield Finding(
-            WARNING, "relay", where, "set MAIL_SERVER; the README's Settings has the rest"
+            WARNING, "relay", where, "set MAIL_SERVER; the operator's guide lists the others"
         )
         return
     try:

@@ -14,7 +14,7 @@ import click
 from flask import Flask
 from flask.cli import FlaskGroup, ScriptInfo
 
-from gateway import config, create_app
+from gateway import config, create_app, instance
 from gateway.db import db
 from gateway.errors import ConfigError
 from gateway.ops.cli import database, health, mail, pool, project, user
@@ -64,6 +64,10 @@ def _load_db_command(ctx: click.Context) -> click.Command:
     from flask_migrate import Migrate, cli  # noqa: PLC0415 - see above
 
     app = ctx.ensure_object(ScriptInfo).load_app()
+    try:
+        instance.check_database_folder(app)
+    except ConfigError as error:
+        config.stop(error)
     Migrate(app, db, directory=Path(app.root_path) / "db" / "migrations")
     command: click.Command = cli.db
     return command
