@@ -63,14 +63,8 @@ def nothing_is_left(relay):
     return relay.wait_for_open(0) and not any(t.name == "mail" for t in threading.enumerate())
 
 
-def test_the_deadline_leaves_room_for_a_reply_in_ten_seconds():
-    assert mail.DEADLINE < 10
-
-
 @pytest.mark.parametrize("act", [faulty_smtp.hang, faulty_smtp.drip])
-def test_nothing_is_left_of_a_relay_that_does_not_come_to_an_end(
-    make_app, relay_with, monkeypatch, act
-):
+def test_no_thread_is_left_when_the_relay_hangs(make_app, relay_with, monkeypatch, act):
     monkeypatch.setattr(mail, "DEADLINE", 0.5)
     relay = relay_with(Fault("banner", act))
     code, seconds = ask(make_app(MAIL_PORT=relay.port))
@@ -80,7 +74,7 @@ def test_nothing_is_left_of_a_relay_that_does_not_come_to_an_end(
 
 
 @pytest.mark.parametrize("security", ["MAIL_USE_TLS", "MAIL_USE_SSL"])
-def test_nothing_is_left_of_a_handshake_that_ends_after_the_deadline(
+def test_no_thread_is_left_when_the_handshake_is_too_slow(
     make_app, relay_with, contexts, monkeypatch, security
 ):
     """No single wait is too long: of the look-up, of the handshake, or of what drips then."""
@@ -109,7 +103,7 @@ def test_nothing_is_left_of_a_handshake_that_ends_after_the_deadline(
     assert nothing_is_left(relay)
 
 
-def test_a_look_up_that_ends_after_the_deadline_sends_nothing(make_app, relay_with, monkeypatch):
+def test_mail_is_not_sent_after_the_deadline(make_app, relay_with, monkeypatch):
     """Of this host's own name, which the library looks up for the mail and for its greeting."""
     answered = threading.Event()
     monkeypatch.setattr(mail, "DEADLINE", 0.5)
@@ -127,7 +121,7 @@ def test_a_look_up_that_ends_after_the_deadline_sends_nothing(make_app, relay_wi
     assert ask(app)[0] == 0
 
 
-def test_an_answer_cut_off_is_no_answer(make_app, relay_with):
+def test_incomplete_answer_is_a_failure(make_app, relay_with):
     def break_off(session):
         session.send(b"250")
         raise faulty_smtp.ConversationOver
@@ -136,7 +130,7 @@ def test_an_answer_cut_off_is_no_answer(make_app, relay_with):
     assert ask(make_app(MAIL_PORT=relay.port))[0] == 1029
 
 
-def test_a_relay_that_talks_without_end_is_cut_off(make_app, relay_with):
+def test_endless_answer_is_cut_off(make_app, relay_with):
     relay = relay_with(Fault("EHLO", faulty_smtp.flood))
     app = make_app(MAIL_PORT=relay.port)
     tracemalloc.start()
@@ -153,12 +147,12 @@ def test_a_relay_that_talks_without_end_is_cut_off(make_app, relay_with):
 
 
 @pytest.mark.parametrize("name", ["relay.invalid", "x" * 70 + ".invalid"])
-def test_a_relay_whose_name_is_not_known(make_app, name):
+def test_unknown_host_name_of_the_relay(make_app, name):
     app = make_app(MAIL_SERVER=name)
     assert [ask(app)[0] for _ in range(2)] == [1029, 1029]  # no try is lost
 
 
-def test_a_relays_words_do_not_reach_the_log(make_app, relay_with, caplog):
+def test_text_of_the_relay_is_not_logged(make_app, relay_with, caplog):
     """A relay may repeat the mail, code included, in its refusal."""
     relay = relay_with(Fault("dot", b"550 5.7.1 spam: Your registration code\r\n"))
     assert ask(make_app(MAIL_PORT=relay.port))[0] == 1029
@@ -166,7 +160,7 @@ def test_a_relays_words_do_not_reach_the_log(make_app, relay_with, caplog):
     assert "registration code" not in caplog.text
 
 
-def test_a_slow_relay_leaves_room_for_other_requests(make_app, relay_with, monkeypatch):
+def test_slow_relay_does_not_block_other_requests(make_app, relay_with, monkeypatch):
     monkeypatch.setattr(mail, "_slots", threading.BoundedSemaphore(1))
     monkeypatch.setattr(mail, "DEADLINE", 3)
     relay = relay_with(Fault("banner", faulty_smtp.hang))
@@ -183,7 +177,9 @@ def test_a_slow_relay_leaves_room_for_other_requests(make_app, relay_with, monke
 
 
 @pytest.mark.parametrize("security", ["MAIL_USE_TLS", "MAIL_USE_SSL"])
-def test_a_trusted_relay_gets_mail_and_password(make_app, relay_with, contexts, security):
+def test_relay_with_valid_certificate_gets_mail_and_password(
+    make_app, relay_with, contexts, security
+):
     relay = relay_with(security=security, contexts=contexts)
     assert ask(make_app(MAIL_PORT=relay.port, **{security: True}, **LOGIN))[0] == 0
     assert len(relay.accepted[LORY["email"]]) == 1
@@ -192,9 +188,7 @@ def test_a_trusted_relay_gets_mail_and_password(make_app, relay_with, contexts, 
 
 
 @pytest.mark.parametrize("security", ["MAIL_USE_TLS", "MAIL_USE_SSL"])
-def test_a_refused_password_does_not_reach_the_log(
-    make_app, relay_with, contexts, security, caplog
-):
+def test_refused_password_is_not_logged(make_app, relay_with, contexts, security, caplog):
     fault = Fault("AUTH", faulty_smtp.repeat_the_password)
     relay = relay_with(fault, security=security, contexts=contexts)
     assert ask(make_app(MAIL_PORT=relay.port, **{security: True}, **LOGIN))[0] == 1029
@@ -205,6 +199,6 @@ def test_a_refused_password_does_not_reach_the_log(
     assert "the-right-one" not in caplog.text
 
 
-def test_a_relay_without_tls_gets_no_password(make_app, outbox):
+def test_relay_without_tls_gets_no_password(make_app, outbox):
     assert ask(make_app(MAIL_USE_TLS=True, **LOGIN))[0] == 1029
     assert outbox.mails == []

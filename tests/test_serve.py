@@ -47,7 +47,7 @@ def serve(checkout):
             server.kill()  # stopping waits 15 s for clients that broke off in the middle
 
 
-def test_the_whole_story(serve):
+def test_register_create_and_delete_with_make_run(serve):
     server = serve()
     server.wait_for(
         rf"serving on http://127\.0\.0\.1:{server.port}; mails, codes included, are not sent"
@@ -72,7 +72,7 @@ def test_the_whole_story(serve):
     assert server.post("/project/list", {}, token) == (401, 1001, {})
 
 
-def test_the_readmes_session(serve, checkout):
+def test_session_in_the_readme(serve, checkout):
     server = serve()
     readme = (checkout / "README.md").read_text()
     session = readme.split("\n## A session\n")[1].split("\n## ")[0]
@@ -91,7 +91,7 @@ def test_the_readmes_session(serve, checkout):
     assert codes == [0, 0, 204, 0, 0, 0]
 
 
-def test_a_restart_keeps_everything(serve):
+def test_restart_keeps_everything(serve):
     server = serve()
     lory = {"user_name": "lory", "email": "civet148@126.com"}
     server.post("/auth-code", lory)
@@ -126,7 +126,7 @@ def test_settings_reach_the_server(serve, outbox):
         ),
     ],
 )
-def test_what_cannot_start_says_so_in_one_line(checkout, setting, value, line):
+def test_failed_start_prints_one_line(checkout, setting, value, line):
     server = Server(MAKE_RUN, checkout, 1, **{setting: value})
     assert server.process.wait(timeout=TIMEOUT) != 0
     server.reader.join(timeout=TIMEOUT)
@@ -136,7 +136,7 @@ def test_what_cannot_start_says_so_in_one_line(checkout, setting, value, line):
     assert all(line.startswith("make:") for line in rest)
 
 
-def test_a_relay_that_hangs_leaves_room_for_other_requests(serve):
+def test_hanging_relay_does_not_block_other_requests(serve):
     held, full = [], threading.Event()
     listener = socket.create_server(("127.0.0.1", 0), backlog=100)
 
@@ -164,7 +164,7 @@ def test_a_relay_that_hangs_leaves_room_for_other_requests(serve):
         assert {reply.result()[:2] for reply in replies} == {(503, 1029)}
 
 
-def test_a_killed_worker_is_replaced(serve):
+def test_killed_worker_is_replaced(serve):
     server = serve(WEB_CONCURRENCY="1")
     worker = int(server.wait_for(r"Booting worker with pid: (\d+)"))
     os.kill(worker, signal.SIGKILL)
@@ -172,7 +172,7 @@ def test_a_killed_worker_is_replaced(serve):
     assert server.post("/login", {}) == (400, 1004, {})
 
 
-def test_garbage_and_half_requests_do_no_harm(serve):
+def test_garbage_and_incomplete_requests_do_no_harm(serve):
     server = serve(WEB_CONCURRENCY="1")
     address = ("127.0.0.1", server.port)
     idle = [socket.create_connection(address, timeout=TIMEOUT) for _ in range(8)]
@@ -203,7 +203,7 @@ BROKEN_BODIES = [
 ]
 
 
-def test_a_broken_body_is_refused(serve):
+def test_broken_body_is_refused(serve):
     server = serve()
     for body in BROKEN_BODIES:
         address = ("127.0.0.1", server.port)
@@ -216,7 +216,7 @@ def test_a_broken_body_is_refused(serve):
 
 
 @pytest.mark.parametrize(("size", "status"), [(100, 400), (16 * 1024, 400), (40_000, 413)])
-def test_a_chunked_body_is_read_whole_or_refused(serve, size, status):
+def test_chunked_body_is_read_completely_or_refused(serve, size, status):
     server = serve()
     connection = HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT)
     body = b'{"other": "' + b"x" * (size - 13) + b'"}'
@@ -228,7 +228,7 @@ def test_a_chunked_body_is_read_whole_or_refused(serve, size, status):
     connection.close()
 
 
-def test_no_socket_is_opened_for_others_to_steer_by(serve, tmp_path):
+def test_gunicorn_opens_no_control_socket(serve, tmp_path):
     server = serve(HOME=str(tmp_path), XDG_RUNTIME_DIR=str(tmp_path))
     assert server.post("/login", {})[0] == 400
     assert not list(tmp_path.rglob("*.ctl"))

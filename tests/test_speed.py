@@ -106,18 +106,18 @@ COSTS = {
 }
 
 
-def test_statements_of_a_request(day):
+def test_number_of_statements_per_request(day):
     assert {name: len(day[name]) for name in COSTS} == COSTS
 
 
-def test_every_connection_is_given_back(app, day):
+def test_every_connection_is_returned_to_the_pool(app, day):
     with app.app_context():
         db.session.remove()
         assert day
         assert db.engine.pool.checkedout() == 0
 
 
-def test_a_connection_that_could_not_be_made_is_no_loss(person, make_app):
+def test_failed_connection_does_not_use_up_the_pool(person, make_app):
     nowhere = make_app(
         SQLALCHEMY_DATABASE_URI=NO_POSTGRES,
         SQLALCHEMY_ENGINE_OPTIONS={"pool_size": 1, "max_overflow": 0, "pool_timeout": 0},
@@ -161,7 +161,7 @@ def plans(app, day):
     return found
 
 
-def test_nothing_reads_a_growing_table_from_end_to_end(plans):
+def test_no_statement_scans_a_growing_table(plans):
     scanned = [
         (name, plan)
         for name, of_path in plans.items()
@@ -172,13 +172,13 @@ def test_nothing_reads_a_growing_table_from_end_to_end(plans):
     assert all(plans.values())
 
 
-def test_a_page_comes_from_its_index(plans):
+def test_list_uses_its_index(plans):
     """In order, and so no more than its rows."""
     _token, page = plans["list"]
     assert "ix_projects_live" in page
 
 
-def test_the_connections_of_all_threads_are_kept(app):
+def test_pool_keeps_a_connection_for_each_thread(app):
     """One that is closed after each use costs a login at the database for the next request."""
     with app.app_context():
         borrowed = [db.engine.connect() for _ in range(gunicorn.threads)]
@@ -188,7 +188,7 @@ def test_the_connections_of_all_threads_are_kept(app):
 
 
 @postgres_only
-def test_only_a_connection_long_unused_is_asked_whether_it_lives(app, person, monkeypatch):
+def test_only_long_unused_connections_are_pinged(app, person, monkeypatch):
     project = person.create_project()
     with app.app_context():
         dialect = db.engine.dialect
@@ -203,7 +203,7 @@ def test_only_a_connection_long_unused_is_asked_whether_it_lives(app, person, mo
 
 
 @sqlite_only
-def test_who_finds_the_database_locked_waits_for_it(app, person, monkeypatch):
+def test_write_waits_for_a_locked_database(app, person, monkeypatch):
     """By another process; reads go on meanwhile."""
     project = person.create_project()
     with app.app_context():
@@ -229,7 +229,7 @@ def test_who_finds_the_database_locked_waits_for_it(app, person, monkeypatch):
 
 
 @sqlite_only
-def test_who_waits_too_long_for_a_turn_is_told(person, monkeypatch):
+def test_write_fails_after_waiting_too_long_for_other_threads(person, monkeypatch):
     project = person.create_project()
     monkeypatch.setattr("gateway.sqlite.TURN", 0.1)
     with sqlite.turn:
@@ -240,7 +240,7 @@ def test_who_waits_too_long_for_a_turn_is_told(person, monkeypatch):
     assert person.verify(project).status_code == 204
 
 
-def test_a_login_clears_away_what_has_expired(client, person, clock, sql):
+def test_login_deletes_expired_rows(client, person, clock, sql):
     person.post("/platform/logout")
     assert len(sql("SELECT * FROM revoked_tokens")) == 1
     clock.advance(days=3)

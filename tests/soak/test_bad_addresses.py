@@ -95,7 +95,7 @@ ADDRESSES = st.one_of(
 )
 
 
-def test_addresses(start_service, outbox, scale, tally, request):
+def test_address_is_refused_or_is_the_only_recipient(start_service, outbox, scale, tally, request):
     """An address is refused, or gets exactly one mail, of which it is the one recipient."""
     number = count(100_000)
     with closing(RawConnection(start_service)) as raw_connection:

@@ -285,7 +285,7 @@ HEADERS = st.dictionaries(
 )
 
 
-def test_bodies(app, start_service, sql, scale, tally, request):
+def test_bad_body_gets_its_code_and_changes_nothing(app, start_service, sql, scale, tally, request):
     """A bad body gets its code and changes nothing; no body whatever yields a 5xx."""
 
     def try_at(path, guarded, bodies, wanted):

@@ -136,7 +136,7 @@ def fuzz_headers(claims):
     return st.builds("{}{}".format, st.sampled_from(["", "Bearer "]), token).map(lambda x: x[:MOST])
 
 
-def test_authorization_headers(app, start_service, sql, scale, tally, request):
+def test_only_a_valid_token_is_accepted(app, start_service, sql, scale, tally, request):
     """Only a token that this service made, and means, lets anybody in."""
     with closing(RawConnection(start_service)) as raw_connection:
         guarded = [path for path, _, guarded in endpoints(app, raw_connection) if guarded]

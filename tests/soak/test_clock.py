@@ -72,7 +72,7 @@ def compare(clock, tally, request):
     return run
 
 
-def test_codes(api, outbox, compare):
+def test_lifetime_of_codes(api, outbox, compare):
     def issue(name):
         body = {"user_name": name, "email": f"{name}@126.com"}
         assert code_of(api("/auth-code", body)) == 0
@@ -81,7 +81,7 @@ def test_codes(api, outbox, compare):
     compare(CODES, issue, lambda body: code_of(api("/register", body)) == 0)
 
 
-def test_the_minute_between_mails(api, compare):
+def test_minute_between_mails(api, compare):
     def issue(name):
         body = {"user_name": name, "email": f"{name}@126.com"}
         assert code_of(api("/auth-code", body)) == 0
@@ -90,7 +90,7 @@ def test_the_minute_between_mails(api, compare):
     compare(MAIL_MINUTE, issue, lambda body: code_of(api("/auth-code", body)) == 429)
 
 
-def test_the_throttle_of_logins(api, person, compare):
+def test_throttle_of_logins(api, person, compare):
     def login(address):
         body = {"user_name": "lory", "password": "a wrong password"}
         return code_of(api("/login", body, headers={"X-Forwarded-For": address}))
@@ -104,7 +104,7 @@ def test_the_throttle_of_logins(api, person, compare):
     compare(LOGINS, issue, lambda address: login(address) == 429)
 
 
-def test_tokens(api, person, compare):
+def test_lifetime_of_tokens(api, person, compare):
     def issue(_name):
         return api("/login", {"user_name": "lory", "password": PASSWORD}).json["data"]["auth_token"]
 
@@ -115,7 +115,7 @@ def test_tokens(api, person, compare):
 
 
 @pytest.mark.parametrize("step", [-HOUR, -2, 2, HOUR])
-def test_a_revoked_token_stays_revoked(api, person, clock, step):
+def test_revoked_token_stays_revoked(api, person, clock, step):
     clock.advance(hours=11, minutes=30)
     assert code_of(person.post("/platform/logout")) == 0
     clock.advance(seconds=step)

@@ -58,13 +58,13 @@ def terminate_the_server(service, up):
     up.set()
 
 
-def test_a_worker_is_killed(crash):
+def test_kill_a_worker(crash):
     crash("kill -9 of a worker", kill_a_worker, test=5, soak=100)
 
 
-def test_the_whole_server_is_killed(crash):
+def test_kill_the_server(crash):
     crash("kill -9 of the server", kill_the_server, test=3, soak=100)
 
 
-def test_the_server_is_told_to_end(crash):
+def test_terminate_the_server(crash):
     crash("SIGTERM of the server", terminate_the_server, test=2, soak=25)

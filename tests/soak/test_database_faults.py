@@ -103,7 +103,7 @@ class Person:
 
 @postgres_only
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_postgres_is_restarted_while_idle(start_service, postgres, scale, tally, mode):
+def test_restart_postgres_while_idle(start_service, postgres, scale, tally, mode):
     person = Person(start_service(workers=2))
     lost = []
     for number in range(scale(2, 20)):
@@ -117,7 +117,7 @@ def test_postgres_is_restarted_while_idle(start_service, postgres, scale, tally,
 
 @postgres_only
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_postgres_is_restarted_under_load(start_service, postgres, scale, tally, sql, mode):
+def test_restart_postgres_under_load(start_service, postgres, scale, tally, sql, mode):
     service = start_service(workers=2)
     person = Person(service)
     ledger = Ledger(expected={UNAVAILABLE})
@@ -214,7 +214,7 @@ def database(folder):
 @pytest.mark.parametrize(
     ("disk", "fault"), [(SmallDisk, SmallDisk), (None, FileLimit)], indirect=["disk"]
 )
-def test_sqlite_is_full(start_service, disk, fault, scale, tally):
+def test_sqlite_on_a_full_disk(start_service, disk, fault, scale, tally):
     service = start_service(workers=2, SQLALCHEMY_DATABASE_URI=database(disk))
     person = Person(service)
     fault = fault(disk, service)
@@ -254,7 +254,7 @@ def protect(paths, *, writable):
 @sqlite_only
 @pytest.mark.parametrize("disk", [None], indirect=True)
 @pytest.mark.parametrize("which", [".", "*", "*-*"], ids=["folder", "files", "log"])
-def test_sqlite_may_only_be_read(start_service, disk, as_others, which, scale, tally):
+def test_sqlite_is_read_only(start_service, disk, as_others, which, scale, tally):
     """A worker that starts while the files are read-only must not stay so when they are not."""
     service = start_service(2, [*as_others, *GUNICORN], SQLALCHEMY_DATABASE_URI=database(disk))
     person = Person(service)

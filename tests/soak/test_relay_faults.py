@@ -176,21 +176,21 @@ def suffer(service, relay, faults, code=1029, meanwhile=lambda waiting: None, me
     return [f"{', '.join(map(str, dict.fromkeys(faults)))}: {what}" for what in lost]
 
 
-def test_a_relay_that_fails_at_a_step(relay_with, scale, tally):
+def test_relay_fails_at_a_step(relay_with, scale, tally):
     service, relay = relay_with()
     faults = FAST_FAULTS[:: scale(5, 1)] * scale(1, 4)  # every fifth: each act, and each step
     lost = [what for fault in faults for what in suffer(service, relay, [fault])]
     tally("relay", "faults at every step", len(faults), lost)
 
 
-def test_a_relay_that_takes_the_mail_in_an_odd_way(relay_with, scale, tally):
+def test_relay_accepts_the_mail_in_an_unusual_way(relay_with, scale, tally):
     service, relay = relay_with()
     faults = ODDITIES * scale(1, 4)
     lost = [what for fault in faults for what in suffer(service, relay, [fault], 0)]
     tally("relay", "oddities of a relay that takes the mail", len(faults), lost)
 
 
-def test_no_relay(relay_with, scale, tally):
+def test_no_relay_listens(relay_with, scale, tally):
     service, relay = relay_with()
     rounds = scale(1, 20)
     lost = []
@@ -205,7 +205,7 @@ def test_no_relay(relay_with, scale, tally):
 
 
 @pytest.mark.parametrize("security", ["MAIL_USE_TLS", "MAIL_USE_SSL"])
-def test_a_relay_not_to_be_trusted(relay_with, security, tmp_path, monkeypatch, scale, tally):
+def test_relay_with_faulty_tls_or_login(relay_with, security, tmp_path, monkeypatch, scale, tally):
     login = base64.b64encode(f"\0gateway\0{MAIL_PASSWORD}".encode()).decode()
     for secret in (MAIL_PASSWORD, login.rstrip("=")):
         leak_check.add_secret(secret)
@@ -300,7 +300,7 @@ def beside(relay_with, scale, tally):
     return run
 
 
-def test_a_relay_that_does_not_come_to_an_end(beside, scale):
+def test_relay_never_finishes(beside, scale):
     beside(
         "hangs and drips at every step",
         HANGING[: scale(1, None)] * scale(1, 4),
@@ -311,10 +311,10 @@ def test_a_relay_that_does_not_come_to_an_end(beside, scale):
 @pytest.fixture
 def in_soak_only(scale):
     if not scale(0, 1):
-        pytest.skip("in the soak only; test_mail.py has it in short")
+        pytest.skip("runs under make soak only; test_mail.py has a short version")
 
 
-def test_more_mails_than_may_hang_at_once(in_soak_only, beside):
+def test_more_hanging_mails_than_allowed(in_soak_only, beside):
     """What would have to wait for another mail is refused at once, and holds no thread."""
     crowd = [Fault("connect", None)] * (2 * gunicorn.threads + 2)
     refused = len(crowd) - 2 * mail.MOST_AT_ONCE

@@ -57,7 +57,7 @@ def stolen(make_app, sign_up, outbox, sqlite_uri):
 
 
 @sqlite_only
-def test_a_copy_of_the_database_shows_no_secret(stolen, tally):
+def test_copied_database_shows_no_secret(stolen, tally):
     _app, files, rows, person, secret, code = stolen
     assert b"lory@126.com" in files  # what is no secret can be read
     texts = (secret, PASSWORD, person.token, SECRET_KEY)
@@ -67,7 +67,7 @@ def test_a_copy_of_the_database_shows_no_secret(stolen, tally):
 
 
 @sqlite_only
-def test_a_copy_of_the_database_opens_no_project_secret(stolen, tally):
+def test_copied_database_cannot_decrypt_a_project_secret(stolen, tally):
     app, _files, rows, _person, secret, _code = stolen
     ((sealed,),) = [[row.sealed_secret] for row in rows["projects"]]
     keys = {str(value) for table in rows.values() for row in table for value in row}
@@ -81,7 +81,7 @@ def test_a_copy_of_the_database_opens_no_project_secret(stolen, tally):
 
 
 @sqlite_only
-def test_a_copy_of_the_database_opens_no_code(stolen, tally):
+def test_copied_database_does_not_reveal_a_code(stolen, tally):
     """A code has so few digits that its unkeyed hash would be as good as the code."""
     app, _files, rows, _person, _secret, code = stolen
     ((purpose, email, stored),) = [r[:3] for r in rows["mail_codes"]]
