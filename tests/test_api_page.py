@@ -1,4 +1,4 @@
-"""The API page: its description is what the service does, and a browser can use it."""
+"""The API page: its description matches the service, and a browser can use it."""
 
 import json
 import os
@@ -22,7 +22,7 @@ CHROMIUM = shutil.which("chromium")
 
 @pytest.fixture
 def database_uri(sqlite_uri):
-    """One kind of database is enough here."""
+    """One kind of database is enough, because these tests are about the page."""
     return sqlite_uri
 
 
@@ -31,7 +31,7 @@ def description(client):
     return client.get("/openapi.json").json
 
 
-# The description. Besides, the tests' client compares every reply it gets with it (conftest).
+# The description. Also, the test client compares every reply with it (see conftest.py).
 
 
 def test_description_has_every_route(app, description):
@@ -126,7 +126,7 @@ def test_page_serves_no_other_file(client, name):
 
 @pytest.fixture
 def server(start_service):
-    """A server with lory, who has the reference's password and a project, and libin."""
+    """A server with two users: lory, with the password of the reference, and libin."""
     service = start_service(workers=2)
     service.url = f"http://127.0.0.1:{service.port}"
     service.sign_up("libin")
@@ -138,7 +138,7 @@ def server(start_service):
 
 @pytest.mark.soak
 def test_schemathesis_finds_nothing(server, scale, tmp_path):
-    """In ``make test`` always the same requests, in ``make soak`` others each time."""
+    """``make test`` always sends the same requests, ``make soak`` sends new ones each time."""
     config = tmp_path / "schemathesis.toml"
     config.write_text(
         f"""
@@ -179,7 +179,7 @@ def test_schemathesis_finds_nothing(server, scale, tmp_path):
 
 @pytest.fixture
 def page(server):
-    """The page in Chromium; whatever it complains of, or loads from elsewhere, fails the test."""
+    """The page in Chromium; errors, and files loaded from other servers, fail the test."""
     if not CHROMIUM:
         refuse = pytest.fail if os.environ.get("SKIP_NOTHING") else pytest.skip
         refuse("there is no chromium here; Debian's package has one")
@@ -229,14 +229,16 @@ def test_page_fills_in_the_example_body(page):
 def test_log_in_and_list_projects_on_the_page(page, server):
     expect(page.locator(".info .title")).to_contain_text("gateway")
     assert execute(page, "projects-project_list")["header"]["code"] == 1001
-    login = execute(page, "accounts-auth_login")  # as the reference's example has it
+    login = execute(page, "accounts-auth_login")  # with the example body
     assert login["header"] == {"code": 0, "message": "OK", "total": 1, "count": 1}
     page.get_by_role("button", name="Authorize", exact=True).first.click()
     page.get_by_label("auth-bearer-value").fill(login["data"]["auth_token"])
     page.get_by_role("button", name="Apply credentials").first.click()
     page.locator(".close-modal").click()
     made = execute(page, "projects-project_create")
-    listed = execute(page, "projects-project_list")  # the example's user_id is this user's
+    listed = execute(
+        page, "projects-project_list"
+    )  # the user_id of the example belongs to this user
     (project,) = listed["data"]["list"]
     assert project["project_name"] == "我的ChatGPT项目"
     assert project["project_secret"] == made["data"]["project_secret"]

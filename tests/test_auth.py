@@ -107,7 +107,7 @@ def test_code_is_invalid_after_five_tries(api, outbox):
 
 def test_new_code_replaces_the_old_one(api, outbox, clock):
     old = new = None
-    while old == new:  # one time in ten thousand the two are the same
+    while old == new:  # the two codes may be equal by chance
         api("/auth-code", LORY)
         old = outbox.code()
         for _ in range(5):
@@ -117,7 +117,7 @@ def test_new_code_replaces_the_old_one(api, outbox, clock):
         new = outbox.code()
         clock.advance(minutes=2)
     assert code_of(register(api, old)) == 1008
-    assert code_of(register(api, new)) == 0  # and its tries are its own
+    assert code_of(register(api, new)) == 0  # the new code has five tries of its own
 
 
 def test_failed_registration_does_not_use_up_the_code(api, outbox, sign_up):
@@ -175,7 +175,7 @@ def test_mail_that_was_not_sent_changes_nothing(api, outbox, clock, refusal):
         reply = api("/auth-code", LORY)
         assert (reply.status_code, code_of(reply)) == (503, 1029)
     outbox.refuse_recipient = outbox.refuse_data = None
-    assert code_of(register(api, earlier)) == 0  # not replaced by a code nobody received
+    assert code_of(register(api, earlier)) == 0  # no unsent code has replaced it
 
 
 def test_retry_after_a_failed_mail_is_allowed_at_once(api, outbox):
@@ -213,7 +213,7 @@ def test_suppressed_mails_are_logged(make_app, caplog):
 
 
 def test_suppressed_mails_can_be_recorded(make_app):
-    """As Flask-Mail documents it, for integration tests of those who build upon this."""
+    """As Flask-Mail documents it, for the tests of applications that embed this service."""
     client = make_app(MAIL_SUPPRESS_SEND=True).test_client()
     with client.application.app_context(), mail.record_messages() as recorded:
         client.post("/api/v1/auth-code", json=LORY)
@@ -277,7 +277,7 @@ def test_unknown_user_is_checked_with_the_current_parameters(monkeypatch):
 
 @pytest.mark.real_argon2
 def test_unknown_user_takes_the_same_time(api, person):
-    """Ratios, paired and repeated: without the dummy hash the unknown user takes a tenth."""
+    """Compare pairs, because without the dummy hash an unknown user takes a tenth of the time."""
     ratios = []
     for turn in range(5):
         start = time.perf_counter()
@@ -368,7 +368,7 @@ def sign(claims, key=None):
 
 @pytest.fixture
 def claims(person):
-    """The claims of a token that is accepted; each test spoils one."""
+    """The claims of a valid token; each test changes one."""
     now = datetime.now(timezone.utc)
     return {
         "sub": str(person.user_id),
@@ -491,7 +491,7 @@ def test_expired_rows_are_purged(api, person, clock, sql):
     assert all(count(table) for table in tables)
     clock.advance(hours=12)
     login(api, "somebody")
-    assert count("revoked_tokens") == 1  # it outlives its token
+    assert count("revoked_tokens") == 1  # it is kept longer than its token
     clock.advance(days=2)
     login(api, "nobody")
     assert count("revoked_tokens") == count("mail_codes") == 0

@@ -1,4 +1,4 @@
-"""Settings: where they come from, and what stops the start."""
+"""Settings: where they come from, and which values stop the start."""
 
 import os
 import stat
@@ -75,7 +75,7 @@ NONSENSE = [
 
 @pytest.fixture
 def make(monkeypatch):
-    """Return a function that builds the application from the environment only."""
+    """Return a function that builds the application with settings from the environment only."""
 
     def make(**environment):
         for name, value in {**GOOD, **environment}.items():
@@ -131,7 +131,7 @@ def test_engine_options_can_be_changed(make):
         "max_overflow": 3,
         "pool_use_lifo": True,
         "pool_pre_ping": False,
-        "hide_parameters": True,  # but for what keeps secrets out of the log
+        "hide_parameters": True,  # not changeable, because it keeps secrets out of the log
     }
 
 

@@ -1,4 +1,4 @@
-"""The reference document, example by example; every expected reply is typed in by hand."""
+"""The examples of the reference document; every expected reply is written by hand."""
 
 import base64
 import json

@@ -145,7 +145,7 @@ def test_operator_command_without_database_prints_one_line(make_app):
 def test_pragmas_of_sqlite_connections(app, person):
     project = person.create_project()
     with app.app_context():
-        # As verify leaves it, and as any other statement finds it.
+        # First after verify, which changes a pragma, then after another statement.
         db.session.execute(text("DELETE FROM revoked_tokens"))
         db.session.commit()
         person.verify(project)

@@ -1,4 +1,4 @@
-"""The unit, and the package as pip installs it: all that the README's guide relies on."""
+"""The systemd unit, and the package as pip installs it."""
 
 import os
 import re
@@ -15,7 +15,7 @@ UNIT = (ROOT / "gateway" / "deploy" / "gateway.service").read_text()
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A folder with what ``pip install .`` puts into site-packages."""
+    """A folder with the files that ``pip install .`` puts into site-packages."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("target")
     for name in ("setup.cfg", "pyproject.toml", "README.md", "wsgi.py"):
         shutil.copy2(ROOT / name, source / name)
@@ -49,7 +49,7 @@ def test_every_file_of_the_package_is_installed(installed):
 
 
 def test_commands_of_the_unit_start_the_service(installed, tmp_path):
-    """As the unit has them, with another place for program, data and socket."""
+    """Run the commands of the unit with other paths for program, data and socket."""
     start = dict(re.findall(r"^(ExecStart\w*)=(.+)$", UNIT, re.MULTILINE))
     data = tmp_path / "data"
     environment = {

@@ -1,4 +1,4 @@
-"""The README tells the truth: every route, code, setting and target has its row."""
+"""The README is complete: every route, code, setting and target has its row."""
 
 import re
 from pathlib import Path

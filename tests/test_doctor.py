@@ -1,4 +1,4 @@
-"""doctor: each fault is found, named, and does not hide the others."""
+"""doctor finds each fault and names it, and no fault hides another."""
 
 import json
 import os
@@ -14,7 +14,7 @@ END_POINTS = ["https://api.example.com/{pool_name}/rpc"]
 
 @pytest.fixture
 def examine(make_app, tmp_path, monkeypatch):
-    """Return a function that runs doctor on an installation that is fine, but for what is said."""
+    """Return a function that runs doctor on a good installation with changed settings."""
     monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(tmp_path / "instance"))
     (tmp_path / "instance").mkdir(mode=0o700)
     for file in tmp_path.glob("*.db"):
@@ -112,7 +112,7 @@ def test_finds_a_database_file_that_others_can_read(examine, tmp_path, name, per
 def test_finds_a_secret_file_that_others_can_read(examine):
     secret = examine.instance / "secret_key"
     secret.touch(0o644)
-    assert examine() == {}  # nobody else comes into the folder
+    assert examine() == {}  # nobody else can enter the folder
     examine.instance.chmod(0o755)
     assert examine() == {("FAULT", "files"): f"others may read {secret}"}
     secret.chmod(0o600)

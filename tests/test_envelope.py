@@ -1,4 +1,4 @@
-"""Every reply is the envelope, every code can be provoked, every route is guarded or public."""
+"""Every reply is an envelope, every code can occur, every route is public or needs credentials."""
 
 import os
 import signal
@@ -146,7 +146,7 @@ EXPECTED = {
 
 @pytest.fixture
 def parts(app, api, sign_up, outbox, make_app):
-    """What a provocation may need."""
+    """The fixtures that a provoke_... function may need."""
     return SimpleNamespace(app=app, api=api, sign_up=sign_up, outbox=outbox, make_app=make_app)
 
 
@@ -234,7 +234,7 @@ BACKENDS = (
 
 @pytest.fixture
 def hang(postgres_uri, postgres_server):
-    """Return a function that stops the server in its tracks; it goes on after the test."""
+    """Return a function that pauses all processes of the server until the end of the test."""
     stopped = []
 
     def stop():
@@ -250,7 +250,7 @@ def hang(postgres_uri, postgres_server):
             os.kill(stopped.pop(), signal.SIGCONT)
 
     stop.go_on = go_on
-    rescue = threading.Timer(30, go_on)  # a broken promise shall fail the test, not hang it
+    rescue = threading.Timer(30, go_on)  # ends the pause, because a failing test must not hang
     rescue.start()
     yield stop
     rescue.cancel()

@@ -1,4 +1,4 @@
-"""What an operator reads: one line for each request, and never a secret."""
+"""The log: one line for each request, and never a secret."""
 
 import re
 
@@ -88,7 +88,7 @@ def test_no_secret_is_logged(sign_up, outbox, sql, caplog):
     person.projects()
     person.client.post("/api/v1/login", json={"user_name": PASSWORD, "password": PASSWORD})
     person.client.post("/api/v1/project/list", headers={"Authorization": person.token + "x"})
-    # a failure deep in the database, with parameters in hand
+    # a failure in the database, whose message could show the parameters
     sql("ALTER TABLE projects RENAME TO gone")
     try:
         reply = person.post("/project/create", {"project_type": 1, "project_name": "x"})

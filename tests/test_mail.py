@@ -1,6 +1,6 @@
-"""What the log says of a relay, what it may be told, and that nothing outlives the deadline.
+"""Mail: what is logged about a relay, what it may learn, and that no thread outlives the deadline.
 
-What the service answers to a relay that misbehaves at any step is in soak/test_relay_faults.py.
+soak/test_relay_faults.py tests the answers of the service for faults at every step.
 """
 
 import base64
@@ -22,13 +22,13 @@ LOGIN = {"MAIL_USERNAME": "gateway", "MAIL_PASSWORD": "the-right-one"}
 
 @pytest.fixture
 def database_uri(sqlite_uri):
-    """One kind of database is enough here."""
+    """One kind of database is enough, because these tests are about mail."""
     return sqlite_uri
 
 
 @pytest.fixture
 def relay_with():
-    """Return a function that starts a relay, whose first connection suffers a fault."""
+    """Return a function that starts a relay with a fault in its first connection."""
     relays = []
 
     def make(*faults, security="", contexts=None):
@@ -49,14 +49,14 @@ def contexts(tmp_path, monkeypatch):
 
 
 def ask(app, **person):
-    """Ask for a code; return the header's code and how long it took."""
+    """Request a code; return the code of the reply and its seconds."""
     start = time.monotonic()
     reply = app.test_client().post("/api/v1/auth-code", json={**LORY, **person})
     return code_of(reply), time.monotonic() - start
 
 
 def nothing_is_left(relay):
-    """Tell whether the connection was broken off, and its thread ended, rather than abandoned."""
+    """Tell whether the connection is closed and its thread has ended."""
     for thread in threading.enumerate():
         if thread.name == "mail":
             thread.join(timeout=5)
@@ -77,7 +77,7 @@ def test_no_thread_is_left_when_the_relay_hangs(make_app, relay_with, monkeypatc
 def test_no_thread_is_left_when_the_handshake_is_too_slow(
     make_app, relay_with, contexts, monkeypatch, security
 ):
-    """No single wait is too long: of the look-up, of the handshake, or of what drips then."""
+    """The look-up, the handshake and the slow answer are each short, but together too slow."""
     look_up = socket.getaddrinfo
 
     def look_up_slowly(*args):
@@ -104,7 +104,7 @@ def test_no_thread_is_left_when_the_handshake_is_too_slow(
 
 
 def test_mail_is_not_sent_after_the_deadline(make_app, relay_with, monkeypatch):
-    """Of this host's own name, which the library looks up for the mail and for its greeting."""
+    """Here the look-up of this host's own name is slow, which the mail library needs."""
     answered = threading.Event()
     monkeypatch.setattr(mail, "DEADLINE", 0.5)
     monkeypatch.setattr(mail, "_slots", threading.BoundedSemaphore(1))
@@ -114,7 +114,7 @@ def test_mail_is_not_sent_after_the_deadline(make_app, relay_with, monkeypatch):
     code, seconds = ask(app)
     assert code == 1029
     assert seconds < 5
-    assert ask(app)[0] == 1029  # the slot is held as long as the thread is there
+    assert ask(app)[0] == 1029  # the thread still holds the slot
     answered.set()
     assert nothing_is_left(relay)
     assert relay.accepted == {}
@@ -149,11 +149,11 @@ def test_endless_answer_is_cut_off(make_app, relay_with):
 @pytest.mark.parametrize("name", ["relay.invalid", "x" * 70 + ".invalid"])
 def test_unknown_host_name_of_the_relay(make_app, name):
     app = make_app(MAIL_SERVER=name)
-    assert [ask(app)[0] for _ in range(2)] == [1029, 1029]  # no try is lost
+    assert [ask(app)[0] for _ in range(2)] == [1029, 1029]  # a failure does not count as a mail
 
 
 def test_text_of_the_relay_is_not_logged(make_app, relay_with, caplog):
-    """A relay may repeat the mail, code included, in its refusal."""
+    """A relay may repeat the mail with its code in the refusal."""
     relay = relay_with(Fault("dot", b"550 5.7.1 spam: Your registration code\r\n"))
     assert ask(make_app(MAIL_PORT=relay.port))[0] == 1029
     assert "SMTPDataError 550 5.7.1" in caplog.text

@@ -1,7 +1,7 @@
-"""nginx with the shipped sample in front of real nodes: what passes, what is counted, who is told.
+"""nginx with the shipped sample in front of real nodes: what passes and what is counted.
 
-The sample's places are edited as a team would. Where a test sends more in a second than the
-sample's rate allows, it raises that, too.
+The tests edit the marked places of the sample as a team would. A test that sends more requests per
+second than the sample allows also raises the rate.
 """
 
 import json
@@ -32,7 +32,7 @@ NO_RATE = {"rate=100r/s": "rate=1000000r/s", "rate=1r/s": "rate=1000r/s"}
 
 @pytest.fixture
 def upstreams():
-    """The servers of the team: those without a pool, and those of the pool "blue"."""
+    """The upstream servers of the team: one without a pool, and one of the pool "blue"."""
     pair = Upstream(), Upstream()
     yield pair
     for upstream in pair:
@@ -41,7 +41,7 @@ def upstreams():
 
 @pytest.fixture
 def reached(upstreams):
-    """What came through to the servers without a pool."""
+    """The upstream without a pool; ``seen`` has the requests that reached it."""
     return upstreams[0]
 
 
@@ -69,7 +69,7 @@ def start_front(tmp_path, upstreams):
 
 @pytest.fixture
 def team(start_service):
-    """Return a function that starts nodes, and somebody with a project on them."""
+    """Return a function that starts nodes, and a customer with a project."""
 
     def start(nodes=1, command=GUNICORN, **settings):
         services = [start_service(workers=2, command=command, **settings) for _ in range(nodes)]
@@ -79,7 +79,7 @@ def team(start_service):
 
 
 class Customer:
-    """Somebody with an account, and one project at first."""
+    """A customer with an account and one project."""
 
     def __init__(self, service):
         self.service = service
@@ -147,7 +147,7 @@ def test_every_node_refuses_the_next_request_after_a_change(team, start_front, r
     front = start_front(*services)
 
     def passed(header):
-        """Tell whether a request passes through nginx, and at each node."""
+        """Return whether a request passes, through nginx and at each node, as a set."""
         status, *_ = front.ask("/rpc", header)
         return {status == 200, *(ask_node(s.port, header) == 204 for s in services)}
 
@@ -277,7 +277,7 @@ def test_rolling_restart_under_load(team, start_front, reached):
             reached.wait_for_requests(len(reached.seen) + 100)
             service.start()
             service.server.wait_for("serving on")
-            until = time.monotonic() + 3  # nginx leaves it alone for two seconds more
+            until = time.monotonic() + 3  # nginx does not use it for two seconds
             while time.monotonic() < until:
                 reached.wait_for_requests(len(reached.seen) + 10)
     finally:
@@ -518,7 +518,7 @@ def test_bad_input(team, start_front, upstreams):
         assert status in (400, 404), (path, status)
     many = b"".join(b"X-%d: %b\r\n" % (n, b"x" * 300) for n in range(100))
     text = b"POST /rpc HTTP/1.1\r\nHost: x\r\n" + many + b"Authorization: Basic x\r\n\r\n"
-    assert raw(front, text) == 401  # gateway need not read what it does not ask for
+    assert raw(front, text) == 401  # gateway ignores headers that it does not need
     assert [upstream.seen for upstream in upstreams] == [[], []]
     assert customer.counts() == (0, 0)
     assert front.ask("/rpc", customer.header)[0] == 200
@@ -577,7 +577,9 @@ def test_the_api_page_behind_nginx(team, start_front):
 
 
 def test_headers_that_gateway_gets(start_front, reached):
-    front = start_front(nodes=[reached.port])  # in gateway's place; it says 200 to all
+    front = start_front(
+        nodes=[reached.port]
+    )  # in the place of gateway; it answers 200 to everything
     given = {
         "X-Forwarded-For": "6.6.6.6",
         "X-Request-ID": "forged",
@@ -614,7 +616,7 @@ def test_rate_limits(team, start_front, reached):
     assert (envelope(body), headers["Retry-After"]) == (429, "1")
     wrong = basic(other.project["project_key"], "x" * 48)
     assert {front.ask("/rpc", wrong)[0] for _ in range(12)} == {401, 429}
-    assert front.ask("/rpc", other.header)[0] == 200  # whoever knows the key alone does no harm
+    assert front.ask("/rpc", other.header)[0] == 200  # wrong secrets do not use up its rate
     assert len(reached.seen) == 11
     logins = [front.ask("/api/v1/login", body=b"{}") for _ in range(40)]
     refused = [(status, envelope(body)) for status, _, body in logins if status == 429]

@@ -16,7 +16,7 @@ def project(person):
 
 
 def rows(result):
-    """Return a printed table, cell by cell, without its head."""
+    """Return the cells of a printed table, without its head."""
     return [line.split() for line in result.output.splitlines()[1:]]
 
 
@@ -84,7 +84,7 @@ def test_password_from_standard_input_and_as_md5(flask, api):
     flask("user", "create", "a", "a@126.com", "--password-stdin", input="correct horse\n")
     assert log_in(api, "a", "correct horse") == 0
     flask("user", "create", "b", "b@126.com", "--password-stdin", "--md5", input="123456\r\n")
-    assert log_in(api, "b", "e10adc3949ba59abbe56e057f20f883e") == 0  # the reference's example
+    assert log_in(api, "b", "e10adc3949ba59abbe56e057f20f883e") == 0  # the example of the reference
     assert log_in(api, "b", "12345678") == 1002
 
 
@@ -402,7 +402,7 @@ def test_commands_for_accounts_are_logged_without_names(flask, person, project, 
     ]
 
 
-# Mail, and what has expired
+# Mail and purge
 
 
 def test_send_a_test_mail(flask, outbox):
@@ -460,7 +460,7 @@ def test_database_failure_prints_one_line(make_app):
 
 
 def test_commands_do_not_warn_about_mail(tmp_path):
-    """Only the start of the server says that codes cannot be mailed."""
+    """Only the server warns at its start that codes cannot be mailed."""
     result = subprocess.run(
         [sys.executable, "-m", "flask", "--app", "wsgi", "db", "current"],
         cwd=ROOT,

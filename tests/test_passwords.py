@@ -1,4 +1,4 @@
-"""Passwords that are changed, and those that are forgotten (with codes by mail)."""
+"""Changed passwords, and forgotten ones, which need a code by mail."""
 
 import sys
 import threading
@@ -24,7 +24,7 @@ def ask(api, email, **kwargs):
 
 @pytest.fixture
 def reset_code(api, outbox):
-    """Return a function that asks for a code for a new password and takes it from the mail."""
+    """Return a function that requests a code for a new password and reads it from the mail."""
 
     def get(email="lory@126.com"):
         assert code_of(ask(api, email)) == 0
@@ -49,7 +49,7 @@ def token_of(api, **kwargs):
 
 
 def elsewhere(act):
-    """Do something in another thread, as a request within a request would share its session."""
+    """Call a function in another thread, because a nested request would share the session."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(act).result()
 
@@ -127,7 +127,7 @@ def test_change_clears_the_failures(api, person):
 
 
 def test_change_fails_if_another_change_came_first(api, person, monkeypatch):
-    """Two changes at once: the second judged a password that is no longer the old one."""
+    """Another change comes between the check of the old password and the new hash."""
     hash_password = crypto.hash_password
     second = token_of(api)
 
@@ -149,7 +149,7 @@ def test_change_fails_if_another_change_came_first(api, person, monkeypatch):
 
 
 def during_login(monkeypatch, act):
-    """Have something happen once, right after a password was judged."""
+    """Call ``act`` once, right after the password has been verified."""
     matches = crypto.password_matches
 
     def judge(password, password_hash):
@@ -193,7 +193,7 @@ def test_reset_password_with_a_code(api, person, reset_code):
 
 def test_reset_revokes_every_token(api, sign_up, person, reset_code):
     neighbour = sign_up("libin")
-    change(person)  # this token was kept once, and is no longer
+    change(person)  # keeps this token, but the reset must revoke it
     tokens = [person.token, token_of(api, password=OTHER)]
     assert code_of(reset(api, reset_code(), password=PASSWORD)) == 0
     assert not any(is_in(api, token) for token in tokens)
@@ -298,7 +298,7 @@ def test_without_a_relay_everybody_gets_an_error(make_app, sign_up):
 
 @pytest.mark.parametrize("known", [True, False])
 def test_background_work_starts_after_the_reply(app, person, monkeypatch, known):
-    """Nor, for a client that never closes a reply, before a while."""
+    """For a client that never closes a reply, it starts after a short time."""
     begun = threading.Event()
     monkeypatch.setattr(background, "PATIENCE", 30)
     for name in ("send", "probe"):
@@ -320,7 +320,7 @@ def test_background_work_starts_after_the_reply(app, person, monkeypatch, known)
 
 
 def test_reply_does_not_wait_for_the_relay(api, person, monkeypatch):
-    """The mail leaves when the reply has come, and so tells nothing by how long it takes."""
+    """The mail is sent after the reply, so the time of the reply reveals nothing."""
     may_go, sent = threading.Event(), threading.Event()
     send = mail.send
 
@@ -339,7 +339,7 @@ def test_reply_does_not_wait_for_the_relay(api, person, monkeypatch):
 
 
 def test_known_and_unknown_addresses_take_the_same_time(api, sign_up, monkeypatch):
-    """Ratios, paired and repeated, with a relay so slow that waiting for it would show."""
+    """Compare pairs; the relay is slow, so waiting for it would be visible."""
     known = [sign_up(f"user{number}").email for number in range(5)]
     monkeypatch.setattr(mail, "send", lambda *_, **__: time.sleep(0.3))
     monkeypatch.setattr(mail, "probe", lambda: time.sleep(0.3))

@@ -1,4 +1,4 @@
-"""Projects: keys, lists, limits, and whose they are."""
+"""Projects: keys, lists, limits and owners."""
 
 import hashlib
 
@@ -82,7 +82,7 @@ def test_project_is_deleted_once(person, sql):
     assert code_of(person.post("/project/delete", {"id": 1})) == 1006
     assert code_of(person.post("/project/delete", {"id": 2})) == 1006
     assert code_of(person.post("/project/delete", {"id": 0})) == 1006
-    assert sql("SELECT deleted FROM projects") == [(True,)]  # softly
+    assert sql("SELECT deleted FROM projects") == [(True,)]  # the row is kept
 
 
 def test_ids_are_not_reused(person, sql):

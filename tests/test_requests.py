@@ -1,4 +1,4 @@
-"""Bad input gets its code and status, changes nothing, and never yields a 500."""
+"""Bad input gets its code and status, changes nothing, and never gets a 500."""
 
 import json
 from io import BytesIO
@@ -150,7 +150,7 @@ def snapshot(sql):
 
 @pytest.fixture
 def world(sign_up, sql, outbox):
-    """Somebody signed in, with a project, and a check that nothing has changed since."""
+    """A user with a project, and a function that tells whether nothing has changed since."""
     person = sign_up("person")
     person.create_project()
     before, mails = snapshot(sql), len(outbox.mails)
@@ -220,7 +220,7 @@ def test_body_size(person, size, chunked):
     body = b'{"other": "' + b"x" * (size - 13) + b'"}'
     assert len(body) == size
     kwargs = {"data": body}
-    if chunked:  # as gunicorn hands over a chunked body: no length, a stream that ends
+    if chunked:  # as gunicorn passes on a chunked body: without a length
         kwargs = {"input_stream": BytesIO(body), "environ_overrides": {"wsgi.input_terminated": 1}}
     reply = person.client.post(
         "/api/v1/project/list", headers={"Authorization": person.token}, **kwargs

@@ -1,4 +1,4 @@
-"""The server as ``make run`` starts it: the whole story, and people who are rude to it."""
+"""The server as ``make run`` starts it, with good and with harmful clients."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from gateway import mail
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A copy of what ``make run`` needs, so that its instance folder is new."""
+    """A copy of the files that ``make run`` needs, with a new instance folder."""
     for name in ("Makefile", "README.md", "constraints.txt", "setup.cfg", "wsgi.py"):
         shutil.copy2(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "gateway", tmp_path / "gateway")
@@ -44,7 +44,7 @@ def serve(checkout):
     yield start
     for server in servers:
         if server.process.poll() is None:
-            server.kill()  # stopping waits 15 s for clients that broke off in the middle
+            server.kill()  # because stop() would wait 15 s for unfinished requests
 
 
 def test_register_create_and_delete_with_make_run(serve):

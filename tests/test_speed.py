@@ -1,4 +1,4 @@
-"""What a request may cost, in statements and in their plans; times are measured by make bench."""
+"""How many statements a request may need, and their plans; make bench measures times."""
 
 import re
 import sqlite3
@@ -14,7 +14,7 @@ from gateway.deploy import gunicorn
 from gateway.extensions import db
 
 GROWING = {"users", "projects", "revoked_tokens", "throttle_counts", "mail_codes"}
-# Two thousand accounts with five projects each, one of them deleted, so that planners see a table.
+# 2,000 accounts with five projects each, one of them deleted; enough rows for the planner.
 PEOPLE = """
 INSERT INTO users (user_name, name_key, email, email_key, password_hash, is_admin, is_banned,
   live_projects, created_at, token_generation)
@@ -34,7 +34,7 @@ INSERT INTO mail_codes SELECT 'register', 'u' || i, 'x', 0, '2099-11-24 00:00:00
 
 
 def numbers(dialect, insert, count):
-    """Return an INSERT ... SELECT with its table n of the numbers up to a count."""
+    """Add the table n, with the numbers up to ``count``, to an INSERT ... SELECT."""
     series = {
         "sqlite": f"RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})",
         "postgresql": f"n(i) AS (SELECT generate_series(1, {count}))",
@@ -46,7 +46,7 @@ def numbers(dialect, insert, count):
 
 @pytest.fixture
 def crowded(app, person):
-    """Fill every table that grows."""
+    """Fill every table that grows with use."""
     with app.app_context():
         with db.engine.begin() as connection:
             if connection.dialect.name == "postgresql":
@@ -67,7 +67,7 @@ def crowded(app, person):
 
 @pytest.fixture
 def day(crowded, person, statements):
-    """Return what each path sent to the database, by the path's name."""
+    """Return the statements of each path: {name: statements}."""
     project = person.create_project()
     other = person.create_project()
     sent = {}
@@ -93,7 +93,7 @@ def day(crowded, person, statements):
     return sent
 
 
-# The token is one statement; a refusal of verify reads once more, to tell which it is.
+# The token check is one statement; a refusal of verify reads once more, to find the reason.
 COSTS = {
     "verify": 1,
     "verify refused": 2,
@@ -135,7 +135,7 @@ def plan_of(statement, connection):
     if isinstance(connection, psycopg.Connection):
         lines = connection.execute(f"EXPLAIN {statement}", statement.params)
         return "\n".join(line for (line,) in lines)
-    # Python 3.10 does not tell the values; the plan does not depend on them.
+    # Python 3.10 does not log the values; the plan does not depend on them.
     bare = re.sub(r":[a-z_]\w*|\?", "NULL", statement)
     return "\n".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {bare}"))
 
@@ -147,7 +147,7 @@ def plans(app, day):
         borrowed = db.engine.raw_connection()
     connection = borrowed.driver_connection
     if isinstance(connection, psycopg.Connection):
-        # Small tables are read whole even where an index could be used; now only where none can.
+        # Postgres reads small tables completely; now it does so only where no index fits.
         connection.execute("SET enable_seqscan = off")
     else:
         connection.set_trace_callback(None)
@@ -173,13 +173,13 @@ def test_no_statement_scans_a_growing_table(plans):
 
 
 def test_list_uses_its_index(plans):
-    """In order, and so no more than its rows."""
+    """The index is in the order of the list, so only the rows of the page are read."""
     _token, page = plans["list"]
     assert "ix_projects_live" in page
 
 
 def test_pool_keeps_a_connection_for_each_thread(app):
-    """One that is closed after each use costs a login at the database for the next request."""
+    """Without it, the next request would have to log in to the database again."""
     with app.app_context():
         borrowed = [db.engine.connect() for _ in range(gunicorn.threads)]
         for connection in borrowed:
@@ -204,7 +204,7 @@ def test_only_long_unused_connections_are_pinged(app, person, monkeypatch):
 
 @sqlite_only
 def test_write_waits_for_a_locked_database(app, person, monkeypatch):
-    """By another process; reads go on meanwhile."""
+    """Another process holds the lock; reads still work."""
     project = person.create_project()
     with app.app_context():
         other = sqlite3.connect(db.engine.url.database, isolation_level=None)

@@ -1,4 +1,4 @@
-"""Backups and copies: all of it arrives, and goes on working there."""
+"""Backups and copies are complete, and the service works with them."""
 
 import sqlite3
 from contextlib import closing
@@ -32,7 +32,7 @@ def target(make_app, target_uri):
 
 @pytest.fixture
 def world(person, sign_up, flask, api, sql):
-    """Something in every table: a pool, a rotated project, deleted ones, codes, a revocation."""
+    """A database with rows in every table."""
     flask("pool", "add", "gone")
     flask("pool", "remove", "gone")
     flask("pool", "add", "blue")
@@ -54,7 +54,7 @@ def world(person, sign_up, flask, api, sql):
     sql("DELETE FROM projects WHERE id = 5000")
     newest = person.create_project()
     person.post("/project/delete", {"id": MANY + 2})
-    sql("DELETE FROM projects WHERE id = :id", id=MANY + 2)  # its id must not come again
+    sql("DELETE FROM projects WHERE id = :id", id=MANY + 2)  # its id must not be used again
     assert newest
     api("/auth-code", {"user_name": "x", "email": "x@126.com"})
     api("/login", {"user_name": "lory", "password": "not this one"})
@@ -123,7 +123,7 @@ def rows_of(app, query):
 
 
 def test_copy_reads_one_moment_of_all_tables(person, target, database_uri, sql, monkeypatch):
-    """All tables are read as they were when the first one was."""
+    """All tables are read as of the moment when the copy started."""
     copy_table = transfer._copy
 
     def copy_and_write(*arguments):

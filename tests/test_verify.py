@@ -1,4 +1,4 @@
-"""verify: who may pass, what is counted, and when the day turns."""
+"""verify: who may pass, what is counted, and when a new day starts."""
 
 import base64
 import re
@@ -21,7 +21,7 @@ def project(person):
 
 @pytest.fixture
 def counts(sql):
-    """Return a function that tells request_total and request_count of project 1."""
+    """Return a function that returns request_total and request_count of project 1."""
     return lambda: tuple(sql("SELECT request_total, request_count FROM projects WHERE id = 1")[0])
 
 
@@ -180,7 +180,7 @@ def test_pools(person, project, flask, counts):
     for bad in ("BLUE", "blue ", "blue\0", "\ud800", "b%", "x" * 64, "-", "'", "../blue"):
         quoted = bad.encode("utf-8", "surrogatepass")
         assert_unknown(person.verify(project, pool=quoted))
-    assert person.verify(project).headers["X-Gateway-Pool"] == "blue"  # not asked for any
+    assert person.verify(project).headers["X-Gateway-Pool"] == "blue"  # nginx named no pool
     flask("project", "assign", 1, "--none")
     assert asked_for(["", "blue"]) == [204, 401]
     assert counts() == (4, 4)
@@ -361,7 +361,7 @@ def test_malformed_credentials_never_reach_the_database(client, statements):
 
 @sqlite_only
 def test_only_counts_are_written_without_fsync(app, person, project, sql):
-    """synchronous is 1 (NORMAL) for verify alone, and 2 (FULL) again for whatever comes next."""
+    """synchronous is 1 (NORMAL) for verify only, and 2 (FULL) for every other write."""
     modes = []
 
     def watch(connection, *_):

@@ -1,4 +1,4 @@
-"""Bad credentials: whatever verify is sent, only a project's key and secret let a request pass."""
+"""Bad credentials: verify accepts only the key and the secret of a project."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def encoded(content):
 
 
 def fuzz_headers(good):
-    """Make Authorization headers; many are nearly good."""
+    """Make Authorization headers; many are almost right."""
     pair = base64.b64decode(good.split()[1])
     changed = st.builds(
         lambda place, new: pair[:place] + new + pair[place + 1 :],

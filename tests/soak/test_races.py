@@ -1,7 +1,7 @@
-"""Many requests at once: a limit is never passed, and nobody is refused without need.
+"""Many requests at once: no limit is exceeded, and nobody is refused without a reason.
 
-Eight processes send at the same moment to gunicorn with four workers. Each round of a race is
-prepared anew; exactly one of its requests may win.
+Eight processes send at the same moment to gunicorn with four workers. Each round of a race has new
+users and codes; exactly one of its requests may succeed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def login(user_name, ip, password=PASSWORD):
 
 
 def reset_code(service, sql, email):
-    """Have a code for a new password mailed, and wait until it is good."""
+    """Request a code for a new password, and wait until it is valid."""
     sql("DELETE FROM throttle_counts")
     sql("DELETE FROM mail_codes")
     service.relay.codes.pop(email, None)
@@ -45,12 +45,12 @@ def service(start_service):
 
 @pytest.fixture
 def race(parallel_clients, service, scale, tally, request):
-    """Return a function that runs the rounds of a race."""
+    """Return a function that runs all rounds of a race."""
     title = request.node.originalname.removeprefix("test_").replace("_", " ")
     database = request.node.callspec.id
 
     def run(prepare, *, winner=0, winners=1, losers=(), then=lambda n: True):
-        """Send what ``prepare(n)`` returns at once; ``then(n)`` tells whether the end is right."""
+        """Send the requests of ``prepare(n)`` at once; ``then(n)`` checks the result."""
         lost = []
         rounds = scale(3, 200)
         for _ in range(rounds):
@@ -67,7 +67,7 @@ def race(parallel_clients, service, scale, tally, request):
 
 @pytest.fixture
 def emails_of(parallel_clients, service):
-    """Return a function that makes addresses and has a code mailed to each."""
+    """Return a function that makes eight addresses and requests a code for each."""
 
     def make(n):
         emails = [f"u{n}x{k}@126.com" for k in range(8)]
@@ -189,7 +189,7 @@ def test_last_try_of_a_reset_code(race, service, sql):
 
 
 def test_eight_sessions_change_the_password(race, service):
-    """The winner's token is the only one that is good then."""
+    """Afterwards only the token of the winner is valid."""
     service.sign_up("lory")
     passwords, tokens = [PASSWORD], {}
 
@@ -244,7 +244,7 @@ def test_last_free_failure_of_account_and_client(race, service):
     accounts = set()
 
     def prepare(n):
-        user_name = f"lory{n // 10}"  # an account stands a hundred failures in a day
+        user_name = f"lory{n // 10}"  # an account allows a hundred failures a day
         if user_name not in accounts:
             service.sign_up(user_name)
             accounts.add(user_name)

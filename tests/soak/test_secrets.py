@@ -1,4 +1,4 @@
-"""Who has a log, or a copy of the database, has no secret."""
+"""Neither a log nor a copy of the database reveals a secret."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_leak_check_finds_a_secret_in_a_log(line):
 
 @pytest.fixture
 def stolen(make_app, sign_up, outbox, sqlite_uri):
-    """What a thief of the database gets, and the secrets that went into it."""
+    """What a thief of the database gets, and the secrets that were stored in it."""
     app = make_app(REG_CODE_DIGITS=4)
     person = sign_up(client=app.test_client())
     secret = person.create_project()["project_secret"]
@@ -59,7 +59,7 @@ def stolen(make_app, sign_up, outbox, sqlite_uri):
 @sqlite_only
 def test_copied_database_shows_no_secret(stolen, tally):
     _app, files, rows, person, secret, code = stolen
-    assert b"lory@126.com" in files  # what is no secret can be read
+    assert b"lory@126.com" in files  # other data can be read
     texts = (secret, PASSWORD, person.token, SECRET_KEY)
     found = [text for text in texts if text.encode() in files]
     found += {str(value) for table in rows.values() for row in table for value in row} & {code}
@@ -95,7 +95,7 @@ def test_copied_database_does_not_reveal_a_code(stolen, tally):
     ]
     with app.app_context():
         opens = [code for code in ALL_CODES if crypto.code_hash(purpose, email, code) == stored]
-        assert opens == [code]  # with the key, it is as easy as that
+        assert opens == [code]  # with the key it is easy
         app.config["SECRET_KEY"] = "what the thief makes up, as the copy does not hold it"
         keyed = [crypto.code_hash(purpose, email, code) for code in ALL_CODES]
     tries = plain + keyed
