@@ -1,4 +1,4 @@
-"""Real parts for every test: two databases, an SMTP server, the test client; and a clock."""
+"""Fixtures: two real databases, an SMTP server, the test client, and a clock that tests can set."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
 
 
 class Relay:
-    """An SMTP server that keeps what it accepts, and refuses when told to."""
+    """An SMTP server that keeps the mails it accepts, and refuses mails if a test asks for it."""
 
     def __init__(self):
         self.mails = []
         self.codes = {}
         self.refuse_recipient = None
         self.refuse_data = None
-        self.pause = 0  # seconds before it takes a mail
+        self.pause = 0  # seconds before it accepts a mail
         self.port = free_port()
         self.controller = Controller(self, hostname="127.0.0.1", port=self.port)
 
@@ -92,7 +92,7 @@ class Client(FlaskClient):
 
 
 class Clock:
-    """The service's clock; it runs with the system's until a test moves it."""
+    """The clock of the service; it shows the system's time until a test changes it."""
 
     def __init__(self):
         self.offset = timedelta()
@@ -110,7 +110,7 @@ class Clock:
 
 @dataclass
 class Person:
-    """Somebody with an account and a token."""
+    """A user with an account and a token."""
 
     client: object
     user_name: str
@@ -127,7 +127,7 @@ class Person:
         return self.post("/project/create", body).json["data"]
 
     def verify(self, project, secret=None, **query):
-        """Ask as nginx does whether a request of a created project may pass."""
+        """Ask, as nginx does, whether a request of a project may pass."""
         header = basic(project["project_key"], secret or project["project_secret"])
         return self.client.get(
             "/api/v1/project/verify", headers={"Authorization": header}, query_string=query
@@ -193,7 +193,7 @@ def add_to_tally(config, part, what, tried, lost):
 
 @dataclass
 class Service:
-    """gunicorn on one database and one relay, and what its clients need."""
+    """A running gunicorn with its database and relay, and helpers for its clients."""
 
     folder: object
     relay: object
@@ -218,7 +218,7 @@ class Service:
         return self.relay.codes[email]
 
     def sign_up(self, user_name, email=None):
-        """Register somebody; return the token of their first login."""
+        """Register a user; return the token of the first login."""
         email = email or f"{user_name}@126.com"
         account = {"user_name": user_name, "password": PASSWORD, "email": email}
         code = self.code_for(user_name, email)
@@ -243,13 +243,13 @@ def cheap_passwords(request, monkeypatch):
 
 @pytest.fixture(scope="session")
 def scale(pytestconfig):
-    """Return a function that picks a count: the first for ``make test``, or ``make soak``'s."""
+    """Return a function that picks a count: its first for ``make test``, else its second."""
     return lambda test, soak: soak if pytestconfig.getoption("soak") else test
 
 
 @pytest.fixture(scope="session")
 def tally(pytestconfig):
-    """Return a function that adds to a line of the table, and fails when something was lost."""
+    """Return a function that adds to a row of the soak's table, and fails if something was lost."""
 
     def add(part, what, tried, lost=()):
         add_to_tally(pytestconfig, part, what, tried, len(lost))
@@ -268,7 +268,7 @@ def relay():
 
 @pytest.fixture
 def outbox(relay):
-    """The relay that the application sends through, with nothing in it yet."""
+    """The relay that gets the application's mails, empty at the start of each test."""
     relay.reset()
     return relay
 
@@ -288,7 +288,7 @@ def clock(monkeypatch):
 
 
 def migrated(uri):
-    """Build the schema of an empty database the way an operator does."""
+    """Create the tables of an empty database with the operator's command."""
     app = create_app({"SQLALCHEMY_DATABASE_URI": uri, "SECRET_KEY": SECRET_KEY})
     result = app.test_cli_runner().invoke(main, args=["db", "upgrade"])
     assert result.exit_code == 0, result.output
@@ -324,7 +324,7 @@ def sqlite_uri(sqlite_template, tmp_path):
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_uri(request):
-    """An empty, migrated database; every test that asks for it runs on both kinds."""
+    """An empty database with tables; each test that uses it runs on SQLite and on Postgres."""
     if request.param == "sqlite":
         return request.getfixturevalue("sqlite_uri")
     uri = request.getfixturevalue("postgres_uri")
@@ -338,7 +338,7 @@ def database_uri(request):
 
 @pytest.fixture
 def make_app(database_uri, outbox):
-    """Return a function that builds the application, with settings of the test's own."""
+    """Return a function that builds the application with the settings of a test."""
     apps = []
 
     def make(**settings):
@@ -348,7 +348,7 @@ def make_app(database_uri, outbox):
                 "SECRET_KEY": SECRET_KEY,
                 "MAIL_SERVER": "127.0.0.1",
                 "MAIL_PORT": outbox.port,
-                "REG_CODE_DIGITS": 10,  # four could stand in a log by chance
+                "REG_CODE_DIGITS": 10,  # four digits could stand in a log by chance
                 **settings,
             }
         )
@@ -383,7 +383,7 @@ def api(client):
 
 @pytest.fixture
 def get_code(outbox):
-    """Return a function that asks for a code and takes it from the mail."""
+    """Return a function that requests a code and reads it from the mail."""
 
     def get(client, user_name, email):
         client.post("/api/v1/auth-code", json={"user_name": user_name, "email": email})
@@ -394,7 +394,7 @@ def get_code(outbox):
 
 @pytest.fixture
 def sign_up(client, get_code):
-    """Return a function that registers somebody and logs them in, all through HTTP."""
+    """Return a function that registers a user and logs in, through HTTP."""
 
     def sign_up(user_name="lory", email=None, client=client):
         email = email or f"{user_name}@126.com"
@@ -417,13 +417,13 @@ def person(sign_up):
 
 @pytest.fixture
 def make_admin(flask):
-    """Return a function that makes somebody an admin, the way an operator does."""
+    """Return a function that makes a person an admin with the operator's command."""
     return lambda person: flask("user", "promote", person.user_name)
 
 
 @pytest.fixture
 def flask(app):
-    """Return a function that runs an operator's command; the result has output and exit_code."""
+    """Return a function that runs an operator command; its result has output and exit_code."""
     return lambda *arguments, **kwargs: app.test_cli_runner().invoke(
         main, args=[str(argument) for argument in arguments], **kwargs
     )
@@ -431,7 +431,7 @@ def flask(app):
 
 @pytest.fixture
 def sql(app):
-    """Return a function that runs one statement behind the application's back."""
+    """Return a function that runs one SQL statement directly on the database."""
 
     def run(statement, **values):
         with app.app_context(), db.engine.begin() as connection:
@@ -443,7 +443,7 @@ def sql(app):
 
 @pytest.fixture
 def statements(app):
-    """Return a function that returns what was sent to the database since its last call."""
+    """Return a function that returns the SQL statements sent since its last call."""
     with app.app_context():
         engine = db.engine
     with sql_log(engine) as read_log:
@@ -452,7 +452,7 @@ def statements(app):
 
 @pytest.fixture
 def start_service(database_uri, outbox, tmp_path):
-    """Return a function that starts gunicorn with settings of the test's own."""
+    """Return a function that starts gunicorn with the settings of a test."""
     services = []
     for name in ("wsgi.py", "gateway"):
         (shutil.copytree if name == "gateway" else shutil.copy2)(ROOT / name, tmp_path / name)

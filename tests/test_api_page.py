@@ -1,4 +1,4 @@
-"""The API page: its description is what the service does, and a browser can use it."""
+"""The API page: its description matches the service, and a browser can use it."""
 
 import json
 import os
@@ -22,7 +22,7 @@ CHROMIUM = shutil.which("chromium")
 
 @pytest.fixture
 def database_uri(sqlite_uri):
-    """One kind of database is enough here."""
+    """One kind of database is enough, because these tests are about the page."""
     return sqlite_uri
 
 
@@ -31,10 +31,10 @@ def description(client):
     return client.get("/openapi.json").json
 
 
-# The description. Besides, the tests' client compares every reply it gets with it (conftest).
+# The description. Also, the test client compares every reply with it (see conftest.py).
 
 
-def test_the_description_has_every_route(app, description):
+def test_description_has_every_route(app, description):
     routes, of_the_page = set(), set()
     for rule in app.url_map.iter_rules():
         for method in rule.methods - {"HEAD", "OPTIONS"}:
@@ -49,13 +49,13 @@ def test_the_description_has_every_route(app, description):
     assert {path for path, _ in of_the_page} == {"/openapi.json", "/docs", "/docs/<name>"}
 
 
-def test_the_description_has_every_code(description):
+def test_description_has_every_code(description):
     text = description["info"]["description"]
     for code in Code:
         assert f"| {code.number} | {code.status} | {code.text} |" in text
 
 
-def test_the_references_examples_are_filled_in(description):
+def test_description_has_the_examples_of_the_reference(description):
     examples = {
         name: {field: rule.get("example") for field, rule in schema["properties"].items()}
         for name, schema in description["components"]["schemas"].items()
@@ -79,7 +79,7 @@ def test_the_references_examples_are_filled_in(description):
     )
 
 
-def test_what_a_token_and_what_a_project_opens(description):
+def test_description_says_which_routes_need_a_token(description):
     wanted = {
         path: [name for scheme in operation.get("security", []) for name in scheme]
         for path, operations in description["paths"].items()
@@ -96,7 +96,7 @@ def test_what_a_token_and_what_a_project_opens(description):
     assert wanted["/api/v1/project/verify"] == ["project"]
 
 
-def test_the_headers_of_the_page(client):
+def test_security_headers_of_the_page(client):
     for path in ("/docs", "/docs/start.js", "/docs/swagger-ui.css", "/openapi.json"):
         with client.get(path) as reply:
             assert reply.status_code == 200
@@ -116,7 +116,7 @@ def test_the_headers_of_the_page(client):
     "name",
     ["nothing.js", "index.html", "__init__.py", "..%2fconfig.py", "swagger-ui.js", "LICENSE"],
 )
-def test_no_other_file_is_served(client, name):
+def test_page_serves_no_other_file(client, name):
     reply = client.get(f"/docs/{name}")
     assert (reply.status_code, code_of(reply)) == (404, 404)
 
@@ -126,7 +126,7 @@ def test_no_other_file_is_served(client, name):
 
 @pytest.fixture
 def server(start_service):
-    """A server with lory, who has the reference's password and a project, and libin."""
+    """A server with two users: lory, with the password of the reference, and libin."""
     service = start_service(workers=2)
     service.url = f"http://127.0.0.1:{service.port}"
     service.sign_up("libin")
@@ -138,7 +138,7 @@ def server(start_service):
 
 @pytest.mark.soak
 def test_schemathesis_finds_nothing(server, scale, tmp_path):
-    """In ``make test`` always the same requests, in ``make soak`` others each time."""
+    """``make test`` always sends the same requests, ``make soak`` sends new ones each time."""
     config = tmp_path / "schemathesis.toml"
     config.write_text(
         f"""
@@ -179,7 +179,7 @@ def test_schemathesis_finds_nothing(server, scale, tmp_path):
 
 @pytest.fixture
 def page(server):
-    """The page in Chromium; whatever it complains of, or loads from elsewhere, fails the test."""
+    """The page in Chromium; errors, and files loaded from other servers, fail the test."""
     if not CHROMIUM:
         refuse = pytest.fail if os.environ.get("SKIP_NOTHING") else pytest.skip
         refuse("there is no chromium here; Debian's package has one")
@@ -213,7 +213,7 @@ def execute(page, operation, body=None):
 
 
 @pytest.mark.browser
-def test_a_body_is_filled_in_as_the_reference_has_it(page):
+def test_page_fills_in_the_example_body(page):
     block = page.locator("#operations-accounts-auth_register")
     block.locator(".opblock-summary").click()
     body = json.loads(block.locator("textarea.body-param__text").input_value())
@@ -226,17 +226,19 @@ def test_a_body_is_filled_in_as_the_reference_has_it(page):
 
 
 @pytest.mark.browser
-def test_somebody_logs_in_through_the_page_and_lists_projects(page, server):
+def test_log_in_and_list_projects_on_the_page(page, server):
     expect(page.locator(".info .title")).to_contain_text("gateway")
     assert execute(page, "projects-project_list")["header"]["code"] == 1001
-    login = execute(page, "accounts-auth_login")  # as the reference's example has it
+    login = execute(page, "accounts-auth_login")  # with the example body
     assert login["header"] == {"code": 0, "message": "OK", "total": 1, "count": 1}
     page.get_by_role("button", name="Authorize", exact=True).first.click()
     page.get_by_label("auth-bearer-value").fill(login["data"]["auth_token"])
     page.get_by_role("button", name="Apply credentials").first.click()
     page.locator(".close-modal").click()
     made = execute(page, "projects-project_create")
-    listed = execute(page, "projects-project_list")  # the example's user_id is this user's
+    listed = execute(
+        page, "projects-project_list"
+    )  # the user_id of the example belongs to this user
     (project,) = listed["data"]["list"]
     assert project["project_name"] == "我的ChatGPT项目"
     assert project["project_secret"] == made["data"]["project_secret"]
@@ -244,7 +246,7 @@ def test_somebody_logs_in_through_the_page_and_lists_projects(page, server):
 
 
 @pytest.mark.browser
-def test_the_page_shows_every_endpoint(page, server):
+def test_page_shows_every_endpoint(page, server):
     paths = json.load(urlopen(f"{server.url}/openapi.json"))["paths"]
     expect(page.locator(".opblock")).to_have_count(len(paths))
     shown = [

@@ -1,4 +1,4 @@
-"""What `make audit` makes of pip-audit's findings."""
+"""How `make audit` reports the findings of pip-audit."""
 
 import subprocess
 import sys

@@ -24,13 +24,13 @@ def register(api, reg_code, **changes):
 
 
 @pytest.mark.parametrize("digits", [4, 6, 10])
-def test_a_code_has_as_many_digits_as_set(make_app, get_code, digits):
+def test_code_has_the_configured_number_of_digits(make_app, get_code, digits):
     code = get_code(make_app(REG_CODE_DIGITS=digits).test_client(), **LORY)
     assert len(code) == digits
     assert code.isdecimal()
 
 
-def test_the_mail_holds_the_code_as_text_and_html(api, outbox):
+def test_mail_contains_the_code_as_text_and_html(api, outbox):
     api("/auth-code", LORY)
     (mail,) = outbox.mails
     code = outbox.code()
@@ -54,7 +54,7 @@ def test_the_mail_holds_the_code_as_text_and_html(api, outbox):
         ("", "code"),
     ],
 )
-def test_the_mail_speaks_the_readers_language(api, outbox, accepted, word):
+def test_mail_is_in_the_language_of_accept_language(api, outbox, accepted, word):
     api("/auth-code", LORY, headers={"Accept-Language": accepted})
     (mail,) = outbox.mails
     parts = (mail.get_body(("plain",)), mail.get_body(("html",)))
@@ -62,14 +62,14 @@ def test_the_mail_speaks_the_readers_language(api, outbox, accepted, word):
     assert all(word in part.get_content() for part in parts)
 
 
-def test_the_code_is_stored_as_a_keyed_hash(api, outbox, sql):
+def test_code_is_stored_as_a_keyed_hash(api, outbox, sql):
     api("/auth-code", LORY)
     (row,) = sql("SELECT * FROM mail_codes")
     assert outbox.code() not in [str(value) for value in row]
     assert len(row.code_hash) == 64
 
 
-def test_a_code_lives_ten_minutes(api, outbox, clock):
+def test_code_is_valid_for_ten_minutes(api, outbox, clock):
     api("/auth-code", LORY)
     clock.advance(minutes=10, seconds=1)
     assert code_of(register(api, outbox.code())) == 1008
@@ -77,20 +77,20 @@ def test_a_code_lives_ten_minutes(api, outbox, clock):
     assert code_of(register(api, outbox.code())) == 0
 
 
-def test_a_code_makes_one_account(api, outbox):
+def test_code_creates_one_account(api, outbox):
     api("/auth-code", LORY)
     code = outbox.code()
     assert code_of(register(api, code)) == 0
     assert code_of(register(api, code, user_name="other", email="other@126.com")) == 1008
 
 
-def test_a_code_belongs_to_its_address(api, outbox):
+def test_code_belongs_to_its_address(api, outbox):
     api("/auth-code", LORY)
     assert code_of(register(api, outbox.code(), email="other@126.com")) == 1008
     assert code_of(register(api, outbox.code(), email="Civet148@126.COM")) == 0
 
 
-def test_a_code_stands_five_tries(api, outbox):
+def test_fifth_try_of_a_code_may_succeed(api, outbox):
     api("/auth-code", LORY)
     code = outbox.code()
     for _ in range(4):
@@ -98,7 +98,7 @@ def test_a_code_stands_five_tries(api, outbox):
     assert code_of(register(api, code)) == 0
 
 
-def test_a_code_is_dead_after_five_tries(api, outbox):
+def test_code_is_invalid_after_five_tries(api, outbox):
     api("/auth-code", LORY)
     code = outbox.code()
     for _ in range(5):
@@ -106,9 +106,9 @@ def test_a_code_is_dead_after_five_tries(api, outbox):
     assert code_of(register(api, code)) == 1008
 
 
-def test_a_new_code_replaces_the_old_one(api, outbox, clock):
+def test_new_code_replaces_the_old_one(api, outbox, clock):
     old = new = None
-    while old == new:  # one time in ten thousand the two are the same
+    while old == new:  # the two codes may be equal by chance
         api("/auth-code", LORY)
         old = outbox.code()
         for _ in range(5):
@@ -118,10 +118,10 @@ def test_a_new_code_replaces_the_old_one(api, outbox, clock):
         new = outbox.code()
         clock.advance(minutes=2)
     assert code_of(register(api, old)) == 1008
-    assert code_of(register(api, new)) == 0  # and its tries are its own
+    assert code_of(register(api, new)) == 0  # the new code has five tries of its own
 
 
-def test_a_failed_registration_does_not_burn_the_code(api, outbox, sign_up):
+def test_failed_registration_does_not_use_up_the_code(api, outbox, sign_up):
     api("/auth-code", LORY)
     code = outbox.code()
     sign_up("taken")
@@ -167,7 +167,7 @@ def test_mails_per_ip_in_an_hour(make_app, clock):
 
 
 @pytest.mark.parametrize("refusal", ["refuse_recipient", "refuse_data"])
-def test_a_mail_that_could_not_be_sent_counts_for_nothing(api, outbox, clock, refusal):
+def test_mail_that_was_not_sent_changes_nothing(api, outbox, clock, refusal):
     api("/auth-code", LORY)
     earlier = outbox.code()
     clock.advance(minutes=2)
@@ -176,10 +176,10 @@ def test_a_mail_that_could_not_be_sent_counts_for_nothing(api, outbox, clock, re
         reply = api("/auth-code", LORY)
         assert (reply.status_code, code_of(reply)) == (503, 1029)
     outbox.refuse_recipient = outbox.refuse_data = None
-    assert code_of(register(api, earlier)) == 0  # not replaced by a code nobody received
+    assert code_of(register(api, earlier)) == 0  # no unsent code has replaced it
 
 
-def test_after_a_failed_mail_one_may_try_again_at_once(api, outbox):
+def test_retry_after_a_failed_mail_is_allowed_at_once(api, outbox):
     outbox.refuse_recipient = "451 4.3.0 later"
     assert code_of(api("/auth-code", LORY)) == 1029
     outbox.refuse_recipient = None
@@ -188,7 +188,7 @@ def test_after_a_failed_mail_one_may_try_again_at_once(api, outbox):
     assert code_of(register(api, outbox.code())) == 0
 
 
-def test_the_minute_begins_with_the_mail_that_was_sent(api, outbox, clock):
+def test_minute_starts_with_the_mail_that_was_sent(api, outbox, clock):
     outbox.refuse_recipient = "451 4.3.0 later"
     assert code_of(api("/auth-code", LORY)) == 1029
     outbox.refuse_recipient = None
@@ -198,13 +198,13 @@ def test_the_minute_begins_with_the_mail_that_was_sent(api, outbox, clock):
     assert code_of(api("/auth-code", LORY)) == 429
 
 
-def test_without_a_relay_codes_cannot_be_mailed(make_app):
+def test_without_a_relay_no_code_can_be_mailed(make_app):
     client = make_app(MAIL_SERVER=None).test_client()
     reply = client.post("/api/v1/auth-code", json=LORY)
     assert (reply.status_code, code_of(reply)) == (503, 1029)
 
 
-def test_suppressed_mails_are_in_the_log(make_app, caplog):
+def test_suppressed_mails_are_logged(make_app, caplog):
     client = make_app(MAIL_SERVER=None, MAIL_SUPPRESS_SEND=True).test_client()
     assert code_of(client.post("/api/v1/auth-code", json=LORY)) == 0
     (line,) = [r.getMessage() for r in caplog.records if "civet148@126.com" in r.getMessage()]
@@ -214,7 +214,7 @@ def test_suppressed_mails_are_in_the_log(make_app, caplog):
 
 
 def test_suppressed_mails_can_be_recorded(make_app):
-    """As Flask-Mail documents it, for integration tests of those who build upon this."""
+    """As Flask-Mail documents it, for the tests of applications that embed this service."""
     client = make_app(MAIL_SUPPRESS_SEND=True).test_client()
     with client.application.app_context(), mail.record_messages() as recorded:
         client.post("/api/v1/auth-code", json=LORY)
@@ -224,7 +224,7 @@ def test_suppressed_mails_can_be_recorded(make_app):
 # Registration
 
 
-def test_checks_come_in_order(api, sign_up):
+def test_checks_run_in_the_documented_order(api, sign_up):
     taken = sign_up("lory")
     wrong_in_all = {"user_name": "lory", "email": taken.email}
     assert code_of(api("/auth-code", {**wrong_in_all, "email": "x"})) == 1003
@@ -240,19 +240,19 @@ def test_checks_come_in_order(api, sign_up):
     ("first", "second"),
     [("Lory", "lORY"), ("straße", "STRASSE"), ("É", "e\u0301"), ("ﬁn", "FIN"), ("１", "1")],
 )
-def test_user_names_are_unique_whatever_the_case(api, sign_up, first, second):
+def test_user_names_are_unique_regardless_of_case(api, sign_up, first, second):
     sign_up(first, "first@126.com")
     assert code_of(api("/auth-code", {"user_name": second, "email": "second@126.com"})) == 1005
     assert code_of(login(api, second)) == 0
 
 
-def test_user_name_and_email_are_kept(sign_up, sql):
+def test_user_name_and_email_are_stored_as_written(sign_up, sql):
     sign_up("  ＬorY ", "Civet148@126.com")
     assert sql("SELECT user_name, email FROM users") == [("LorY", "Civet148@126.com")]
 
 
 @pytest.mark.real_argon2
-def test_the_password_is_stored_as_argon2id(person, sql):
+def test_password_is_stored_as_argon2id(person, sql):
     ((stored,),) = sql("SELECT password_hash FROM users")
     assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
 
@@ -260,16 +260,16 @@ def test_the_password_is_stored_as_argon2id(person, sql):
 # Login
 
 
-def test_login_with_the_address(api, sign_up):
+def test_login_with_the_email_address(api, sign_up):
     sign_up("lory", "civet148@126.com")
     assert login(api, "Civet148@126.com").json["data"]["user_name"] == "lory"
 
 
-def test_an_unknown_user_gets_the_same_reply(api, person):
+def test_unknown_user_gets_the_same_reply(api, person):
     assert login(api, "nobody").json == login(api, "lory", "wrong password").json
 
 
-def test_an_unknown_user_is_checked_with_the_parameters_of_the_hasher(monkeypatch):
+def test_unknown_user_is_checked_with_the_current_parameters(monkeypatch):
     verified = []
     monkeypatch.setattr(PasswordHasher, "verify", lambda _, stored, __: verified.append(stored))
     assert not crypto.password_matches(PASSWORD, None)
@@ -277,8 +277,8 @@ def test_an_unknown_user_is_checked_with_the_parameters_of_the_hasher(monkeypatc
 
 
 @pytest.mark.real_argon2
-def test_an_unknown_user_costs_the_same_time(api, person):
-    """Ratios, paired and repeated: without the dummy hash the unknown user takes a tenth."""
+def test_unknown_user_takes_the_same_time(api, person):
+    """Compare pairs, because without the dummy hash an unknown user takes a tenth of the time."""
     ratios = []
     for turn in range(5):
         start = time.perf_counter()
@@ -289,7 +289,7 @@ def test_an_unknown_user_costs_the_same_time(api, person):
     assert 0.5 < sorted(ratios)[2] < 2
 
 
-def test_banned_is_told_only_to_the_right_password(app, api, person):
+def test_only_the_right_password_learns_of_the_ban(app, api, person):
     app.test_cli_runner().invoke(main, args=["user", "ban", "lory"])
     assert code_of(login(api, "lory", "wrong password")) == 1002
     assert code_of(login(api)) == 1012
@@ -298,7 +298,7 @@ def test_banned_is_told_only_to_the_right_password(app, api, person):
 
 
 @pytest.mark.real_argon2
-def test_an_older_hash_is_renewed_at_login(api, person, sql):
+def test_login_renews_an_older_hash(api, person, sql):
     weak = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
     sql("UPDATE users SET password_hash = :weak", weak=weak)
     assert code_of(login(api)) == 0
@@ -321,14 +321,14 @@ def test_five_failures_per_account_and_ip(api, person, clock):
     assert code_of(login(api)) == 0
 
 
-def test_success_clears_the_accounts_failures(api, person):
+def test_success_clears_the_failures_of_the_account(api, person):
     for _ in range(3):
         for _ in range(4):
             assert code_of(login(api, "lory", "wrong password")) == 1002
         assert code_of(login(api)) == 0
 
 
-def test_success_is_not_counted(api, person):
+def test_successful_logins_are_not_limited(api, person):
     for _ in range(60):
         assert code_of(login(api)) == 0
 
@@ -352,7 +352,7 @@ def test_a_hundred_failures_per_account(api, person, clock):
     assert code_of(login(api, environ_base={"REMOTE_ADDR": "10.1.0.1"})) == 0
 
 
-def test_an_ipv6_client_is_its_network(api, person):
+def test_ipv6_client_is_counted_by_network(api, person):
     for number in range(5):
         ip = {"REMOTE_ADDR": f"2001:db8::{number}"}
         assert code_of(login(api, "lory", "wrong password", environ_base=ip)) == 1002
@@ -369,7 +369,7 @@ def sign(claims, key=None):
 
 @pytest.fixture
 def claims(person):
-    """The claims of a token that is accepted; each test spoils one."""
+    """The claims of a valid token; each test changes one."""
     now = datetime.now(timezone.utc)
     return {
         "sub": str(person.user_id),
@@ -385,16 +385,16 @@ def listing(api, token):
 
 
 @pytest.mark.parametrize("prefix", ["Bearer ", "bearer ", "", " Bearer  "])
-def test_a_token_comes_with_bearer_or_bare(api, person, prefix):
+def test_token_with_or_without_bearer(api, person, prefix):
     assert code_of(listing(api, prefix + person.token)) == 0
 
 
-def test_the_claims_to_spoil_are_good(api, claims):
+def test_unchanged_claims_are_accepted(api, claims):
     assert code_of(listing(api, sign(claims))) == 0
 
 
 @pytest.mark.parametrize("missing", ["exp", "jti", "sub", "iat", "generation"])
-def test_a_token_without_a_claim_is_refused(api, claims, missing):
+def test_token_without_a_claim_is_refused(api, claims, missing):
     del claims[missing]
     assert code_of(listing(api, sign(claims))) == 1001
 
@@ -419,30 +419,30 @@ def test_a_token_without_a_claim_is_refused(api, claims, missing):
         {"generation": 0.0},
     ],
 )
-def test_a_token_with_a_spoilt_claim_is_refused(api, claims, spoilt):
+def test_token_with_a_bad_claim_is_refused(api, claims, spoilt):
     assert code_of(listing(api, sign({**claims, **spoilt}))) == 1001
 
 
-def test_a_token_of_another_key_is_refused(api, claims):
+def test_token_signed_with_another_key_is_refused(api, claims):
     assert code_of(listing(api, sign(claims, SECRET_KEY))) == 1001
     assert code_of(listing(api, sign(claims, "x" * 32))) == 1001
 
 
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512", "none"])
-def test_a_token_of_another_algorithm_is_refused(api, claims, algorithm):
+def test_token_with_another_algorithm_is_refused(api, claims, algorithm):
     token = pyjwt.encode(
         claims, None if algorithm == "none" else derive_key(SECRET_KEY, "jwt"), algorithm
     )
     assert code_of(listing(api, token)) == 1001
 
 
-def test_two_nodes_clocks_may_differ_a_little(api, claims):
+def test_token_from_a_node_whose_clock_is_5_seconds_ahead(api, claims):
     claims["iat"] += timedelta(seconds=5)
     assert code_of(listing(api, sign(claims))) == 0
 
 
-def test_a_token_lasts_twelve_hours(api, clock, sign_up):
+def test_token_is_valid_for_twelve_hours(api, clock, sign_up):
     clock.freeze(2026, 11, 22, 12)
     token = sign_up().token
     clock.advance(hours=12, seconds=9)  # within the leeway of ten seconds
@@ -451,7 +451,7 @@ def test_a_token_lasts_twelve_hours(api, clock, sign_up):
     assert code_of(listing(api, token)) == 1001
 
 
-def test_logout_ends_one_token_for_every_node(make_app, api, person):
+def test_logout_revokes_one_token_on_every_node(make_app, api, person):
     other = login(api).json["data"]["auth_token"]
     assert code_of(person.post("/platform/logout")) == 0
     assert code_of(person.post("/platform/logout")) == 1001
@@ -462,7 +462,7 @@ def test_logout_ends_one_token_for_every_node(make_app, api, person):
             assert code_of(client.post("/api/v1/project/list", headers=headers)) == code
 
 
-def test_a_banned_or_vanished_users_token_is_refused(app, person, sql):
+def test_token_of_a_banned_or_deleted_user_is_refused(app, person, sql):
     app.test_cli_runner().invoke(main, args=["user", "ban", "lory"])
     assert code_of(person.post("/project/list")) == 1001
     app.test_cli_runner().invoke(main, args=["user", "unban", "lory"])
@@ -471,7 +471,7 @@ def test_a_banned_or_vanished_users_token_is_refused(app, person, sql):
     assert code_of(person.post("/project/list")) == 1001
 
 
-def test_when_the_database_cannot_say_nobody_passes(person, make_app):
+def test_nobody_passes_without_the_database(person, make_app):
     nowhere = make_app(SQLALCHEMY_DATABASE_URI=NO_POSTGRES)
     for path in ("/project/list", "/platform/logout"):
         reply = nowhere.test_client().post(
@@ -492,14 +492,14 @@ def test_expired_rows_are_purged(api, person, clock, sql):
     assert all(count(table) for table in tables)
     clock.advance(hours=12)
     login(api, "somebody")
-    assert count("revoked_tokens") == 1  # it outlives its token
+    assert count("revoked_tokens") == 1  # it is kept longer than its token
     clock.advance(days=2)
     login(api, "nobody")
     assert count("revoked_tokens") == count("mail_codes") == 0
     assert count("throttle_counts") == 3
 
 
-def test_operator_commands_know_who_is_meant(app, person, sql):
+def test_operator_commands_find_users_by_name_or_email(app, person, sql):
     runner = app.test_cli_runner()
     assert runner.invoke(main, args=["user", "promote", person.email.upper()]).exit_code == 0
     assert sql("SELECT is_admin FROM users") == [(True,)]

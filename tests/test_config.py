@@ -1,4 +1,4 @@
-"""Settings: where they come from, and what stops the start."""
+"""Settings: where they come from, and which values stop the start."""
 
 import os
 import re
@@ -90,7 +90,7 @@ NONSENSE = [
 
 @pytest.fixture
 def make(monkeypatch):
-    """Return a function that builds the application from the environment only."""
+    """Return a function that builds the application with settings from the environment only."""
 
     def make(**environment):
         for name, value in {**GOOD, **environment}.items():
@@ -101,7 +101,7 @@ def make(monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "value"), NONSENSE)
-def test_nonsense_stops_the_start_and_is_named(make, name, value):
+def test_invalid_setting_stops_the_start_and_is_named(make, name, value):
     with pytest.raises(ConfigError) as stop:
         make(**{name: value})
     message = str(stop.value)
@@ -124,11 +124,11 @@ def test_nonsense_stops_the_start_and_is_named(make, name, value):
         ("BIND", "0.0.0.0:80"),
     ],
 )
-def test_sense_does_not_stop_the_start(make, name, value):
+def test_valid_setting_is_accepted(make, name, value):
     assert make(**{name: value}).config[name] == value
 
 
-def test_a_variable_that_does_not_fit_stops_the_start(make):
+def test_nested_variable_stops_the_start(make):
     with pytest.raises(ConfigError, match="GATEWAY_MAIL_SERVER__X"):
         make(MAIL_SERVER__X="1")
 
@@ -139,18 +139,18 @@ def test_settings_of_the_wrong_type_stop_the_start():
             create_app({**GOOD, setting.name: object()})
 
 
-def test_engine_options_are_the_operators(make):
+def test_engine_options_can_be_changed(make):
     options = make(SQLALCHEMY_ENGINE_OPTIONS='{"pool_pre_ping": false, "hide_parameters": false}')
     assert options.config["SQLALCHEMY_ENGINE_OPTIONS"] == {
         "pool_size": 12,
         "max_overflow": 3,
         "pool_use_lifo": True,
         "pool_pre_ping": False,
-        "hide_parameters": True,  # but for what keeps secrets out of the log
+        "hide_parameters": True,  # not changeable, because it keeps secrets out of the log
     }
 
 
-def test_tls_in_two_ways_is_nonsense(make):
+def test_starttls_and_tls_at_once_are_refused(make):
     with pytest.raises(ConfigError, match="MAIL_USE_TLS"):
         make(MAIL_USE_TLS="1", MAIL_USE_SSL="1")
 
@@ -266,7 +266,7 @@ def test_defaults(make):
     ]
 
 
-def test_values_of_the_environment(make):
+def test_values_from_the_environment(make):
     config = make(
         MAIL_USERNAME="0123",
         MAIL_PASSWORD="true",
@@ -284,7 +284,7 @@ def test_values_of_the_environment(make):
     assert config["MAIL_SERVER"] is None  # empty is unset
 
 
-def test_a_file_goes_before_defaults_and_the_environment_before_the_file(tmp_path, monkeypatch):
+def test_environment_overrides_file_and_file_overrides_defaults(tmp_path, monkeypatch):
     monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(tmp_path))
     (tmp_path / "config.py").write_text("REQUEST_MAX = 5\nREG_CODE_DIGITS = 5\nMAIL_PORT = 5\n")
     monkeypatch.setenv("GATEWAY_REG_CODE_DIGITS", "6")
@@ -469,7 +469,7 @@ def test_a_database_of_another_user_is_told_with_its_cure(nobody, load, monkeypa
     load()
 
 
-def test_an_instance_folder_of_the_operators_own(tmp_path, monkeypatch):
+def test_instance_path_can_be_changed(tmp_path, monkeypatch):
     monkeypatch.setenv("GATEWAY_INSTANCE_PATH", str(tmp_path / "data"))
     app = create_app()
     assert {path.name for path in (tmp_path / "data").iterdir()} == {"secret_key"}
@@ -479,7 +479,7 @@ def test_an_instance_folder_of_the_operators_own(tmp_path, monkeypatch):
         create_app()
 
 
-def test_a_fresh_instance_folder(tmp_path, monkeypatch):
+def test_new_instance_folder_gets_a_secret_key(tmp_path, monkeypatch):
     folder = tmp_path / "new"
     monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(folder))
     config = create_app().config
@@ -492,14 +492,14 @@ def test_a_fresh_instance_folder(tmp_path, monkeypatch):
     assert create_app().config["SECRET_KEY"] == secret
 
 
-def test_an_instance_folder_that_others_could_read_is_closed(tmp_path, monkeypatch):
+def test_instance_folder_is_made_private(tmp_path, monkeypatch):
     monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(tmp_path))
     tmp_path.chmod(0o755)
     create_app()
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
 
 
-def test_nothing_is_written_when_everything_is_given(tmp_path, monkeypatch, make):
+def test_nothing_is_written_if_all_settings_are_given(tmp_path, monkeypatch, make):
     monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(tmp_path / "none"))
     make()
     assert not (tmp_path / "none").exists()
@@ -547,12 +547,12 @@ def test_a_damaged_secret_file_is_named(tmp_path, content, what):
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
-def test_postgres_urls_as_people_write_them(make, scheme):
+def test_all_spellings_of_postgres_urls_work(make, scheme):
     config = make(SQLALCHEMY_DATABASE_URI=f"{scheme}://user:p%40ss@host/name").config
     assert config["SQLALCHEMY_DATABASE_URI"] == "postgresql+psycopg://user:p%40ss@host/name"
 
 
-def test_keys_are_derived_each_for_its_purpose(make):
+def test_each_purpose_has_its_own_key(make):
     config = make().config
     assert config["JWT_SECRET_KEY"] != config["SECRET_KEY"].encode()
     assert len(config["JWT_SECRET_KEY"]) == 32
@@ -574,7 +574,7 @@ def test_keys_are_derived_each_for_its_purpose(make):
     ],
 )
 @sqlite_only
-def test_whom_to_believe_about_the_clients_address(make_app, sign_up, proxies, header, seen):
+def test_client_address_behind_trusted_proxies(make_app, sign_up, proxies, header, seen):
     client = make_app(TRUSTED_PROXIES=proxies).test_client()
     person = sign_up(client=client)
     body = {"user_name": person.user_name, "password": "e10adc3949ba59abbe56e057f20f883e"}

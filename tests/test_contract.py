@@ -1,4 +1,4 @@
-"""The reference document, example by example; every expected reply is typed in by hand."""
+"""The examples of the reference document; every expected reply is written by hand."""
 
 import base64
 import json
@@ -32,7 +32,7 @@ def test_register(api, outbox):
     assert reply.json == OK
 
 
-def test_register_an_address_twice(api, person):
+def test_register_the_same_address_twice(api, person):
     body = {"user_name": "x", "password": PASSWORD, "email": person.email, "reg_code": "6328"}
     reply = api("/register", body)
     assert reply.status_code == 200

@@ -36,13 +36,13 @@ for _ in range(100):
 """
 
 
-def test_the_migrations_make_the_models(app):
+def test_migrations_create_the_tables_of_the_models(app):
     with app.app_context(), db.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, db.metadata) == []
 
 
-def test_down_and_up_again(app, flask):
+def test_downgrade_and_upgrade(app, flask):
     assert flask("db", "downgrade", "base").exit_code == 0
     with app.app_context():
         assert set(inspect(db.engine).get_table_names()) == {"alembic_version"}
@@ -51,18 +51,18 @@ def test_down_and_up_again(app, flask):
         assert "projects" in inspect(db.engine).get_table_names()
 
 
-def test_the_latest_version_is_what_alembic_calls_its_head(app):
-    assert latest_version() == ScriptDirectory(f"{ROOT}/gateway/db/migrations").get_current_head()
+def test_latest_version_is_the_head_of_alembic(app):
+    assert latest_version() == ScriptDirectory(f"{ROOT}/gateway/migrations").get_current_head()
 
 
-def test_a_server_does_not_load_alembic(tmp_path):
+def test_server_does_not_load_alembic(tmp_path):
     code = "import sys, wsgi; sys.exit('alembic' in sys.modules)"
     environment = {**os.environ, "GATEWAY_INSTANCE_PATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=False)
     assert done.returncode == 0
 
 
-def test_projects_outlive_the_migrations(app, person, flask):
+def test_projects_survive_downgrade_and_upgrade(app, person, flask):
     made = person.create_project()
     flask("pool", "add", "blue")
     flask("project", "assign", 1, "blue")
@@ -77,7 +77,7 @@ def test_projects_outlive_the_migrations(app, person, flask):
     assert person.create_project().keys() == made.keys()
 
 
-def test_two_nodes_may_migrate_at_once(database_uri, app, flask):
+def test_nodes_can_migrate_at_the_same_time(database_uri, app, flask):
     assert flask("db", "downgrade", "base").exit_code == 0
     environment = {
         **os.environ,
@@ -91,7 +91,7 @@ def test_two_nodes_may_migrate_at_once(database_uri, app, flask):
         assert "projects" in inspect(db.engine).get_table_names()
 
 
-def test_moments_come_back_aware_and_in_utc(app):
+def test_times_are_read_back_in_utc(app):
     shanghai = timezone(timedelta(hours=8))
     moment = datetime(2024, 3, 7, 23, 44, 43, tzinfo=shanghai)
     with app.app_context():
@@ -103,14 +103,14 @@ def test_moments_come_back_aware_and_in_utc(app):
     assert stored.utcoffset() is not None
 
 
-def test_a_naive_moment_is_refused(app):
+def test_time_without_time_zone_is_refused(app):
     with app.app_context():
         db.session.add(RevokedToken(jti="x", expires_at=datetime(2024, 3, 7)))  # noqa: DTZ001
         with pytest.raises(StatementError, match="without a time zone"):
             db.session.commit()
 
 
-def test_parameters_stay_out_of_messages(app):
+def test_database_errors_do_not_show_parameters(app):
     row = {
         "purpose": "register",
         "email_key": "a@b.com",
@@ -128,13 +128,13 @@ def test_parameters_stay_out_of_messages(app):
 
 
 @postgres_only
-def test_what_a_postgres_url_asks_for_is_kept(database_uri, make_app):
+def test_options_in_a_postgres_url_are_kept(database_uri, make_app):
     app = make_app(SQLALCHEMY_DATABASE_URI=database_uri + "&options=-csearch_path%3Dpublic,foo")
     with app.app_context():
         assert db.session.scalar(text("SHOW search_path")) == "public,foo"
 
 
-def test_operator_commands_say_in_one_line_that_the_database_is_not_there(make_app):
+def test_operator_command_without_database_prints_one_line(make_app):
     runner = make_app(SQLALCHEMY_DATABASE_URI=NO_SQLITE).test_cli_runner()
     result = runner.invoke(main, args=["user", "ban", "lory"])
     assert result.exit_code == 1
@@ -143,10 +143,10 @@ def test_operator_commands_say_in_one_line_that_the_database_is_not_there(make_a
 
 
 @sqlite_only
-def test_every_sqlite_connection_is_durable_and_patient(app, person):
+def test_pragmas_of_sqlite_connections(app, person):
     project = person.create_project()
     with app.app_context():
-        # As verify leaves it, and as any other statement finds it.
+        # First after verify, which changes a pragma, then after another statement.
         db.session.execute(text("DELETE FROM revoked_tokens"))
         db.session.commit()
         person.verify(project)
@@ -166,7 +166,7 @@ def test_every_sqlite_connection_is_durable_and_patient(app, person):
 
 
 @sqlite_only
-def test_a_database_that_stays_locked_is_said_in_time(database_uri, person, monkeypatch):
+def test_locked_database_is_reported_in_time(database_uri, person, monkeypatch):
     project = person.create_project()
     monkeypatch.setattr("gateway.db.sqlite.LOCK_TIMEOUT", 1)
     other = create_engine(database_uri)
@@ -182,7 +182,7 @@ def test_a_database_that_stays_locked_is_said_in_time(database_uri, person, monk
     assert len(person.projects()) == 1
 
 
-def test_processes_that_read_then_write_all_get_through(database_uri, app, person, sql):
+def test_processes_that_read_and_write_lose_no_update(database_uri, app, person, sql):
     processes = [
         subprocess.Popen([sys.executable, "-c", ADD_ONE, database_uri], cwd=ROOT) for _ in range(3)
     ]

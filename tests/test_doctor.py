@@ -1,4 +1,4 @@
-"""doctor: each fault is found, named, and does not hide the others."""
+"""doctor finds each fault and names it, and no fault hides another."""
 
 import json
 import os
@@ -15,7 +15,7 @@ END_POINTS = ["https://api.example.com/{pool_name}/rpc"]
 
 @pytest.fixture
 def examine(make_app, tmp_path, monkeypatch):
-    """Return a function that runs doctor on an installation that is fine, but for what is said."""
+    """Return a function that runs doctor on a good installation with changed settings."""
     monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(tmp_path / "instance"))
     (tmp_path / "instance").mkdir(mode=0o700)
     for file in tmp_path.glob("*.db"):
@@ -37,7 +37,7 @@ def examine(make_app, tmp_path, monkeypatch):
     return run
 
 
-def test_a_good_installation(examine, database_uri, make_app):
+def test_good_installation_has_no_findings(examine, database_uri, make_app):
     assert examine() == {}
     app = make_app(END_POINTS=END_POINTS, TRUSTED_PROXIES=1)
     result = app.test_cli_runner().invoke(main, args=["doctor"])
@@ -50,7 +50,7 @@ def test_a_good_installation(examine, database_uri, make_app):
     assert (result.exit_code, "password" in result.output) == (0, False)
 
 
-def test_settings(examine, monkeypatch):
+def test_finds_faulty_settings(examine, monkeypatch):
     monkeypatch.setenv("GATEWAY_MAIL_SERVR", "smtp.example.com")
     assert examine() == {
         ("warning", "settings"): "GATEWAY_MAIL_SERVR: there is no such setting"
@@ -65,14 +65,14 @@ def test_settings(examine, monkeypatch):
     assert "example's" in examine(END_POINTS=hobby)["warning", "settings"]
 
 
-def test_a_database_that_is_not_there(examine):
+def test_finds_a_missing_database(examine):
     found = examine(SQLALCHEMY_DATABASE_URI="postgresql://u:the-password@127.0.0.1:1/x")
     assert "postgresql+psycopg://u:***@127.0.0.1:1/x" in found["FAULT", "database"]
     assert "the-password" not in str(found)
     assert {("FAULT", "schema"), ("FAULT", "clock")} <= found.keys()
 
 
-def test_a_schema_that_is_not_current(examine, sql):
+def test_finds_an_old_schema(examine, sql):
     ((current,),) = sql("SELECT version_num FROM alembic_version")
     sql("UPDATE alembic_version SET version_num = '0001'")
     try:
@@ -81,7 +81,7 @@ def test_a_schema_that_is_not_current(examine, sql):
         sql("UPDATE alembic_version SET version_num = :current", current=current)
 
 
-def test_relays(examine, outbox):
+def test_finds_a_faulty_relay(examine, outbox):
     assert ("FAULT", "relay") in examine(MAIL_PORT=1)
     assert "STARTTLS" in examine(MAIL_USE_TLS=True)["FAULT", "relay"]
     assert ("warning", "relay") in examine(MAIL_SERVER=None)
@@ -89,14 +89,14 @@ def test_relays(examine, outbox):
     assert outbox.mails == []
 
 
-def test_a_clock_that_is_behind(examine, person, clock):
+def test_finds_a_clock_that_is_behind(examine, person, clock):
     clock.advance(hours=-1)
     found = examine()
     assert found.keys() == {("FAULT", "clock")}
 
 
 @postgres_only
-def test_a_clock_apart_from_the_databases(examine, clock):
+def test_finds_a_clock_that_differs_from_the_database(examine, clock):
     clock.offset = timedelta(seconds=60)
     what = examine()["FAULT", "clock"]
     assert what in ("59 s away from the database server's", "60 s away from the database server's")
@@ -104,17 +104,17 @@ def test_a_clock_apart_from_the_databases(examine, clock):
 
 @sqlite_only
 @pytest.mark.parametrize("name", ["gateway.db", "gateway.db-wal"])
-def test_a_database_that_others_may_read(examine, tmp_path, name, person):
+def test_finds_a_database_file_that_others_can_read(examine, tmp_path, name, person):
     path = tmp_path / name
     path.touch()
     path.chmod(0o640)
     assert examine()["FAULT", "files"] == f"others may read {path}"
 
 
-def test_a_secret_that_others_may_read(examine):
+def test_finds_a_secret_file_that_others_can_read(examine):
     secret = examine.instance / "secret_key"
     secret.touch(0o644)
-    assert examine() == {}  # nobody else comes into the folder
+    assert examine() == {}  # nobody else can enter the folder
     examine.instance.chmod(0o755)
     assert examine() == {("FAULT", "files"): f"others may read {secret}"}
     secret.chmod(0o600)
@@ -122,7 +122,7 @@ def test_a_secret_that_others_may_read(examine):
 
 
 @sqlite_only
-def test_a_full_disk(examine, monkeypatch):
+def test_finds_a_full_disk(examine, monkeypatch):
     usage = os.statvfs("/")  # only its kind is used
     assert usage
     monkeypatch.setattr("gateway.ops.doctor.MIN_FREE_BYTES", 2**62)
@@ -130,7 +130,7 @@ def test_a_full_disk(examine, monkeypatch):
 
 
 @sqlite_only
-def test_a_database_that_is_damaged(examine, tmp_path, person):
+def test_finds_a_damaged_database(examine, tmp_path, person):
     for _ in range(50):
         person.create_project("x" * 100)
     with (tmp_path / "gateway.db").open("r+b") as file:

@@ -1,4 +1,4 @@
-"""Every reply is the envelope, every code can be provoked, every route is guarded or public."""
+"""Every reply is an envelope, every code can occur, every route is public or needs credentials."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ PUBLIC = {
 WANTS_A_PROJECT = {"/api/v1/project/verify"}
 
 
-def test_every_route_is_public_or_wants_a_token(app, client):
+def test_every_route_is_public_or_needs_credentials(app, client):
     for rule in app.url_map.iter_rules():
         method = "POST" if "POST" in rule.methods else "GET"
         reply = client.open(rule.rule, method=method)
@@ -146,11 +146,11 @@ EXPECTED = {
 
 @pytest.fixture
 def parts(app, api, sign_up, outbox, make_app):
-    """What a provocation may need."""
+    """The fixtures that a provoke_... function may need."""
     return SimpleNamespace(app=app, api=api, sign_up=sign_up, outbox=outbox, make_app=make_app)
 
 
-def test_every_code_of_the_catalogue_is_expected():
+def test_every_code_is_listed_here():
     assert {code.name for code in Code} == EXPECTED.keys()
 
 
@@ -189,7 +189,7 @@ def test_http_failures(client, method, path, status):
         assert ("GET" if path == "/healthz" else "POST") in reply.headers["Allow"]
 
 
-def test_an_exception_in_a_handler(app, client, caplog):
+def test_exception_in_a_handler(app, client, caplog):
     @app.get("/broken")
     def broken():
         raise RuntimeError("the secret is 42")
@@ -207,7 +207,7 @@ def test_an_exception_in_a_handler(app, client, caplog):
         (ProgrammingError("SELEC 1", {}, Exception("syntax")), 500, 500),
     ],
 )
-def test_a_lost_database_is_told_from_a_mistake_of_ours(app, client, error, status, code):
+def test_lost_database_and_wrong_sql_have_different_codes(app, client, error, status, code):
     @app.get("/broken")
     def broken():
         raise error
@@ -217,7 +217,7 @@ def test_a_lost_database_is_told_from_a_mistake_of_ours(app, client, error, stat
     assert "SELEC" not in reply.text
 
 
-def test_a_database_without_the_tables_is_unavailable(api, sql):
+def test_database_without_tables_is_unavailable(api, sql):
     sql("ALTER TABLE users RENAME TO gone")
     try:
         reply = api("/login", {"user_name": "lory", "password": PASSWORD})
@@ -234,7 +234,7 @@ BACKENDS = (
 
 @pytest.fixture
 def hang(postgres_uri, postgres_server):
-    """Return a function that stops the server in its tracks; it goes on after the test."""
+    """Return a function that pauses all processes of the server until the end of the test."""
     stopped = []
 
     def stop():
@@ -250,7 +250,7 @@ def hang(postgres_uri, postgres_server):
             os.kill(stopped.pop(), signal.SIGCONT)
 
     stop.go_on = go_on
-    rescue = threading.Timer(30, go_on)  # a broken promise shall fail the test, not hang it
+    rescue = threading.Timer(30, go_on)  # ends the pause, because a failing test must not hang
     rescue.start()
     yield stop
     rescue.cancel()
@@ -258,7 +258,7 @@ def hang(postgres_uri, postgres_server):
 
 
 @postgres_only
-def test_a_database_that_hangs_is_given_up_on(person, hang):
+def test_reply_comes_although_the_database_hangs(person, hang):
     hang()
     start = time.monotonic()
     assert_failure(person.post("/project/list"), 503, 501)
@@ -268,7 +268,9 @@ def test_a_database_that_hangs_is_given_up_on(person, hang):
 
 
 @postgres_only
-def test_a_database_that_hangs_after_the_last_statement(make_app, person, hang, monkeypatch):
+def test_reply_comes_although_the_database_hangs_after_the_last_statement(
+    make_app, person, hang, monkeypatch
+):
     monkeypatch.setattr(postgres, "ANSWER_TIMEOUT", 1)
     app = make_app()
     app.after_request(lambda response: hang() or response)
@@ -279,7 +281,7 @@ def test_a_database_that_hangs_after_the_last_statement(make_app, person, hang, 
 
 
 @postgres_only
-def test_a_statement_given_up_does_not_go_on_in_the_server(person, postgres_uri, monkeypatch):
+def test_timed_out_statement_is_cancelled_in_the_server(person, postgres_uri, monkeypatch):
     monkeypatch.setattr(postgres, "ANSWER_TIMEOUT", 1)
     with psycopg.connect(postgres_uri) as connection:
         connection.execute("LOCK TABLE projects IN ACCESS EXCLUSIVE MODE")
@@ -291,7 +293,7 @@ def test_a_statement_given_up_does_not_go_on_in_the_server(person, postgres_uri,
 
 
 @postgres_only
-def test_connections_lost_to_a_restart_are_replaced(app, person, postgres_uri):
+def test_lost_connections_are_replaced(app, person, postgres_uri):
     with psycopg.connect(postgres_uri) as connection:
         killed = connection.execute(  # and wait until they have ended
             "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
@@ -304,7 +306,7 @@ def test_connections_lost_to_a_restart_are_replaced(app, person, postgres_uri):
 
 
 @sqlite_only
-def test_a_full_disk_is_said_and_survived(app, person, sql):
+def test_full_disk_is_reported_and_survived(app, person, sql):
     with app.app_context():
         pages = db.session.execute(db.text("PRAGMA page_count")).scalar()
         db.session.remove()
@@ -331,7 +333,7 @@ def test_health(client):
         assert (reply.status_code, reply.json) == (200, OK)
 
 
-def test_not_ready_without_the_schema(client, sql):
+def test_not_ready_with_an_old_schema(client, sql):
     ((current,),) = sql("SELECT version_num FROM alembic_version")
     sql("UPDATE alembic_version SET version_num = 'older'")
     try:

@@ -1,6 +1,6 @@
-"""What the log says of a relay, what it may be told, and that nothing outlives the deadline.
+"""Mail: what is logged about a relay, what it may learn, and that no thread outlives the deadline.
 
-What the service answers to a relay that misbehaves at any step is in soak/test_relay_faults.py.
+soak/test_relay_faults.py tests the answers of the service for faults at every step.
 """
 
 import base64
@@ -22,13 +22,13 @@ LOGIN = {"MAIL_USERNAME": "gateway", "MAIL_PASSWORD": "the-right-one"}
 
 @pytest.fixture
 def database_uri(sqlite_uri):
-    """One kind of database is enough here."""
+    """One kind of database is enough, because these tests are about mail."""
     return sqlite_uri
 
 
 @pytest.fixture
 def relay_with():
-    """Return a function that starts a relay, whose first connection suffers a fault."""
+    """Return a function that starts a relay with a fault in its first connection."""
     relays = []
 
     def make(*faults, security="", contexts=None):
@@ -49,28 +49,22 @@ def contexts(tmp_path, monkeypatch):
 
 
 def ask(app, **person):
-    """Ask for a code; return the header's code and how long it took."""
+    """Request a code; return the code of the reply and its seconds."""
     start = time.monotonic()
     reply = app.test_client().post("/api/v1/auth-code", json={**LORY, **person})
     return code_of(reply), time.monotonic() - start
 
 
 def nothing_is_left(relay):
-    """Tell whether the connection was broken off, and its thread ended, rather than abandoned."""
+    """Tell whether the connection is closed and its thread has ended."""
     for thread in threading.enumerate():
         if thread.name == "mail":
             thread.join(timeout=5)
     return relay.wait_for_open(0) and not any(t.name == "mail" for t in threading.enumerate())
 
 
-def test_the_deadline_leaves_room_for_a_reply_in_ten_seconds():
-    assert mail.smtp.DEADLINE < 10
-
-
 @pytest.mark.parametrize("act", [faulty_smtp.hang, faulty_smtp.drip])
-def test_nothing_is_left_of_a_relay_that_does_not_come_to_an_end(
-    make_app, relay_with, monkeypatch, act
-):
+def test_no_thread_is_left_when_the_relay_hangs(make_app, relay_with, monkeypatch, act):
     monkeypatch.setattr(mail.smtp, "DEADLINE", 0.5)
     relay = relay_with(Fault("banner", act))
     code, seconds = ask(make_app(MAIL_PORT=relay.port))
@@ -80,10 +74,10 @@ def test_nothing_is_left_of_a_relay_that_does_not_come_to_an_end(
 
 
 @pytest.mark.parametrize("security", ["MAIL_USE_TLS", "MAIL_USE_SSL"])
-def test_nothing_is_left_of_a_handshake_that_ends_after_the_deadline(
+def test_no_thread_is_left_when_the_handshake_is_too_slow(
     make_app, relay_with, contexts, monkeypatch, security
 ):
-    """No single wait is too long: of the look-up, of the handshake, or of what drips then."""
+    """The look-up, the handshake and the slow answer are each short, but together too slow."""
     look_up = socket.getaddrinfo
 
     def look_up_slowly(*args):
@@ -109,8 +103,8 @@ def test_nothing_is_left_of_a_handshake_that_ends_after_the_deadline(
     assert nothing_is_left(relay)
 
 
-def test_a_look_up_that_ends_after_the_deadline_sends_nothing(make_app, relay_with, monkeypatch):
-    """Of this host's own name, which the library looks up for the mail and for its greeting."""
+def test_mail_is_not_sent_after_the_deadline(make_app, relay_with, monkeypatch):
+    """Here the look-up of this host's own name is slow, which the mail library needs."""
     answered = threading.Event()
     monkeypatch.setattr(mail.smtp, "DEADLINE", 0.5)
     monkeypatch.setattr(mail.smtp, "_slots", threading.BoundedSemaphore(1))
@@ -120,14 +114,14 @@ def test_a_look_up_that_ends_after_the_deadline_sends_nothing(make_app, relay_wi
     code, seconds = ask(app)
     assert code == 1029
     assert seconds < 5
-    assert ask(app)[0] == 1029  # the slot is held as long as the thread is there
+    assert ask(app)[0] == 1029  # the thread still holds the slot
     answered.set()
     assert nothing_is_left(relay)
     assert relay.accepted == {}
     assert ask(app)[0] == 0
 
 
-def test_an_answer_cut_off_is_no_answer(make_app, relay_with):
+def test_incomplete_answer_is_a_failure(make_app, relay_with):
     def break_off(session):
         session.send(b"250")
         raise faulty_smtp.ConversationOver
@@ -136,7 +130,7 @@ def test_an_answer_cut_off_is_no_answer(make_app, relay_with):
     assert ask(make_app(MAIL_PORT=relay.port))[0] == 1029
 
 
-def test_a_relay_that_talks_without_end_is_cut_off(make_app, relay_with):
+def test_endless_answer_is_cut_off(make_app, relay_with):
     relay = relay_with(Fault("EHLO", faulty_smtp.flood))
     app = make_app(MAIL_PORT=relay.port)
     tracemalloc.start()
@@ -153,20 +147,20 @@ def test_a_relay_that_talks_without_end_is_cut_off(make_app, relay_with):
 
 
 @pytest.mark.parametrize("name", ["relay.invalid", "x" * 70 + ".invalid"])
-def test_a_relay_whose_name_is_not_known(make_app, name):
+def test_unknown_host_name_of_the_relay(make_app, name):
     app = make_app(MAIL_SERVER=name)
-    assert [ask(app)[0] for _ in range(2)] == [1029, 1029]  # no try is lost
+    assert [ask(app)[0] for _ in range(2)] == [1029, 1029]  # a failure does not count as a mail
 
 
-def test_a_relays_words_do_not_reach_the_log(make_app, relay_with, caplog):
-    """A relay may repeat the mail, code included, in its refusal."""
+def test_text_of_the_relay_is_not_logged(make_app, relay_with, caplog):
+    """A relay may repeat the mail with its code in the refusal."""
     relay = relay_with(Fault("dot", b"550 5.7.1 spam: Your registration code\r\n"))
     assert ask(make_app(MAIL_PORT=relay.port))[0] == 1029
     assert "SMTPDataError 550 5.7.1" in caplog.text
     assert "registration code" not in caplog.text
 
 
-def test_a_slow_relay_leaves_room_for_other_requests(make_app, relay_with, monkeypatch):
+def test_slow_relay_does_not_block_other_requests(make_app, relay_with, monkeypatch):
     monkeypatch.setattr(mail.smtp, "_slots", threading.BoundedSemaphore(1))
     monkeypatch.setattr(mail.smtp, "DEADLINE", 3)
     relay = relay_with(Fault("banner", faulty_smtp.hang))
@@ -183,7 +177,9 @@ def test_a_slow_relay_leaves_room_for_other_requests(make_app, relay_with, monke
 
 
 @pytest.mark.parametrize("security", ["MAIL_USE_TLS", "MAIL_USE_SSL"])
-def test_a_trusted_relay_gets_mail_and_password(make_app, relay_with, contexts, security):
+def test_relay_with_valid_certificate_gets_mail_and_password(
+    make_app, relay_with, contexts, security
+):
     relay = relay_with(security=security, contexts=contexts)
     assert ask(make_app(MAIL_PORT=relay.port, **{security: True}, **LOGIN))[0] == 0
     assert len(relay.accepted[LORY["email"]]) == 1
@@ -192,9 +188,7 @@ def test_a_trusted_relay_gets_mail_and_password(make_app, relay_with, contexts, 
 
 
 @pytest.mark.parametrize("security", ["MAIL_USE_TLS", "MAIL_USE_SSL"])
-def test_a_refused_password_does_not_reach_the_log(
-    make_app, relay_with, contexts, security, caplog
-):
+def test_refused_password_is_not_logged(make_app, relay_with, contexts, security, caplog):
     fault = Fault("AUTH", faulty_smtp.repeat_the_password)
     relay = relay_with(fault, security=security, contexts=contexts)
     assert ask(make_app(MAIL_PORT=relay.port, **{security: True}, **LOGIN))[0] == 1029
@@ -205,6 +199,6 @@ def test_a_refused_password_does_not_reach_the_log(
     assert "the-right-one" not in caplog.text
 
 
-def test_a_relay_without_tls_gets_no_password(make_app, outbox):
+def test_relay_without_tls_gets_no_password(make_app, outbox):
     assert ask(make_app(MAIL_USE_TLS=True, **LOGIN))[0] == 1029
     assert outbox.mails == []

@@ -1,7 +1,7 @@
-"""nginx with the shipped sample in front of real nodes: what passes, what is counted, who is told.
+"""nginx with the shipped sample in front of real nodes: what passes and what is counted.
 
-The sample's places are edited as a team would. Where a test sends more in a second than the
-sample's rate allows, it raises that, too.
+The tests edit the marked places of the sample as a team would. A test that sends more requests per
+second than the sample allows also raises the rate.
 """
 
 import json
@@ -32,7 +32,7 @@ NO_RATE = {"rate=100r/s": "rate=1000000r/s", "rate=1r/s": "rate=1000r/s"}
 
 @pytest.fixture
 def upstreams():
-    """The servers of the team: those without a pool, and those of the pool "blue"."""
+    """The upstream servers of the team: one without a pool, and one of the pool "blue"."""
     pair = Upstream(), Upstream()
     yield pair
     for upstream in pair:
@@ -41,7 +41,7 @@ def upstreams():
 
 @pytest.fixture
 def reached(upstreams):
-    """What came through to the servers without a pool."""
+    """The upstream without a pool; ``seen`` has the requests that reached it."""
     return upstreams[0]
 
 
@@ -69,7 +69,7 @@ def start_front(tmp_path, upstreams):
 
 @pytest.fixture
 def team(start_service):
-    """Return a function that starts nodes, and somebody with a project on them."""
+    """Return a function that starts nodes, and a customer with a project."""
 
     def start(nodes=1, command=GUNICORN, **settings):
         services = [start_service(workers=2, command=command, **settings) for _ in range(nodes)]
@@ -79,7 +79,7 @@ def team(start_service):
 
 
 class Customer:
-    """Somebody with an account, and one project at first."""
+    """A customer with an account and one project."""
 
     def __init__(self, service):
         self.service = service
@@ -111,7 +111,7 @@ def envelope(content):
     return reply["header"]["code"]
 
 
-def test_the_sample_as_shipped(tmp_path):
+def test_nginx_accepts_the_sample(tmp_path):
     nginx_front.write_certificate(tmp_path)
     (tmp_path / "nginx.conf").write_text(SAMPLE)
     command = [nginx_binary(), "-t", "-p", tmp_path, "-c", "nginx.conf"]
@@ -123,7 +123,7 @@ def test_the_sample_as_shipped(tmp_path):
     assert "[warn]" not in result.stderr
 
 
-def test_the_sample_says_what_the_service_says():
+def test_messages_of_the_sample_are_those_of_the_service():
     said = dict(re.findall(r'^ +(\d{3}) +"(.+)";$', SAMPLE, re.MULTILINE))
     for status in ("400", "404"):
         assert said[status] == HTTP_TEXTS[int(status)]
@@ -133,7 +133,7 @@ def nodes_of(database_uri):
     return 2 if database_uri.startswith("postgresql") else 1
 
 
-def test_the_allowance_is_exact(team, start_front, reached, database_uri):
+def test_quota_is_exact(team, start_front, reached, database_uri):
     services, customer = team(nodes_of(database_uri), REQUEST_MAX=1000)
     front = start_front(*services, changes=NO_RATE)
     statuses = front.load(customer.header, 1600)
@@ -142,12 +142,12 @@ def test_the_allowance_is_exact(team, start_front, reached, database_uri):
     assert customer.counts() == (1000, 1000)
 
 
-def test_the_very_next_request_is_refused_by_every_node(team, start_front, reached, flask):
+def test_every_node_refuses_the_next_request_after_a_change(team, start_front, reached, flask):
     services, customer = team(2)
     front = start_front(*services)
 
     def passed(header):
-        """Tell whether a request passes through nginx, and at each node."""
+        """Return whether a request passes, through nginx and at each node, as a set."""
         status, *_ = front.ask("/rpc", header)
         return {status == 200, *(ask_node(s.port, header) == 204 for s in services)}
 
@@ -202,7 +202,7 @@ def set_clock(folder, name, seconds):
     return [*GUNICORN[:-1], f"{name}:app"]
 
 
-def test_the_old_secret_after_its_grace(team, start_service, start_front, tmp_path, reached):
+def test_old_secret_after_its_grace_period(team, start_service, start_front, tmp_path, reached):
     services, customer = team()
     later = start_service(workers=2, command=set_clock(tmp_path, "later", 3601))
     old = customer.header
@@ -214,7 +214,7 @@ def test_the_old_secret_after_its_grace(team, start_service, start_front, tmp_pa
     assert (len(reached.seen), customer.counts()[0]) == (2, 2)
 
 
-def test_midnight_under_load(team, start_service, start_front, tmp_path, reached, database_uri):
+def test_new_day_under_load(team, start_service, start_front, tmp_path, reached, database_uri):
     """Two nodes whose clocks differ by a second; they begin one new day, and count all of it."""
 
     def set_clocks(before_midnight):
@@ -239,7 +239,7 @@ def test_midnight_under_load(team, start_service, start_front, tmp_path, reached
     assert customer.counts() == (400, 200)
 
 
-def test_a_node_killed_under_load(team, start_front, reached, database_uri):
+def test_kill_a_node_under_load(team, start_front, reached, database_uri):
     services, customer = team(2, REQUEST_MAX=0)
     front = start_front(*services, changes=NO_RATE)
     statuses = []
@@ -259,7 +259,7 @@ def test_a_node_killed_under_load(team, start_front, reached, database_uri):
     assert front.ask("/rpc", customer.header)[0] == 200
 
 
-def test_a_rolling_restart_under_load(team, start_front, reached):
+def test_rolling_restart_under_load(team, start_front, reached):
     services, customer = team(2, REQUEST_MAX=0)
     front = start_front(*services, changes=NO_RATE)
     statuses, over = [], threading.Event()
@@ -277,7 +277,7 @@ def test_a_rolling_restart_under_load(team, start_front, reached):
             reached.wait_for_requests(len(reached.seen) + 100)
             service.start()
             service.server.wait_for("serving on")
-            until = time.monotonic() + 3  # nginx leaves it alone for two seconds more
+            until = time.monotonic() + 3  # nginx does not use it for two seconds
             while time.monotonic() < until:
                 reached.wait_for_requests(len(reached.seen) + 10)
     finally:
@@ -288,7 +288,7 @@ def test_a_rolling_restart_under_load(team, start_front, reached):
 
 
 @sqlite_only
-def test_counts_outlive_a_killed_server(team, start_front, reached):
+def test_counts_survive_a_killed_server(team, start_front, reached):
     (service,), customer = team(REQUEST_MAX=0)
     front = start_front(service, changes=NO_RATE)
     statuses = []
@@ -305,7 +305,7 @@ def test_counts_outlive_a_killed_server(team, start_front, reached):
 
 
 @sqlite_only
-def test_what_the_upstream_sees(team, start_front, upstreams, flask):
+def test_headers_that_the_upstream_gets(team, start_front, upstreams, flask):
     (service,), customer = team()
     front = start_front(service)
     key = customer.project["project_key"]
@@ -364,7 +364,7 @@ def test_pools(team, start_front, upstreams, flask):
 
 
 @sqlite_only
-def test_web_sockets(team, start_front, upstreams, flask):
+def test_websockets(team, start_front, upstreams, flask):
     (service,), customer = team()
     front = start_front(service)
 
@@ -391,7 +391,7 @@ def test_web_sockets(team, start_front, upstreams, flask):
 
 
 @sqlite_only
-def test_only_web_sockets_are_upgraded(team, start_front, reached):
+def test_only_websockets_are_upgraded(team, start_front, reached):
     (service,), customer = team()
     front = start_front(service)
     for wanted in ("h2c", "websocket2", "TLS/1.0, websocket"):
@@ -400,7 +400,7 @@ def test_only_web_sockets_are_upgraded(team, start_front, reached):
 
 
 @sqlite_only
-def test_verify_is_not_reached_from_outside(team, start_front):
+def test_verify_is_not_reachable_from_outside(team, start_front):
     (service,), customer = team()
     front = start_front(service)
     for path in (
@@ -518,7 +518,7 @@ def test_bad_input(team, start_front, upstreams):
         assert status in (400, 404), (path, status)
     many = b"".join(b"X-%d: %b\r\n" % (n, b"x" * 300) for n in range(100))
     text = b"POST /rpc HTTP/1.1\r\nHost: x\r\n" + many + b"Authorization: Basic x\r\n\r\n"
-    assert raw(front, text) == 401  # gateway need not read what it does not ask for
+    assert raw(front, text) == 401  # gateway ignores headers that it does not need
     assert [upstream.seen for upstream in upstreams] == [[], []]
     assert customer.counts() == (0, 0)
     assert front.ask("/rpc", customer.header)[0] == 200
@@ -576,8 +576,10 @@ def test_the_api_page_behind_nginx(team, start_front):
         assert (status, envelope(body)) == (404, 404)
 
 
-def test_what_gateway_itself_is_told(start_front, reached):
-    front = start_front(nodes=[reached.port])  # in gateway's place; it says 200 to all
+def test_headers_that_gateway_gets(start_front, reached):
+    front = start_front(
+        nodes=[reached.port]
+    )  # in the place of gateway; it answers 200 to everything
     given = {
         "X-Forwarded-For": "6.6.6.6",
         "X-Request-ID": "forged",
@@ -603,7 +605,7 @@ def test_what_gateway_itself_is_told(start_front, reached):
 
 
 @sqlite_only
-def test_a_rush_is_kept_away(team, start_front, reached):
+def test_rate_limits(team, start_front, reached):
     (service,), customer = team(REQUEST_MAX=0)
     front = start_front(service, changes={"rate=100r/s": "rate=1r/m", "burst=100": "burst=9"})
     other = Customer.__new__(Customer)
@@ -614,7 +616,7 @@ def test_a_rush_is_kept_away(team, start_front, reached):
     assert (envelope(body), headers["Retry-After"]) == (429, "1")
     wrong = basic(other.project["project_key"], "x" * 48)
     assert {front.ask("/rpc", wrong)[0] for _ in range(12)} == {401, 429}
-    assert front.ask("/rpc", other.header)[0] == 200  # whoever knows the key alone does no harm
+    assert front.ask("/rpc", other.header)[0] == 200  # wrong secrets do not use up its rate
     assert len(reached.seen) == 11
     logins = [front.ask("/api/v1/login", body=b"{}") for _ in range(40)]
     refused = [(status, envelope(body)) for status, _, body in logins if status == 429]
@@ -626,7 +628,7 @@ def test_a_rush_is_kept_away(team, start_front, reached):
 
 
 @sqlite_only
-def test_cors_when_uncommented(team, start_front):
+def test_cors(team, start_front):
     (service,), customer = team()
     block = SAMPLE.split("name the origin ---\n")[1].split("\n\n")[0]
     assert block.count("add_header") == 5
@@ -644,7 +646,7 @@ def test_cors_when_uncommented(team, start_front):
 
 
 @sqlite_only
-def test_without_tls_nothing_is_said(team, start_front):
+def test_plain_http_is_refused(team, start_front):
     services, _ = team()
     front = start_front(*services)
     with closing(socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT)) as plain:
@@ -661,7 +663,7 @@ def test_without_tls_nothing_is_said(team, start_front):
 
 
 @sqlite_only
-def test_a_dead_node_is_passed_over(team, start_front):
+def test_dead_node_is_skipped(team, start_front):
     services, customer = team()
     front = start_front(*services, nodes=[free_port(), services[0].port])
     for _ in range(5):

@@ -19,7 +19,7 @@ def project(person):
 
 
 def rows(result):
-    """Return a printed table, cell by cell, without its head."""
+    """Return the cells of a printed table, without its head."""
     return [line.split() for line in result.output.splitlines()[1:]]
 
 
@@ -50,7 +50,7 @@ def assert_refused(result, sentence):
         ("mail", ["test"]),
     ],
 )
-def test_every_command_explains_itself(flask, group, commands):
+def test_every_command_has_help(flask, group, commands):
     listed = flask(group, "--help").output
     for command in ("purge", "doctor", "backup", "copy-from"):
         assert flask(command, "--help").output.startswith("Usage: ")
@@ -73,7 +73,7 @@ def is_in(person):
     return code_of(person.post("/project/list")) == 0
 
 
-def test_the_first_admin_comes_from_here(flask, api, outbox):
+def test_create_an_admin(flask, api, outbox):
     result = flask("user", "create", "boss", "boss@126.com", "--admin", input=f"{PASSWORD}\n" * 2)
     assert result.exit_code == 0
     assert result.output.splitlines()[-1] == "boss: created is_admin=True"
@@ -83,15 +83,15 @@ def test_the_first_admin_comes_from_here(flask, api, outbox):
     assert outbox.mails == []
 
 
-def test_a_password_from_standard_input_or_as_clients_send_it(flask, api):
+def test_password_from_standard_input_and_as_md5(flask, api):
     flask("user", "create", "a", "a@126.com", "--password-stdin", input="correct horse\n")
     assert log_in(api, "a", "correct horse") == 0
     flask("user", "create", "b", "b@126.com", "--password-stdin", "--md5", input="123456\r\n")
-    assert log_in(api, "b", "e10adc3949ba59abbe56e057f20f883e") == 0  # the reference's example
+    assert log_in(api, "b", "e10adc3949ba59abbe56e057f20f883e") == 0  # the example of the reference
     assert log_in(api, "b", "12345678") == 1002
 
 
-def test_passwords_that_differ_are_asked_for_again(flask, api):
+def test_prompt_repeats_if_passwords_differ(flask, api):
     typed = "the first one\nanother one\n" + f"{PASSWORD}\n" * 2
     assert flask("user", "create", "a", "a@126.com", input=typed).exit_code == 0
     assert log_in(api, "a") == 0
@@ -107,14 +107,14 @@ def test_passwords_that_differ_are_asked_for_again(flask, api):
         ("a", "Lory@126.com", PASSWORD, "Email already exist"),
     ],
 )
-def test_accounts_that_are_not_made(flask, person, sql, user_name, email, password, sentence):
+def test_create_refuses_invalid_accounts(flask, person, sql, user_name, email, password, sentence):
     result = flask("user", "create", user_name, email, "--password-stdin", input=password)
     assert result.exit_code == 1
     assert result.output.splitlines()[-1].startswith(f"Error: {sentence}")
     assert len(sql("SELECT * FROM users")) == 1
 
 
-def test_set_password_signs_out_everywhere(flask, api, person):
+def test_set_password_revokes_all_tokens(flask, api, person):
     result = flask("user", "set-password", "lory", "--password-stdin", input="another digest")
     assert result.output == "lory: password set, every token revoked\n"
     assert not is_in(person)
@@ -124,7 +124,7 @@ def test_set_password_signs_out_everywhere(flask, api, person):
     assert_refused(result, "password must be 8 to 128 characters long")
 
 
-def test_logout_signs_out_everywhere(flask, api, person, sign_up):
+def test_logout_revokes_all_tokens(flask, api, person, sign_up):
     other = sign_up("libin")
     assert flask("user", "logout", "LORY@126.com").output == "lory: every token revoked\n"
     assert not is_in(person)
@@ -135,13 +135,13 @@ def test_logout_signs_out_everywhere(flask, api, person, sign_up):
 @pytest.mark.parametrize(
     "arguments", [["show"], ["logout"], ["set-password"], ["ban"], ["promote"]]
 )
-def test_nobody_of_that_name(flask, arguments):
+def test_unknown_user_is_refused(flask, arguments):
     result = flask("user", *arguments, "nobody", input=f"{PASSWORD}\n" * 2)
     assert_refused(result, "There is no such account; see: user list")
     assert result.exit_code == 1
 
 
-def test_accounts_are_listed(flask, sign_up, clock):
+def test_list_and_show_accounts(flask, sign_up, clock):
     clock.freeze(2024, 3, 7, 15, 44, 43)
     lory = sign_up("lory")
     sign_up("王小明", "wang@126.com")
@@ -180,7 +180,7 @@ def test_accounts_are_listed(flask, sign_up, clock):
     ]
 
 
-def test_pages_of_accounts(flask, sql):
+def test_list_pages_of_accounts(flask, sql):
     sql(
         "INSERT INTO users (user_name, name_key, email, email_key, password_hash, is_admin,"
         " is_banned, live_projects, created_at) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL"
@@ -195,7 +195,7 @@ def test_pages_of_accounts(flask, sql):
 # Pools
 
 
-def test_pools_come_and_go(flask):
+def test_add_list_and_remove_pools(flask):
     assert flask("pool", "add", "red").output == "red: added\n"
     flask("pool", "add", "blue")
     assert rows(flask("pool", "list")) == [["2", "0", "blue"], ["1", "0", "red"]]
@@ -214,7 +214,7 @@ def test_pools_come_and_go(flask):
 @pytest.mark.parametrize(
     "name", ["", "Blue", "a b", "a_b", "-a", "a-", "é", "a/b", "x" * 64, "a\n"]
 )
-def test_names_that_no_pool_may_have(flask, name):
+def test_invalid_pool_names(flask, name):
     result = flask("pool", "add", "--", name)
     assert result.exit_code == 1
     assert "1 to 63 of a-z, 0-9 and -" in result.output
@@ -222,17 +222,17 @@ def test_names_that_no_pool_may_have(flask, name):
 
 
 @pytest.mark.parametrize("name", ["a", "0", "a-1", "x" * 63])
-def test_names_that_a_pool_may_have(flask, name):
+def test_valid_pool_names(flask, name):
     assert flask("pool", "add", name).exit_code == 0
 
 
-def test_a_pool_is_made_once(flask):
+def test_pool_names_are_unique(flask):
     flask("pool", "add", "blue")
     assert_refused(flask("pool", "add", "blue"), "There is a pool of this name already")
     assert len(rows(flask("pool", "list"))) == 1
 
 
-def test_a_pool_with_projects_stays(flask, person, project):
+def test_pool_with_projects_cannot_be_removed(flask, person, project):
     person.create_project()
     flask("pool", "add", "blue")
     for number in (1, 2):
@@ -250,7 +250,7 @@ def test_a_pool_with_projects_stays(flask, person, project):
 # Projects
 
 
-def test_one_project_is_shown_without_its_secret(flask, clock, sign_up):
+def test_show_a_project_without_its_secret(flask, clock, sign_up):
     clock.freeze(2024, 3, 7, 15, 44, 43)
     person = sign_up()
     made = person.create_project()
@@ -277,7 +277,7 @@ def test_one_project_is_shown_without_its_secret(flask, clock, sign_up):
     assert made["project_secret"] not in plain + str(listed)
 
 
-def test_a_project_is_deleted_when_one_is_sure(flask, person, project):
+def test_delete_asks_before_it_deletes_a_project(flask, person, project):
     question = 'Delete project 1 "我的ChatGPT项目" of lory? [y/N]: '
     result = flask("project", "delete", 1, input="n\n")
     assert (result.exit_code, result.output.splitlines()[0]) == (1, question + "n")
@@ -290,14 +290,14 @@ def test_a_project_is_deleted_when_one_is_sure(flask, person, project):
         assert_refused(flask("project", *arguments), "There is no live project with this id or key")
 
 
-def test_a_deleted_project_makes_room_for_another(flask, make_app, app, person):
+def test_deleted_project_does_not_count_for_the_limit(flask, make_app, app, person):
     app.config["PROJECTS_PER_USER"] = 1
     person.create_project()
     assert flask("project", "delete", 1, "--yes").output == "project 1: deleted\n"
     assert "project_key" in person.create_project()
 
 
-def test_a_project_is_assigned_by_id_or_key(flask, person, project):
+def test_assign_by_id_or_key(flask, person, project):
     flask("pool", "add", "blue")
     assert flask("project", "assign", 1, "blue").output == "project 1: pool blue\n"
     (shown,) = person.projects()
@@ -312,7 +312,7 @@ def test_a_project_is_assigned_by_id_or_key(flask, person, project):
     assert (shown["pool_id"], shown["pool_name"]) == (0, "")
 
 
-def test_what_cannot_be_assigned(flask, person, project):
+def test_assign_refuses_unknown_project_or_pool(flask, person, project):
     flask("pool", "add", "blue")
     no_project = "There is no live project with this id or key"
     assert_refused(flask("project", "assign", 1, "red"), "There is no such pool; see: pool list")
@@ -326,7 +326,7 @@ def test_what_cannot_be_assigned(flask, person, project):
     assert_refused(flask("project", "allow", 1, 5), no_project)
 
 
-def test_allow(flask, person, project):
+def test_allow_sets_the_quota(flask, person, project):
     assert flask("project", "allow", 1, 5).output == "project 1: 5 a day\n"
     assert person.projects()[0]["request_max"] == 5
     assert flask("project", "allow", 1, 0).output == "project 1: no limit of requests a day\n"
@@ -335,7 +335,7 @@ def test_allow(flask, person, project):
     assert person.projects()[0]["request_max"] == 0
 
 
-def test_projects_are_listed_without_their_secrets(flask, sign_up):
+def test_list_projects_without_their_secrets(flask, sign_up):
     lory, libin = sign_up("lory"), sign_up("libin")
     first, second = lory.create_project("my chain"), libin.create_project("我的ChatGPT项目")
     lory.verify(first)
@@ -364,7 +364,7 @@ def test_projects_are_listed_without_their_secrets(flask, sign_up):
     )
 
 
-def test_pages_of_projects(flask, person):
+def test_list_pages_of_projects(flask, person):
     for _ in range(51):
         person.create_project()
     first, second = flask("project", "list").output, flask("project", "list", "--page", 1).output
@@ -373,7 +373,7 @@ def test_pages_of_projects(flask, person):
     assert [line.split()[0] for line in second.splitlines()] == ["ID", "51", "page"]
 
 
-def test_what_operators_do_is_logged(flask, project, caplog):
+def test_commands_for_projects_and_pools_are_logged(flask, project, caplog):
     flask("pool", "add", "blue")
     flask("project", "assign", 1, "blue")
     flask("project", "allow", 1, 5)
@@ -389,7 +389,7 @@ def test_what_operators_do_is_logged(flask, project, caplog):
     ]
 
 
-def test_what_operators_do_to_accounts_is_logged_without_names(flask, person, project, caplog):
+def test_commands_for_accounts_are_logged_without_names(flask, person, project, caplog):
     flask("user", "create", "boss", "boss@126.com", "--password-stdin", input=PASSWORD)
     flask("user", "set-password", "boss", "--password-stdin", input=PASSWORD)
     flask("user", "logout", "lory")
@@ -405,10 +405,10 @@ def test_what_operators_do_to_accounts_is_logged_without_names(flask, person, pr
     ]
 
 
-# Mail, and what has expired
+# Mail and purge
 
 
-def test_a_test_mail(flask, outbox):
+def test_send_a_test_mail(flask, outbox):
     result = flask("mail", "test", "boss@126.com")
     assert (result.exit_code, result.output) == (
         0,
@@ -420,7 +420,7 @@ def test_a_test_mail(flask, outbox):
     assert outbox.mails[-1]["To"] == "boss@126.com"
 
 
-def test_a_test_mail_that_the_relay_refuses(flask, outbox):
+def test_test_mail_refused_by_the_relay(flask, outbox):
     outbox.refuse_recipient = "550 5.1.1 no such mailbox"
     result = flask("mail", "test", "boss@126.com")
     assert_refused(
@@ -429,7 +429,7 @@ def test_a_test_mail_that_the_relay_refuses(flask, outbox):
     assert flask("mail", "test", "boss@").exit_code == 1
 
 
-def test_a_test_mail_without_a_relay(make_app):
+def test_test_mail_without_a_relay(make_app):
     runner = make_app(MAIL_SERVER=None).test_cli_runner()
     result = runner.invoke(main, args=["mail", "test", "boss@126.com"])
     assert_refused(result, "the mail was not sent: no MAIL_SERVER is set; see: gateway doctor")
@@ -438,7 +438,7 @@ def test_a_test_mail_without_a_relay(make_app):
     assert result.output == "written to the log only, because MAIL_SUPPRESS_SEND is set\n"
 
 
-def test_purge_deletes_what_has_expired(flask, api, person, clock, sql):
+def test_purge_deletes_expired_rows(flask, api, person, clock, sql):
     api("/auth-code", {"user_name": "x", "email": "x@126.com"})
     api("/login", {"user_name": "lory", "password": "not this one"})
     person.post("/platform/logout")
@@ -456,7 +456,7 @@ def test_purge_deletes_what_has_expired(flask, api, person, clock, sql):
     assert all(sql(f"SELECT * FROM {table}") == [] for table in counts)
 
 
-def test_a_database_that_fails_is_one_line(make_app):
+def test_database_failure_prints_one_line(make_app):
     runner = make_app(SQLALCHEMY_DATABASE_URI=NO_SQLITE).test_cli_runner()
     result = runner.invoke(main, args=["user", "list"])
     assert result.exit_code == 1
@@ -464,8 +464,8 @@ def test_a_database_that_fails_is_one_line(make_app):
     assert len(result.output.splitlines()) == 1
 
 
-def test_no_command_warns_of_what_it_does_not_need(tmp_path):
-    """Only the start of the server says that codes cannot be mailed."""
+def test_commands_do_not_warn_about_mail(tmp_path):
+    """Only the server warns at its start that codes cannot be mailed."""
     result = subprocess.run(
         [Path(sys.prefix) / "bin" / "gateway", "db", "current"],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Passwords that are changed, and those that are forgotten (with codes by mail)."""
+"""Changed passwords, and forgotten ones, which need a code by mail."""
 
 import sys
 import threading
@@ -26,7 +26,7 @@ def ask(api, email, **kwargs):
 
 @pytest.fixture
 def reset_code(api, outbox):
-    """Return a function that asks for a code for a new password and takes it from the mail."""
+    """Return a function that requests a code for a new password and reads it from the mail."""
 
     def get(email="lory@126.com"):
         assert code_of(ask(api, email)) == 0
@@ -51,7 +51,7 @@ def token_of(api, **kwargs):
 
 
 def elsewhere(act):
-    """Do something in another thread, as a request within a request would share its session."""
+    """Call a function in another thread, because a nested request would share the session."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(act).result()
 
@@ -63,14 +63,14 @@ def is_in(api, token):
 # A changed password
 
 
-def test_a_changed_password_is_the_only_one(api, person):
+def test_old_password_is_invalid_after_a_change(api, person):
     reply = change(person)
     assert reply.json == OK
     assert code_of(login(api)) == 1002
     assert code_of(login(api, password=OTHER)) == 0
 
 
-def test_a_change_revokes_every_token_but_the_one_that_asks(api, sign_up, person):
+def test_change_revokes_every_other_token(api, sign_up, person):
     others = [token_of(api) for _ in range(3)]
     neighbour = sign_up("libin")
     assert code_of(change(person)) == 0
@@ -80,7 +80,7 @@ def test_a_change_revokes_every_token_but_the_one_that_asks(api, sign_up, person
     assert is_in(api, token_of(api, password=OTHER))
 
 
-def test_the_token_that_was_kept_ends_at_the_next_change(api, person):
+def test_kept_token_is_revoked_by_the_next_change(api, person):
     change(person)
     newer = token_of(api, password=OTHER)
     assert is_in(api, person.token)
@@ -91,14 +91,14 @@ def test_the_token_that_was_kept_ends_at_the_next_change(api, person):
     assert is_in(api, newer)
 
 
-def test_the_token_that_was_kept_can_be_logged_out_and_change_again(api, person):
+def test_kept_token_can_change_again_and_log_out(api, person):
     change(person)
     assert code_of(change(person, OTHER, PASSWORD)) == 0
     assert code_of(person.post("/platform/logout")) == 0
     assert not is_in(api, person.token)
 
 
-def test_a_wrong_old_password_changes_nothing(api, person):
+def test_wrong_old_password_changes_nothing(api, person):
     before = token_of(api)
     reply = change(person, "not the old one")
     assert reply.status_code == 200
@@ -108,7 +108,7 @@ def test_a_wrong_old_password_changes_nothing(api, person):
     assert code_of(login(api)) == 0
 
 
-def test_wrong_old_passwords_are_counted_with_those_of_login(api, person):
+def test_wrong_old_passwords_count_like_failed_logins(api, person):
     for _ in range(3):
         assert code_of(change(person, "not the old one")) == 1002
     for _ in range(2):
@@ -119,7 +119,7 @@ def test_wrong_old_passwords_are_counted_with_those_of_login(api, person):
     assert code_of(login(api)) == 429
 
 
-def test_a_change_clears_the_failures(api, person):
+def test_change_clears_the_failures(api, person):
     for _ in range(4):
         change(person, "not the old one")
     assert code_of(change(person)) == 0
@@ -128,8 +128,8 @@ def test_a_change_clears_the_failures(api, person):
     assert code_of(login(api, password=OTHER)) == 0
 
 
-def test_a_change_loses_against_one_that_came_between(api, person, monkeypatch):
-    """Two changes at once: the second judged a password that is no longer the old one."""
+def test_change_fails_if_another_change_came_first(api, person, monkeypatch):
+    """Another change comes between the check of the old password and the new hash."""
     hash_password = crypto.hash_password
     second = token_of(api)
 
@@ -151,7 +151,7 @@ def test_a_change_loses_against_one_that_came_between(api, person, monkeypatch):
 
 
 def during_login(monkeypatch, act):
-    """Have something happen once, right after a password was judged."""
+    """Call ``act`` once, right after the password has been verified."""
     matches = crypto.password_matches
 
     def judge(password, password_hash):
@@ -163,18 +163,14 @@ def during_login(monkeypatch, act):
     monkeypatch.setattr(crypto, "password_matches", judge)
 
 
-def test_a_login_with_the_old_password_is_out_once_it_was_reset(
-    api, person, reset_code, monkeypatch
-):
+def test_reset_during_a_login_revokes_its_token(api, person, reset_code, monkeypatch):
     code = reset_code()
     during_login(monkeypatch, lambda: reset(api, code))
     assert not is_in(api, token_of(api))
 
 
 @pytest.mark.real_argon2
-def test_renewing_a_hash_does_not_bring_back_the_old_password(
-    api, person, reset_code, sql, monkeypatch
-):
+def test_renewed_hash_does_not_undo_a_reset(api, person, reset_code, sql, monkeypatch):
     weak = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
     sql("UPDATE users SET password_hash = :weak", weak=weak)
     code = reset_code()
@@ -187,7 +183,7 @@ def test_renewing_a_hash_does_not_bring_back_the_old_password(
 # A forgotten password
 
 
-def test_a_code_makes_a_new_password(api, person, reset_code):
+def test_reset_password_with_a_code(api, person, reset_code):
     code = reset_code()
     assert len(code) == 8
     assert code.isdecimal()
@@ -197,16 +193,16 @@ def test_a_code_makes_a_new_password(api, person, reset_code):
     assert code_of(login(api, password=OTHER)) == 0
 
 
-def test_a_reset_revokes_every_token(api, sign_up, person, reset_code):
+def test_reset_revokes_every_token(api, sign_up, person, reset_code):
     neighbour = sign_up("libin")
-    change(person)  # this token was kept once, and is no longer
+    change(person)  # keeps this token, but the reset must revoke it
     tokens = [person.token, token_of(api, password=OTHER)]
     assert code_of(reset(api, reset_code(), password=PASSWORD)) == 0
     assert not any(is_in(api, token) for token in tokens)
     assert is_in(api, neighbour.token)
 
 
-def test_a_reset_lets_in_whom_wrong_passwords_kept_out(api, person, reset_code):
+def test_reset_clears_the_failures(api, person, reset_code):
     for _ in range(5):
         login(api, password="not this one")
     assert code_of(login(api)) == 429
@@ -214,7 +210,7 @@ def test_a_reset_lets_in_whom_wrong_passwords_kept_out(api, person, reset_code):
     assert code_of(login(api, password=OTHER)) == 0
 
 
-def test_a_banned_account_stays_banned(api, flask, person, reset_code):
+def test_reset_does_not_unban(api, flask, person, reset_code):
     flask("user", "ban", "lory")
     assert code_of(reset(api, reset_code())) == 0
     assert code_of(login(api, password=OTHER)) == 1012
@@ -227,7 +223,7 @@ def test_a_banned_account_stays_banned(api, flask, person, reset_code):
         ("zh-CN", "gateway：您的密码重置验证码是 {}", "10 分钟"),
     ],
 )
-def test_the_mail(api, person, outbox, accepted, subject, minutes):
+def test_text_of_the_reset_mail(api, person, outbox, accepted, subject, minutes):
     ask(api, "LORY@126.com", headers={"Accept-Language": accepted})
     sent = outbox.mails[-1]
     assert sent["To"] == "lory@126.com"  # as registered, not as typed
@@ -238,7 +234,7 @@ def test_the_mail(api, person, outbox, accepted, subject, minutes):
         assert minutes in content
 
 
-def test_an_unknown_address_gets_the_same_reply_and_no_mail(api, person, outbox, caplog):
+def test_unknown_address_gets_the_same_reply_and_no_mail(api, person, outbox, caplog):
     mails = len(outbox.mails)
     unknown = ask(api, "nobody@126.com")
     assert len(outbox.mails) == mails
@@ -267,9 +263,7 @@ def test_known_and_unknown_addresses_have_the_same_limits(api, person, clock, em
 
 @pytest.mark.parametrize("email", ["lory@126.com", "nobody@126.com"])
 @pytest.mark.parametrize("fault", ["not there", "does not let in"])
-def test_with_a_relay_that_fails_nothing_counts_and_nothing_tells(
-    make_app, sign_up, outbox, email, fault
-):
+def test_failing_relay_is_neither_counted_nor_visible(make_app, sign_up, outbox, email, fault):
     sign_up()
     broken = {"MAIL_PORT": 1} if fault == "not there" else {"MAIL_USE_TLS": True}
     client = make_app(**broken).test_client()
@@ -282,7 +276,7 @@ def test_with_a_relay_that_fails_nothing_counts_and_nothing_tells(
     wait_for_background()
 
 
-def test_mails_per_ip_count_codes_of_both_kinds(make_app, clock):
+def test_mails_per_ip_counts_both_kinds_of_codes(make_app, clock):
     client = make_app(MAILS_PER_IP=2).test_client()
 
     def post(path, **body):
@@ -296,7 +290,7 @@ def test_mails_per_ip_count_codes_of_both_kinds(make_app, clock):
     assert post("/auth-code", user_name="libin", email="libin@126.com") == 429
 
 
-def test_without_any_relay_it_is_said_to_everybody(make_app, sign_up):
+def test_without_a_relay_everybody_gets_an_error(make_app, sign_up):
     sign_up()
     client = make_app(MAIL_SERVER=None).test_client()
     for email in ("lory@126.com", "nobody@126.com"):
@@ -305,8 +299,8 @@ def test_without_any_relay_it_is_said_to_everybody(make_app, sign_up):
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_nothing_happens_before_the_reply_is_written(app, person, monkeypatch, known):
-    """Nor, for a client that never closes a reply, before a while."""
+def test_background_work_starts_after_the_reply(app, person, monkeypatch, known):
+    """For a client that never closes a reply, it starts after a short time."""
     begun = threading.Event()
     monkeypatch.setattr(background, "RESPONSE_TIMEOUT", 30)
     for name in ("send", "probe"):
@@ -327,8 +321,8 @@ def test_nothing_happens_before_the_reply_is_written(app, person, monkeypatch, k
     wait_for_background()
 
 
-def test_the_reply_does_not_wait_for_the_relay(api, person, monkeypatch):
-    """The mail leaves when the reply has come, and so tells nothing by how long it takes."""
+def test_reply_does_not_wait_for_the_relay(api, person, monkeypatch):
+    """The mail is sent after the reply, so the time of the reply reveals nothing."""
     may_go, sent = threading.Event(), threading.Event()
     send = mail.send
 
@@ -347,7 +341,7 @@ def test_the_reply_does_not_wait_for_the_relay(api, person, monkeypatch):
 
 
 def test_known_and_unknown_addresses_take_the_same_time(api, sign_up, monkeypatch):
-    """Ratios, paired and repeated, with a relay so slow that waiting for it would show."""
+    """Compare pairs; the relay is slow, so waiting for it would be visible."""
     known = [sign_up(f"user{number}").email for number in range(5)]
     monkeypatch.setattr(mail, "send", lambda *_, **__: time.sleep(0.3))
     monkeypatch.setattr(mail, "probe", lambda: time.sleep(0.3))
@@ -365,7 +359,7 @@ def test_known_and_unknown_addresses_take_the_same_time(api, sign_up, monkeypatc
 # Codes for a new password
 
 
-def test_a_reset_code_lives_ten_minutes(api, person, reset_code, clock):
+def test_reset_code_is_valid_for_ten_minutes(api, person, reset_code, clock):
     code = reset_code()
     clock.advance(minutes=10, seconds=1)
     assert code_of(reset(api, code)) == 1008
@@ -373,14 +367,14 @@ def test_a_reset_code_lives_ten_minutes(api, person, reset_code, clock):
     assert code_of(reset(api, code)) == 0
 
 
-def test_a_reset_code_works_once(api, person, reset_code):
+def test_reset_code_works_once(api, person, reset_code):
     code = reset_code()
     assert code_of(reset(api, code)) == 0
     assert code_of(reset(api, code, password=PASSWORD)) == 1008
     assert code_of(login(api, password=OTHER)) == 0
 
 
-def test_a_reset_code_is_dead_after_five_tries(api, person, reset_code):
+def test_reset_code_is_invalid_after_five_tries(api, person, reset_code):
     code = reset_code()
     for _ in range(5):
         assert code_of(reset(api, other_code(code))) == 1008
@@ -388,21 +382,21 @@ def test_a_reset_code_is_dead_after_five_tries(api, person, reset_code):
     assert code_of(login(api)) == 0
 
 
-def test_the_fifth_try_may_be_the_right_one(api, person, reset_code):
+def test_fifth_try_of_a_reset_code_may_succeed(api, person, reset_code):
     code = reset_code()
     for _ in range(4):
         assert code_of(reset(api, other_code(code))) == 1008
     assert code_of(reset(api, code)) == 0
 
 
-def test_a_reset_code_belongs_to_its_address(api, sign_up, person, reset_code):
+def test_reset_code_belongs_to_its_address(api, sign_up, person, reset_code):
     sign_up("libin")
     code = reset_code()
     assert code_of(reset(api, code, "libin@126.com")) == 1008
     assert code_of(reset(api, code, "LORY@126.com")) == 0
 
 
-def test_codes_are_good_only_for_what_they_were_mailed_for(api, outbox, get_code, person):
+def test_codes_work_only_for_their_purpose(api, outbox, get_code, person):
     assert code_of(ask(api, person.email)) == 0
     for_reset = outbox.code()
     account = {"user_name": "x", "password": PASSWORD, "email": "x@126.com"}
@@ -413,13 +407,13 @@ def test_codes_are_good_only_for_what_they_were_mailed_for(api, outbox, get_code
     assert code_of(reset(api, for_reset)) == 0
 
 
-def test_a_refused_reset_does_not_burn_the_code(api, person, reset_code):
+def test_refused_reset_does_not_use_up_the_code(api, person, reset_code):
     code = reset_code()
     assert code_of(reset(api, code, password="short")) == 1003
     assert code_of(reset(api, code)) == 0
 
 
-def test_a_code_that_nobody_was_mailed_opens_nothing(api, sql, monkeypatch):
+def test_unmailed_code_of_an_unknown_address_is_invalid(api, sql, monkeypatch):
     monkeypatch.setattr(crypto, "random_text", lambda length, alphabet: "7" * length)
     assert code_of(ask(api, "nobody@126.com")) == 0
     assert len(sql("SELECT * FROM mail_codes")) == 1
@@ -434,7 +428,7 @@ def test_reset_codes_are_stored_as_keyed_hashes(person, reset_code, sql):
     assert len(row.code_hash) == 64
 
 
-def test_what_is_logged(api, person, reset_code, caplog):
+def test_lines_in_the_log(api, person, reset_code, caplog):
     caplog.clear()
     code = reset_code()
     reset(api, other_code(code))
@@ -455,7 +449,7 @@ def test_what_is_logged(api, person, reset_code, caplog):
         assert secret not in caplog.text
 
 
-def test_a_failure_behind_the_reply_is_logged_with_its_request(api, person, monkeypatch, capsys):
+def test_background_failure_is_logged_with_the_request_id(api, person, monkeypatch, capsys):
     def fail(*_arguments, **_context):
         raise RuntimeError("unforeseen")
 
@@ -468,7 +462,7 @@ def test_a_failure_behind_the_reply_is_logged_with_its_request(api, person, monk
     assert "RuntimeError: unforeseen" in written
 
 
-def test_where_no_thread_can_be_started(api, person, monkeypatch):
+def test_reset_code_without_a_free_thread(api, person, monkeypatch):
     def refuse(_thread):
         raise RuntimeError("can't start new thread")
 
@@ -480,7 +474,7 @@ def test_where_no_thread_can_be_started(api, person, monkeypatch):
 
 
 @postgres_only
-def test_what_goes_on_behind_a_reply_gives_up_on_a_database_that_hangs(
+def test_background_work_stops_waiting_for_a_hanging_database(
     api, person, postgres_uri, monkeypatch, caplog
 ):
     monkeypatch.setattr(postgres, "ANSWER_TIMEOUT", 1)
@@ -499,7 +493,7 @@ def test_what_goes_on_behind_a_reply_gives_up_on_a_database_that_hangs(
     )
 
 
-def test_a_mail_that_was_promised_leaves_though_the_server_is_stopped(start_service, outbox, sql):
+def test_stopping_server_still_sends_the_promised_mail(start_service, outbox, sql):
     service = start_service(workers=2)
     service.sign_up("lory")
     outbox.pause = 1

@@ -1,4 +1,4 @@
-"""Projects: keys, lists, limits, and whose they are."""
+"""Projects: keys, lists, limits and owners."""
 
 import hashlib
 
@@ -12,19 +12,19 @@ def test_keys_and_secrets_are_all_different(person):
     assert len({data["project_secret"] for data in made}) == 5
 
 
-def test_names_need_not_be_unique_and_are_stripped(person):
+def test_names_may_repeat_and_are_stripped(person):
     for name in ("  x ", "x", "y" * 128):
         person.create_project(name)
     assert [project["project_name"] for project in person.projects()] == ["x", "x", "y" * 128]
 
 
 @pytest.mark.parametrize("project_type", [0, 1, 2**31 - 1])
-def test_the_type_is_the_clients(person, project_type):
+def test_type_is_stored_as_sent(person, project_type):
     person.create_project(project_type=project_type)
     assert person.projects()[0]["project_type"] == project_type
 
 
-def test_pages(person):
+def test_pages_of_the_list(person):
     for number in range(5):
         person.create_project(str(number))
 
@@ -41,27 +41,27 @@ def test_pages(person):
     assert page(page_no=2**31 - 1, page_size=100) == ([], 5, 0)
 
 
-def test_no_projects(person):
+def test_list_without_projects(person):
     assert person.post("/project/list").json == {
         "header": {"code": 0, "message": "OK", "total": 0, "count": 0},
         "data": {"list": []},
     }
 
 
-def test_twenty_to_a_page(person):
+def test_default_page_has_twenty_projects(person):
     for _ in range(21):
         person.create_project()
     assert len(person.projects()) == 20
 
 
 @pytest.mark.parametrize("user_id", [None, 0, 1])
-def test_the_caller_may_be_left_out(person, user_id):
+def test_user_id_is_optional(person, user_id):
     person.create_project()
     body = {} if user_id is None else {"user_id": user_id}
     assert len(person.projects(**body)) == 1
 
 
-def test_other_peoples_projects(sign_up, make_admin):
+def test_only_admins_reach_projects_of_others(sign_up, make_admin):
     lory, libin = sign_up("lory"), sign_up("libin")
     lory.create_project()
     assert code_of(libin.post("/project/list", {"user_id": lory.user_id})) == 1000
@@ -76,23 +76,23 @@ def test_other_peoples_projects(sign_up, make_admin):
     assert lory.projects() == []
 
 
-def test_a_project_is_deleted_once(person, sql):
+def test_project_is_deleted_once(person, sql):
     person.create_project()
     assert code_of(person.post("/project/delete", {"id": 1})) == 0
     assert code_of(person.post("/project/delete", {"id": 1})) == 1006
     assert code_of(person.post("/project/delete", {"id": 2})) == 1006
     assert code_of(person.post("/project/delete", {"id": 0})) == 1006
-    assert sql("SELECT deleted FROM projects") == [(True,)]  # softly
+    assert sql("SELECT deleted FROM projects") == [(True,)]  # the row is kept
 
 
-def test_ids_are_not_used_again(person, sql):
+def test_ids_are_not_reused(person, sql):
     person.create_project()
     sql("DELETE FROM projects")
     person.create_project()
     assert person.projects()[0]["id"] == 2
 
 
-def test_live_projects_are_limited(make_app, sign_up):
+def test_number_of_projects_is_limited(make_app, sign_up):
     person = sign_up(client=make_app(PROJECTS_PER_USER=2).test_client())
     body = {"project_type": 1, "project_name": "x"}
     codes = [code_of(person.post("/project/create", body)) for _ in range(4)]
@@ -103,14 +103,14 @@ def test_live_projects_are_limited(make_app, sign_up):
     assert codes == [0, 1009]
 
 
-def test_the_secret_is_stored_sealed_and_hashed(person, sql):
+def test_secret_is_stored_sealed_and_hashed(person, sql):
     data = person.create_project()
     (row,) = sql("SELECT * FROM projects")
     assert data["project_secret"] not in " ".join(str(value) for value in row)
     assert row.secret_hash == hashlib.sha256(data["project_secret"].encode()).hexdigest()
 
 
-def test_a_changed_secret_key(make_app, sign_up, caplog):
+def test_secrets_after_a_change_of_secret_key(make_app, sign_up, caplog):
     person = sign_up()
     secret = person.create_project()["project_secret"]
 
@@ -129,13 +129,13 @@ def test_a_changed_secret_key(make_app, sign_up, caplog):
     assert "SECRET_KEY_FALLBACKS" in caplog.text
 
 
-def test_a_damaged_secret_is_not_shown(person, sql):
+def test_damaged_secret_is_not_shown(person, sql):
     person.create_project()
     sql("UPDATE projects SET sealed_secret = 'gAAAA damaged'")
     assert person.projects()[0]["project_secret"] == ""
 
 
-def test_settings_of_projects(make_app, sign_up, clock, flask):
+def test_settings_change_the_list(make_app, sign_up, clock, flask):
     app = make_app(
         REQUEST_MAX=7,
         TIMEZONE="Asia/Shanghai",
@@ -154,7 +154,7 @@ def test_settings_of_projects(make_app, sign_up, clock, flask):
     assert (project["pool_id"], project["pool_name"]) == (2, "blue")
 
 
-def test_request_today_turns_at_midnight_of_the_time_zone(make_app, sign_up, clock, sql):
+def test_request_today_resets_at_midnight_of_the_time_zone(make_app, sign_up, clock, sql):
     clock.freeze(2024, 3, 7, 12)
     person = sign_up(client=make_app(TIMEZONE="Asia/Shanghai").test_client())
     person.create_project()

@@ -1,4 +1,4 @@
-"""Bad input gets its code and status, changes nothing, and never yields a 500."""
+"""Bad input gets its code and status, changes nothing, and never gets a 500."""
 
 import json
 from io import BytesIO
@@ -150,7 +150,7 @@ def snapshot(sql):
 
 @pytest.fixture
 def world(sign_up, sql, outbox):
-    """Somebody signed in, with a project, and a check that nothing has changed since."""
+    """A user with a project, and a function that tells whether nothing has changed since."""
     person = sign_up("person")
     person.create_project()
     before, mails = snapshot(sql), len(outbox.mails)
@@ -169,7 +169,7 @@ def send(person, path, body):
     return person.client.post(f"/api/v1{path}", data=body, headers=headers)
 
 
-def test_a_bad_field_is_named(world):
+def test_bad_field_is_named(world):
     for path, field, bad in FIELDS:
         reply = send(world, path, {**GOOD[path], field: bad})
         case = (path, field, ascii(bad), reply.text)
@@ -179,7 +179,7 @@ def test_a_bad_field_is_named(world):
     assert world.world_is_unchanged()
 
 
-def test_a_missing_field_is_named(world):
+def test_missing_field_is_named(world):
     for path, field in REQUIRED:
         body = {name: value for name, value in GOOD[path].items() if name != field}
         reply = send(world, path, body)
@@ -189,12 +189,12 @@ def test_a_missing_field_is_named(world):
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400", "1E2", "1.0", "9" * 5000])
-def test_a_number_that_is_no_integer_is_a_bad_field(world, number):
+def test_number_that_is_not_an_integer_is_a_bad_field(world, number):
     reply = send(world, "/project/list", '{"page_no": ' + number + "}")
     assert (reply.status_code, code_of(reply)) == (400, 1003)
 
 
-def test_every_bad_field_is_named_at_once(world):
+def test_all_bad_fields_are_named(world):
     body = {"user_name": "a b", "password": "short", "email": "nowhere", "reg_code": 6328}
     message = send(world, "/register", body).json["header"]["message"]
     for field in body:
@@ -210,7 +210,7 @@ def test_bad_bodies(world):
     assert world.world_is_unchanged()
 
 
-def test_twenty_levels_are_not_too_deep(world):
+def test_twenty_levels_of_nesting_are_allowed(world):
     assert code_of(send(world, "/project/list", deep(20))) == 0
 
 
@@ -220,7 +220,7 @@ def test_body_size(person, size, chunked):
     body = b'{"other": "' + b"x" * (size - 13) + b'"}'
     assert len(body) == size
     kwargs = {"data": body}
-    if chunked:  # as gunicorn hands over a chunked body: no length, a stream that ends
+    if chunked:  # as gunicorn passes on a chunked body: without a length
         kwargs = {"input_stream": BytesIO(body), "environ_overrides": {"wsgi.input_terminated": 1}}
     reply = person.client.post(
         "/api/v1/project/list", headers={"Authorization": person.token}, **kwargs
@@ -230,7 +230,7 @@ def test_body_size(person, size, chunked):
 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
-def test_the_content_type_does_not_matter(person, content_type):
+def test_content_type_does_not_matter(person, content_type):
     reply = person.client.post(
         "/api/v1/project/list",
         data=b'{"page_size": 0}',
@@ -240,7 +240,7 @@ def test_the_content_type_does_not_matter(person, content_type):
     assert code_of(reply) == 1003
 
 
-def test_an_empty_body_is_an_empty_object(person):
+def test_empty_body_means_empty_object(person):
     reply = person.client.post("/api/v1/project/list", headers={"Authorization": person.token})
     assert code_of(reply) == 0
 

@@ -51,7 +51,7 @@ def serve(checkout):
     yield start
     for server in servers:
         if server.process.poll() is None:
-            server.kill()  # stopping waits 15 s for clients that broke off in the middle
+            server.kill()  # because stop() would wait 15 s for unfinished requests
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ def test_the_start_warns_when_no_mail_can_be_sent(serve):
     server.wait_for(r"WARNING request=- serving on .*no MAIL_SERVER is set: codes cannot be mailed")
 
 
-def test_a_restart_keeps_everything(serve):
+def test_restart_keeps_everything(serve):
     server = serve()
     lory = {"user_name": "lory", "email": "civet148@126.com"}
     server.post("/auth-code", lory)
@@ -260,7 +260,7 @@ def test_settings_reach_the_server(serve, outbox):
         ),
     ],
 )
-def test_what_cannot_start_says_so_in_one_line(checkout, setting, value, line):
+def test_failed_start_prints_one_line(checkout, setting, value, line):
     server = Server(MAKE_RUN, checkout, 1, **{setting: value})
     assert server.process.wait(timeout=TIMEOUT) != 0
     server.reader.join(timeout=TIMEOUT)
@@ -417,7 +417,7 @@ def test_a_relay_that_hangs_leaves_room_for_other_requests(serve):
         assert {reply.result()[:2] for reply in replies} == {(503, 1029)}
 
 
-def test_a_killed_worker_is_replaced(serve):
+def test_killed_worker_is_replaced(serve):
     server = serve(WEB_CONCURRENCY="1")
     worker = int(server.wait_for(r"Booting worker with pid: (\d+)"))
     os.kill(worker, signal.SIGKILL)
@@ -425,7 +425,7 @@ def test_a_killed_worker_is_replaced(serve):
     assert server.post("/login", {}) == (400, 1004, {})
 
 
-def test_garbage_and_half_requests_do_no_harm(serve):
+def test_garbage_and_incomplete_requests_do_no_harm(serve):
     server = serve(WEB_CONCURRENCY="1")
     address = ("127.0.0.1", server.port)
     idle = [socket.create_connection(address, timeout=TIMEOUT) for _ in range(8)]
@@ -456,7 +456,7 @@ BROKEN_BODIES = [
 ]
 
 
-def test_a_broken_body_is_refused(serve):
+def test_broken_body_is_refused(serve):
     server = serve()
     for body in BROKEN_BODIES:
         address = ("127.0.0.1", server.port)
@@ -469,7 +469,7 @@ def test_a_broken_body_is_refused(serve):
 
 
 @pytest.mark.parametrize(("size", "status"), [(100, 400), (16 * 1024, 400), (40_000, 413)])
-def test_a_chunked_body_is_read_whole_or_refused(serve, size, status):
+def test_chunked_body_is_read_completely_or_refused(serve, size, status):
     server = serve()
     connection = HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT)
     body = b'{"other": "' + b"x" * (size - 13) + b'"}'
@@ -481,7 +481,7 @@ def test_a_chunked_body_is_read_whole_or_refused(serve, size, status):
     connection.close()
 
 
-def test_no_socket_is_opened_for_others_to_steer_by(serve, tmp_path):
+def test_gunicorn_opens_no_control_socket(serve, tmp_path):
     server = serve(HOME=str(tmp_path), XDG_RUNTIME_DIR=str(tmp_path))
     assert server.post("/login", {})[0] == 400
     assert not list(tmp_path.rglob("*.ctl"))

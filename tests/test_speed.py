@@ -1,4 +1,4 @@
-"""What a request may cost, in statements and in their plans; times are measured by make bench."""
+"""How many statements a request may need, and their plans; make bench measures times."""
 
 import re
 import sqlite3
@@ -13,7 +13,7 @@ from gateway.db import db, sqlite
 from gateway.deploy import gunicorn
 
 GROWING = {"users", "projects", "revoked_tokens", "throttle_counts", "mail_codes"}
-# Two thousand accounts with five projects each, one of them deleted, so that planners see a table.
+# 2,000 accounts with five projects each, one of them deleted; enough rows for the planner.
 PEOPLE = """
 INSERT INTO users (user_name, name_key, email, email_key, password_hash, is_admin, is_banned,
   live_projects, created_at, token_generation)
@@ -33,7 +33,7 @@ INSERT INTO mail_codes SELECT 'register', 'u' || i, 'x', 0, '2099-11-24 00:00:00
 
 
 def numbers(dialect, insert, count):
-    """Return an INSERT ... SELECT with its table n of the numbers up to a count."""
+    """Add the table n, with the numbers up to ``count``, to an INSERT ... SELECT."""
     series = {
         "sqlite": f"RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})",
         "postgresql": f"n(i) AS (SELECT generate_series(1, {count}))",
@@ -45,7 +45,7 @@ def numbers(dialect, insert, count):
 
 @pytest.fixture
 def crowded(app, person):
-    """Fill every table that grows."""
+    """Fill every table that grows with use."""
     with app.app_context():
         with db.engine.begin() as connection:
             if connection.dialect.name == "postgresql":
@@ -66,7 +66,7 @@ def crowded(app, person):
 
 @pytest.fixture
 def day(crowded, person, statements):
-    """Return what each path sent to the database, by the path's name."""
+    """Return the statements of each path: {name: statements}."""
     project = person.create_project()
     other = person.create_project()
     sent = {}
@@ -92,7 +92,7 @@ def day(crowded, person, statements):
     return sent
 
 
-# The token is one statement; a refusal of verify reads once more, to tell which it is.
+# The token check is one statement; a refusal of verify reads once more, to find the reason.
 COSTS = {
     "verify": 1,
     "verify refused": 2,
@@ -105,18 +105,18 @@ COSTS = {
 }
 
 
-def test_statements_of_a_request(day):
+def test_number_of_statements_per_request(day):
     assert {name: len(day[name]) for name in COSTS} == COSTS
 
 
-def test_every_connection_is_given_back(app, day):
+def test_every_connection_is_returned_to_the_pool(app, day):
     with app.app_context():
         db.session.remove()
         assert day
         assert db.engine.pool.checkedout() == 0
 
 
-def test_a_connection_that_could_not_be_made_is_no_loss(person, make_app):
+def test_failed_connection_does_not_use_up_the_pool(person, make_app):
     nowhere = make_app(
         SQLALCHEMY_DATABASE_URI=NO_POSTGRES,
         SQLALCHEMY_ENGINE_OPTIONS={"pool_size": 1, "max_overflow": 0, "pool_timeout": 0},
@@ -134,7 +134,7 @@ def plan_of(statement, connection):
     if isinstance(connection, psycopg.Connection):
         lines = connection.execute(f"EXPLAIN {statement}", statement.params)
         return "\n".join(line for (line,) in lines)
-    # Python 3.10 does not tell the values; the plan does not depend on them.
+    # Python 3.10 does not log the values; the plan does not depend on them.
     bare = re.sub(r":[a-z_]\w*|\?", "NULL", statement)
     return "\n".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {bare}"))
 
@@ -146,7 +146,7 @@ def plans(app, day):
         borrowed = db.engine.raw_connection()
     connection = borrowed.driver_connection
     if isinstance(connection, psycopg.Connection):
-        # Small tables are read whole even where an index could be used; now only where none can.
+        # Postgres reads small tables completely; now it does so only where no index fits.
         connection.execute("SET enable_seqscan = off")
     else:
         connection.set_trace_callback(None)
@@ -160,7 +160,7 @@ def plans(app, day):
     return found
 
 
-def test_nothing_reads_a_growing_table_from_end_to_end(plans):
+def test_no_statement_scans_a_growing_table(plans):
     scanned = [
         (name, plan)
         for name, of_path in plans.items()
@@ -171,14 +171,14 @@ def test_nothing_reads_a_growing_table_from_end_to_end(plans):
     assert all(plans.values())
 
 
-def test_a_page_comes_from_its_index(plans):
-    """In order, and so no more than its rows."""
+def test_list_uses_its_index(plans):
+    """The index is in the order of the list, so only the rows of the page are read."""
     _token, page = plans["list"]
     assert "ix_projects_live" in page
 
 
-def test_the_connections_of_all_threads_are_kept(app):
-    """One that is closed after each use costs a login at the database for the next request."""
+def test_pool_keeps_a_connection_for_each_thread(app):
+    """Without it, the next request would have to log in to the database again."""
     with app.app_context():
         borrowed = [db.engine.connect() for _ in range(gunicorn.threads)]
         for connection in borrowed:
@@ -187,7 +187,7 @@ def test_the_connections_of_all_threads_are_kept(app):
 
 
 @postgres_only
-def test_only_a_connection_long_unused_is_asked_whether_it_lives(app, person, monkeypatch):
+def test_only_long_unused_connections_are_pinged(app, person, monkeypatch):
     project = person.create_project()
     with app.app_context():
         dialect = db.engine.dialect
@@ -202,8 +202,8 @@ def test_only_a_connection_long_unused_is_asked_whether_it_lives(app, person, mo
 
 
 @sqlite_only
-def test_who_finds_the_database_locked_waits_for_it(app, person, monkeypatch):
-    """By another process; reads go on meanwhile."""
+def test_write_waits_for_a_locked_database(app, person, monkeypatch):
+    """Another process holds the lock; reads still work."""
     project = person.create_project()
     with app.app_context():
         other = sqlite3.connect(db.engine.url.database, isolation_level=None)
@@ -228,7 +228,7 @@ def test_who_finds_the_database_locked_waits_for_it(app, person, monkeypatch):
 
 
 @sqlite_only
-def test_who_waits_too_long_for_a_turn_is_told(person, monkeypatch):
+def test_write_fails_after_waiting_too_long_for_other_threads(person, monkeypatch):
     project = person.create_project()
     monkeypatch.setattr("gateway.db.sqlite.WRITE_LOCK_TIMEOUT", 0.1)
     with sqlite.write_lock:
@@ -239,7 +239,7 @@ def test_who_waits_too_long_for_a_turn_is_told(person, monkeypatch):
     assert person.verify(project).status_code == 204
 
 
-def test_a_login_clears_away_what_has_expired(client, person, clock, sql):
+def test_login_deletes_expired_rows(client, person, clock, sql):
     person.post("/platform/logout")
     assert len(sql("SELECT * FROM revoked_tokens")) == 1
     clock.advance(days=3)

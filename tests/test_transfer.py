@@ -1,4 +1,4 @@
-"""Backups and copies: all of it arrives, and goes on working there."""
+"""Backups and copies are complete, and the service works with them."""
 
 import sqlite3
 from contextlib import closing
@@ -33,7 +33,7 @@ def target(make_app, target_uri):
 
 @pytest.fixture
 def world(person, sign_up, flask, api, sql):
-    """Something in every table: a pool, a rotated project, deleted ones, codes, a revocation."""
+    """A database with rows in every table."""
     flask("pool", "add", "gone")
     flask("pool", "remove", "gone")
     flask("pool", "add", "blue")
@@ -55,7 +55,7 @@ def world(person, sign_up, flask, api, sql):
     sql("DELETE FROM projects WHERE id = 5000")
     newest = person.create_project()
     person.post("/project/delete", {"id": MANY + 2})
-    sql("DELETE FROM projects WHERE id = :id", id=MANY + 2)  # its id must not come again
+    sql("DELETE FROM projects WHERE id = :id", id=MANY + 2)  # its id must not be used again
     assert newest
     api("/auth-code", {"user_name": "x", "email": "x@126.com"})
     api("/login", {"user_name": "lory", "password": "not this one"})
@@ -75,7 +75,7 @@ def copy(target, source_uri):
     return target.test_cli_runner().invoke(main, args=["copy-from", source_uri])
 
 
-def test_everything_is_copied_and_goes_on(world, app, target, database_uri, outbox):
+def test_copy_everything_and_continue_there(world, app, target, database_uri, outbox):
     result = copy(target, database_uri)
     assert result.exit_code == 0, result.output
     printed = dict(line.split() for line in result.output.splitlines()[1:])
@@ -123,10 +123,8 @@ def rows_of(app, query):
         return [tuple(row) for row in db.session.execute(text(query))]
 
 
-def test_what_is_written_meanwhile_is_not_half_copied(
-    person, target, database_uri, sql, monkeypatch
-):
-    """All tables are read as they were when the first one was."""
+def test_copy_reads_one_moment_of_all_tables(person, target, database_uri, sql, monkeypatch):
+    """All tables are read as of the moment when the copy started."""
     copy_table = transfer._copy
 
     def copy_and_write(*arguments):
@@ -143,7 +141,7 @@ def test_what_is_written_meanwhile_is_not_half_copied(
     assert len(rows_of(target, "SELECT * FROM throttle_counts")) >= 1
 
 
-def test_a_copy_that_differs_is_undone(world, target, database_uri, monkeypatch):
+def test_copy_that_differs_is_undone(world, target, database_uri, monkeypatch):
     count = transfer._digest
     monkeypatch.setattr(transfer, "_digest", lambda *a: (count(*a)[0], 7))
     result = copy(target, database_uri)
@@ -152,7 +150,7 @@ def test_a_copy_that_differs_is_undone(world, target, database_uri, monkeypatch)
     assert set(map(len, tables_of(target).values())) == {0}
 
 
-def test_what_is_not_copied(person, app, target, target_uri, database_uri, make_app):
+def test_copy_refuses_bad_source_or_target(person, app, target, target_uri, database_uri, make_app):
     def refusal(uri, into=target):
         result = copy(into, uri)
         assert result.exit_code == 1
@@ -170,7 +168,7 @@ def test_what_is_not_copied(person, app, target, target_uri, database_uri, make_
     assert set(map(len, tables_of(target).values())) == {0}
 
 
-def test_a_source_of_another_version_is_not_copied(app, target, database_uri, sql):
+def test_copy_refuses_a_source_with_another_schema(app, target, database_uri, sql):
     ((current,),) = sql("SELECT version_num FROM alembic_version")
     sql("UPDATE alembic_version SET version_num = '0001'")
     try:
@@ -180,7 +178,7 @@ def test_a_source_of_another_version_is_not_copied(app, target, database_uri, sq
     assert "Error: The source's schema is not current; run db upgrade there first" in result.output
 
 
-def test_the_source_may_come_from_the_environment(person, target, database_uri):
+def test_source_from_the_environment(person, target, database_uri):
     result = target.test_cli_runner().invoke(
         main, args=["copy-from"], env={"COPY_FROM": database_uri}
     )
@@ -191,7 +189,7 @@ def test_the_source_may_come_from_the_environment(person, target, database_uri):
 
 
 @sqlite_only
-def test_a_backup_is_taken_while_in_use_and_restored(app, person, flask, tmp_path, make_app):
+def test_backup_while_in_use_and_restore(app, person, flask, tmp_path, make_app):
     made = person.create_project()
     file = tmp_path / "backup.db"
     with closing(sqlite3.connect(tmp_path / "gateway.db")) as reader:
@@ -211,7 +209,7 @@ def test_a_backup_is_taken_while_in_use_and_restored(app, person, flask, tmp_pat
 
 
 @sqlite_only
-def test_a_backup_replaces_nothing(flask, person, tmp_path):
+def test_backup_does_not_overwrite(flask, person, tmp_path):
     file = tmp_path / "precious"
     file.write_text("precious")
     result = flask("backup", file)
@@ -223,7 +221,7 @@ def test_a_backup_replaces_nothing(flask, person, tmp_path):
 
 
 @postgres_only
-def test_postgres_is_backed_up_by_its_own_tools(flask, tmp_path):
+def test_backup_of_postgres_is_refused(flask, tmp_path):
     result = flask("backup", tmp_path / "x")
     assert result.exit_code == 1
     assert "pg_dump makes its backups" in result.output

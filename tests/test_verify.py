@@ -1,4 +1,4 @@
-"""verify: who may pass, what is counted, and when the day turns."""
+"""verify: who may pass, what is counted, and when a new day starts."""
 
 import base64
 import re
@@ -20,7 +20,7 @@ def project(person):
 
 @pytest.fixture
 def counts(sql):
-    """Return a function that tells request_total and request_count of project 1."""
+    """Return a function that returns request_total and request_count of project 1."""
     return lambda: tuple(sql("SELECT request_total, request_count FROM projects WHERE id = 1")[0])
 
 
@@ -42,7 +42,7 @@ def assert_unknown(reply):
     assert not [name for name, _ in reply.headers if name.startswith(("X-Gateway", "RateLimit"))]
 
 
-def test_a_request_passes_and_is_counted(clock, sign_up, counts):
+def test_request_passes_and_is_counted(clock, sign_up, counts):
     clock.freeze(2024, 3, 7, 15, 44, 43)
     person = sign_up()
     project = person.create_project()
@@ -57,7 +57,7 @@ def test_a_request_passes_and_is_counted(clock, sign_up, counts):
     assert [(p["request_total"], p["request_today"]) for p in person.projects()] == [(1, 1)]
 
 
-def test_the_allowance_is_used_up(make_app, sign_up, clock, counts):
+def test_quota_is_used_up(make_app, sign_up, clock, counts):
     clock.freeze(2024, 3, 7, 23, 59, 0)
     person = sign_up(client=make_app(REQUEST_MAX=2).test_client())
     project = person.create_project()
@@ -74,7 +74,7 @@ def test_the_allowance_is_used_up(make_app, sign_up, clock, counts):
     assert counts() == (2, 2)
 
 
-def test_no_limit(make_app, sign_up, counts):
+def test_quota_zero_means_no_limit(make_app, sign_up, counts):
     person = sign_up(client=make_app(REQUEST_MAX=0).test_client())
     project = person.create_project()
     for _ in range(40):
@@ -88,7 +88,7 @@ def test_no_limit(make_app, sign_up, counts):
     "change",
     ["wrong secret", "another's secret", "unknown key", "deleted", "banned"],
 )
-def test_who_does_not_pass(person, sign_up, project, flask, counts, change):
+def test_wrong_or_inactive_project_does_not_pass(person, sign_up, project, flask, counts, change):
     given = dict(project)
     other = sign_up("libin").create_project()
     assert person.verify(project).status_code == 204
@@ -107,14 +107,14 @@ def test_who_does_not_pass(person, sign_up, project, flask, counts, change):
     assert person.verify(other).status_code == 204
 
 
-def test_a_used_up_allowance_does_not_tell_a_wrong_secret(person, project, flask):
+def test_wrong_secret_does_not_learn_of_a_used_up_quota(person, project, flask):
     flask("project", "allow", 1, 1)
     person.verify(project)
     assert_unknown(person.verify(project, secret="x" * 48))
     assert person.verify(project).status_code == 403
 
 
-def test_after_unban_the_project_works_again(person, project, flask):
+def test_project_works_again_after_unban(person, project, flask):
     flask("user", "ban", "lory")
     flask("user", "unban", "lory")
     assert person.verify(project).status_code == 204
@@ -154,12 +154,12 @@ def test_bad_credentials(client, project, counts, header):
     assert counts() == (0, 0)
 
 
-def test_a_token_is_no_credential(person, project):
+def test_token_is_not_accepted(person, project):
     headers = {"Authorization": f"Bearer {person.token}"}
     assert_unknown(person.client.get("/api/v1/project/verify", headers=headers))
 
 
-def test_the_scheme_is_basic_in_any_case(client, project):
+def test_scheme_basic_in_any_case(client, project):
     header = basic(project["project_key"], project["project_secret"])
     for scheme in ("basic", "BASIC", "Basic "):
         headers = {"Authorization": header.replace("Basic", scheme)}
@@ -179,13 +179,13 @@ def test_pools(person, project, flask, counts):
     for bad in ("BLUE", "blue ", "blue\0", "\ud800", "b%", "x" * 64, "-", "'", "../blue"):
         quoted = bad.encode("utf-8", "surrogatepass")
         assert_unknown(person.verify(project, pool=quoted))
-    assert person.verify(project).headers["X-Gateway-Pool"] == "blue"  # not asked for any
+    assert person.verify(project).headers["X-Gateway-Pool"] == "blue"  # nginx named no pool
     flask("project", "assign", 1, "--none")
     assert asked_for(["", "blue"]) == [204, 401]
     assert counts() == (4, 4)
 
 
-def test_rotate(person, project, counts):
+def test_rotate_replaces_the_secret(person, project, counts):
     reply = person.post("/project/rotate", {"id": 1})
     assert reply.json["header"] == {"code": 0, "message": "OK", "total": 1, "count": 1}
     fresh = reply.json["data"]
@@ -201,7 +201,7 @@ def test_rotate(person, project, counts):
 
 
 @pytest.mark.parametrize("hours", [1, 168])
-def test_the_old_secret_works_in_its_grace(sign_up, clock, counts, hours):
+def test_old_secret_works_in_its_grace_period(sign_up, clock, counts, hours):
     clock.freeze(2024, 3, 7, 12)
     person = sign_up()
     project = person.create_project()
@@ -213,7 +213,7 @@ def test_the_old_secret_works_in_its_grace(sign_up, clock, counts, hours):
     assert person.verify(fresh).status_code == 204
 
 
-def test_one_old_secret_at_a_time(person, project):
+def test_only_one_old_secret_works(person, project):
     second = person.post("/project/rotate", {"id": 1, "grace_hours": 1}).json["data"]
     third = person.post("/project/rotate", {"id": 1, "grace_hours": 1}).json["data"]
     passed = [person.verify(p).status_code for p in (project, second, third)]
@@ -223,7 +223,7 @@ def test_one_old_secret_at_a_time(person, project):
     assert passed == [401, 401, 204]
 
 
-def test_who_may_rotate(person, sign_up, project, make_admin):
+def test_only_owner_and_admins_can_rotate(person, sign_up, project, make_admin):
     libin = sign_up("libin")
 
     def code(who, **body):
@@ -238,7 +238,7 @@ def test_who_may_rotate(person, sign_up, project, make_admin):
     assert code(person, id=1) == 1006
 
 
-def test_the_day_turns_at_midnight_of_the_time_zone(make_app, sign_up, clock, counts):
+def test_new_day_starts_at_midnight_of_the_time_zone(make_app, sign_up, clock, counts):
     clock.freeze(2024, 3, 7, 12)
     app = make_app(TIMEZONE="Asia/Shanghai", REQUEST_MAX=2)
     person = sign_up(client=app.test_client())
@@ -268,7 +268,7 @@ def test_the_day_turns_at_midnight_of_the_time_zone(make_app, sign_up, clock, co
         ("America/Havana", (2024, 11, 2, 4, 0, 0), 86400),  # the next day has 0:00 twice
     ],
 )
-def test_seconds_until_the_day_turns(make_app, sign_up, clock, zone, moment, seconds):
+def test_seconds_until_the_new_day(make_app, sign_up, clock, zone, moment, seconds):
     clock.freeze(*moment)
     person = sign_up(client=make_app(TIMEZONE=zone).test_client())
     project = person.create_project()
@@ -279,7 +279,7 @@ def test_seconds_until_the_day_turns(make_app, sign_up, clock, zone, moment, sec
     assert person.verify(project).headers["RateLimit-Remaining"] == "29"
 
 
-def test_nodes_that_disagree_about_midnight_begin_one_day(make_app, sign_up, clock, counts):
+def test_nodes_with_different_clocks_start_one_day(make_app, sign_up, clock, counts):
     clock.freeze(2024, 3, 7, 23, 0, 0)
     person = sign_up(client=make_app(REQUEST_MAX=3).test_client())
     project = person.create_project()
@@ -300,7 +300,7 @@ def test_nodes_that_disagree_about_midnight_begin_one_day(make_app, sign_up, clo
     assert counts() == (6, 3)
 
 
-def test_a_day_counted_by_a_clock_that_was_wrong_does_not_last(make_app, sign_up, clock, counts):
+def test_day_of_a_wrong_clock_is_corrected(make_app, sign_up, clock, counts):
     clock.freeze(2024, 3, 7, 12)
     person = sign_up(client=make_app(REQUEST_MAX=1).test_client())
     project = person.create_project()
@@ -311,7 +311,7 @@ def test_a_day_counted_by_a_clock_that_was_wrong_does_not_last(make_app, sign_up
     assert [person.verify(project).status_code for _ in range(2)] == [204, 403]
 
 
-def test_allow_counts_from_the_next_request(person, project, flask):
+def test_allow_applies_from_the_next_request(person, project, flask):
     flask("project", "allow", 1, 2)
     assert [person.verify(project).status_code for _ in range(3)] == [204, 204, 403]
     flask("project", "allow", 1, 3)
@@ -323,7 +323,7 @@ def test_allow_counts_from_the_next_request(person, project, flask):
     assert (reply.status_code, reply.headers["RateLimit-Remaining"]) == (403, "0")
 
 
-def test_threads_that_race_never_pass_the_allowance(app, person, flask, counts):
+def test_parallel_requests_never_exceed_the_quota(app, person, flask, counts):
     project = person.create_project()
     flask("project", "allow", 1, 50)
     statuses, start = [], threading.Barrier(8)
@@ -345,7 +345,7 @@ def test_threads_that_race_never_pass_the_allowance(app, person, flask, counts):
     assert counts() == (50, 50)
 
 
-def test_one_statement_lets_a_request_pass(person, project, statements):
+def test_verify_runs_one_statement(person, project, statements):
     person.verify(project)
     (statement,) = statements()
     assert statement.startswith("UPDATE projects")
@@ -353,14 +353,14 @@ def test_one_statement_lets_a_request_pass(person, project, statements):
     assert [statement.split()[0] for statement in statements()] == ["UPDATE", "SELECT"]
 
 
-def test_garbage_never_reaches_the_database(client, statements):
+def test_malformed_credentials_never_reach_the_database(client, statements):
     client.get("/api/v1/project/verify", headers={"Authorization": "Basic YTpi"})
     assert statements() == []
 
 
 @sqlite_only
-def test_only_counts_are_written_without_waiting_for_the_disk(app, person, project, sql):
-    """synchronous is 1 (NORMAL) for verify alone, and 2 (FULL) again for whatever comes next."""
+def test_only_counts_are_written_without_fsync(app, person, project, sql):
+    """synchronous is 1 (NORMAL) for verify only, and 2 (FULL) for every other write."""
     modes = []
 
     def watch(connection, *_):
@@ -389,7 +389,7 @@ def test_only_counts_are_written_without_waiting_for_the_disk(app, person, proje
     assert modes[19:] == [("INSERT", "revoked_tokens", 2)]
 
 
-def test_the_log(client, person, project, caplog):
+def test_only_refusals_are_logged(client, person, project, caplog):
     caplog.clear()
     person.verify(project)
     assert caplog.text == ""

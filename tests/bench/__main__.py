@@ -1,8 +1,8 @@
 """Compare the service with its floor, and write the table: ``make bench``.
 
-What counts is a ratio of two things that ran in turn, the median of many rounds, as machines are
-noisy. In-process it is CPU of this process, through gunicorn CPU of its worker as the operating
-system tells it; growth is time on the clock, as there the database's work counts, too.
+Each figure is a ratio of two things that ran in turn, and the median of many rounds, because
+machines are noisy. In-process figures are CPU time of this process, figures through gunicorn CPU
+time of its worker. Growth is wall-clock time, because it includes the work of the database.
 """
 
 import logging
@@ -31,7 +31,7 @@ from gateway.db import db  # noqa: E402
 
 TABLE = HERE / "table.md"
 SIZES = (1_000, 100_000, 1_000_000)
-QUICK = "--quick" in sys.argv  # to see whether it works
+QUICK = "--quick" in sys.argv  # a short run, to see whether the bench works
 ROUNDS = 3 if QUICK else 15
 WORKERS = {
     "sync": ("-k", "sync"),
@@ -112,7 +112,7 @@ def statements(app, token):
 
 
 def growth(made, name):
-    """Return the time of one request at each size to that at the first; others every time."""
+    """Return the time of a request at each size, divided by that at the first size."""
     number = 0
 
     def wall(size):
@@ -135,7 +135,7 @@ def growth(made, name):
 
 
 def through_gunicorn(uri, token):
-    """Return ``compare`` of a worker's CPU for each path with its floor's."""
+    """Return ``compare`` of the CPU time of a worker for each path with that of its floor."""
     ours, bare = Node("wsgi:app", uri), Node("floor:app()", uri)
     found = {}
     for name, asked in requests(token).items():
@@ -151,7 +151,7 @@ def through_gunicorn(uri, token):
 
 
 def kinds_of_workers(uri, token):
-    """Return requests a second of one worker of each kind, and of two to one of the shipped."""
+    """Return requests per second of each kind of worker, and the gain of a second worker."""
     rates, scale = {}, {}
     for name, asked in (
         ("verify of 64 projects", [verify(number) for number in range(1, 65)]),

@@ -1,4 +1,4 @@
-"""The requests that are called all day, and the databases that they are asked of."""
+"""The requests that the bench sends, and the databases for them."""
 
 import base64
 import io
@@ -43,7 +43,7 @@ def settings(uri):
 
 
 def make_app(uri, projects):
-    """Return the application on a new database with so many projects, and a token of its user."""
+    """Return the application on a new database with ``projects`` projects, and a token."""
     app = create_app(settings(uri))
     assert app.test_cli_runner().invoke(main, args=["db", "upgrade"]).exit_code == 0
     with app.app_context():
@@ -62,7 +62,7 @@ def make_app(uri, projects):
             for insert, rows in ((PEOPLE, max(2, projects // PER_USER)), (PROJECTS, projects)):
                 connection.execute(text(numbered(insert, rows, sqlite)), values)
             connection.execute(text(COUNT))
-        borrowed = db.engine.raw_connection()  # in autocommit, as VACUUM wants it
+        borrowed = db.engine.raw_connection()  # in autocommit mode, because VACUUM needs it
         borrowed.driver_connection.execute("ANALYZE" if sqlite else "VACUUM ANALYZE")
         borrowed.close()
         db.engine.dispose()
@@ -80,7 +80,7 @@ def numbered(insert, rows, sqlite):
 
 
 class Asked:
-    """A request: as a WSGI environment, and as the bytes that nginx would send."""
+    """A request, as a WSGI environment and as the bytes that nginx would send."""
 
     def __init__(self, path, body=None, authorization="", query=""):
         self.content = b"" if body is None else json.dumps(body).encode()
@@ -135,7 +135,7 @@ def page(token, size, number=0):
 
 
 def requests(token):
-    """Return the paths that are called all day, by their row in the table."""
+    """Return the requests of the table: {row: request}."""
     project = {"project_type": 1, "project_name": "x"}
     return {
         "verify": verify(7),
@@ -149,14 +149,14 @@ CHANGING = ("auth_token", "login_time", "project_key", "project_secret")
 
 
 def check_same(name, ours, floors):
-    """Check that both gave the same; of what is random or of the moment, the length."""
+    """Check that both replies are the same; of random values, compare the length."""
 
     def shape(status, headers, content):
         if name.startswith("list"):
             return status, content
         if name == "verify":
             told = {k: v for k, v in headers.items() if k.startswith(("X-Gateway", "RateLimit"))}
-            # It was counted in between, and time goes on.
+            # Different, because the first request was counted and time has passed.
             told["RateLimit-Remaining"] = told["RateLimit-Reset"] = ""
             return status, told, content
         reply = json.loads(content)

@@ -1,7 +1,7 @@
 """The floor: the same answers from bare WSGI functions, the plain driver, PyJWT and json.
 
-No framework, no validation, no log, no limits on waiting, one connection for each thread: nothing
-that speaks HTTP and keeps its data in these databases can cost less in Python.
+It has no framework, no validation, no log, no time limits, and one connection for each thread. No
+Python service with HTTP and these databases can cost less.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ PURGES = (
 
 
 class Sqlite:
-    """One connection for each thread, set up as the service's are."""
+    """One connection for each thread, with the pragmas of the service."""
 
     def __init__(self, file):
         self.file = file
@@ -118,7 +118,7 @@ class Sqlite:
 
 
 class Postgres:
-    """One connection for each thread, in autocommit; psycopg prepares what comes often."""
+    """One connection for each thread, in autocommit; psycopg prepares frequent statements."""
 
     def __init__(self, uri):
         self.uri = uri
@@ -165,7 +165,7 @@ def reply(data, total=1, count=1):
 
 
 def random_text(length):
-    # 512 bytes hold 64 fair ones but for a chance that is none.
+    # Of 512 bytes, at least 64 are usable with near certainty.
     fair = [ALPHABET[byte % 62] for byte in secrets.token_bytes(2 * length) if byte < 248]
     return "".join(fair[:length])
 
@@ -343,5 +343,5 @@ class Floor:
 
 
 def app():
-    """Make the floor for gunicorn, from the service's own environment."""
+    """Make the floor for gunicorn, with the settings of the service."""
     return Floor(os.environ["GATEWAY_SQLALCHEMY_DATABASE_URI"], os.environ["GATEWAY_SECRET_KEY"])

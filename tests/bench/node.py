@@ -1,4 +1,4 @@
-"""gunicorn with the service or its floor, its workers' CPU and memory, and a load on loopback."""
+"""gunicorn with the service or its floor, CPU and memory of its workers, and a load generator."""
 
 import re
 import selectors
@@ -13,12 +13,12 @@ from ask import settings, verify
 from servers import ROOT, Server, free_port
 
 HERE = Path(__file__).parent
-# The floor runs under the very same settings, but for the hook that asks the application.
+# The floor runs with the same settings, but without the hook that needs the application.
 SAME = "from gateway.deploy.gunicorn import *\ndel post_worker_init\n"
 
 
 class Node:
-    """A gunicorn of our own, up when this is made.
+    """A gunicorn that answers requests when the constructor returns.
 
     :param target: what gunicorn loads.
     :param options: more of gunicorn's command line.
@@ -45,7 +45,7 @@ class Node:
         self.first_reply = time.monotonic() - start
 
     def wait(self):
-        """Wait for the first reply; the server's death ends it, too."""
+        """Wait for the first reply; fail if the server ends."""
         while not self.server.ended:
             try:
                 load(self.port, verify(1).raw_request, 1, 1)
@@ -56,12 +56,12 @@ class Node:
         raise AssertionError(self.server.output)
 
     def seconds(self):
-        """Return the CPU that the workers took so far."""
+        """Return the CPU seconds that the workers have used so far."""
         times = [worker.cpu_times() for worker in self.server.workers()]
         return sum(one.user + one.system for one in times)
 
     def cpu(self, asked, times):
-        """Return the workers' CPU for one request, seconds, of so many."""
+        """Return the CPU seconds of the workers for one request, from ``times`` requests."""
         before = self.seconds()
         load(self.port, asked.raw_request, times)
         return (self.seconds() - before) / times
@@ -69,7 +69,7 @@ class Node:
     def memory(self):
         """Return the peak of the largest worker, and the largest share of one, in MiB.
 
-        The peak counts pages that workers share, as those of libraries, for each of them.
+        The peak includes pages that workers share, for example those of libraries.
         """
         peaks, shares = [], []
         for worker in self.server.workers():
@@ -84,10 +84,10 @@ class Node:
 
 
 def load(port, raw_requests, times, connections=8):
-    """Send so many requests over kept connections, as nginx does; return how many a second.
+    """Send ``times`` requests over kept connections, as nginx does; return requests per second.
 
     :param raw_requests: the bytes of a request, or of several that are sent in turn.
-    One thread serves all connections, so that the load takes little from what it measures.
+    One thread serves all connections, because the load must leave the CPU to the server.
     """
     raw_requests = [raw_requests] if isinstance(raw_requests, bytes) else raw_requests
     ready = selectors.DefaultSelector()

@@ -1,4 +1,4 @@
-"""Clients that keep a ledger of what the service promised them, to compare with its database."""
+"""Clients that record what the service promised them, to compare it with the database."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ number = count()
 
 
 class Ledger:
-    """What the service has promised: every reply with code 0, noted by the client that got it."""
+    """What the service has promised: each reply with code 0, noted by its client."""
 
     def __init__(self, *, expected=()):
-        self.expected = expected  # failures that are no fault of the service
+        self.expected = expected  # failures that the test itself causes
         self.tried = {}  # e-mail: user name, noted before registering
         self.registered, self.created, self.deleted, self.revoked = {}, {}, set(), set()
         self.asked, self.passed = Counter(), Counter()  # requests of a project, by key
@@ -101,7 +101,7 @@ def live_once(service, ledger):
 
 @contextmanager
 def load(service, ledger, up):
-    """Keep clients busy; a request without an answer promised nothing."""
+    """Run clients in threads; a request without an answer promised nothing."""
     ended = threading.Event()
 
     def live():
@@ -129,7 +129,7 @@ def load(service, ledger, up):
 
 
 def broken_promises(ledger, sql):
-    """Compare the database with the ledger; return what is missing or half-made."""
+    """Compare the database with the ledger; return what is missing or incomplete."""
     users = dict(sql("SELECT email, user_name FROM users"))
     codes = {email for (email,) in sql("SELECT email_key FROM mail_codes")}
     rows = sql("SELECT project_key, secret_hash, deleted FROM projects")

@@ -1,6 +1,6 @@
-"""Bad addresses: one is refused, or gets exactly one mail, of which it is the one recipient.
+"""Bad addresses: each is refused, or gets exactly one mail and is its only recipient.
 
-Six zeros in an address become a number, so that none comes twice.
+A number replaces the six zeros in each address, because each address may be used only once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DOMAIN = st.builds(
 
 
 def exactly(size):
-    """Return an address of that many characters, whose local part is as long as it may be."""
+    """Return an address of ``size`` characters with the longest allowed local part."""
     return f"000000{'x' * 58}@{'.'.join(['y' * 61] * 3)}.".ljust(size, "c")
 
 
@@ -64,7 +64,7 @@ NO_ADDRESSES = words(
     000000@[127.0.0.1]  000000@[IPv6:::1]  000000@127.0.0.1  "a b000000"@126.com"""
 )
 NO_ADDRESSES += [" 000000@126.com", "000000@126.com ", "\ud800000000@126.com"]
-# What may be refused or taken, but must not reach anybody else.
+# These may be refused or accepted, but no mail may reach anybody else.
 ROUTES = words(
     """x%y.com%  y.com!  @x.com,@y.com:  x=y.com@  postmaster%  |  -  -oQ/tmp  /  (note)  SRS0=
     mailto:  &  $(id)  `id`  %s  ' OR 1=1 --"""
@@ -95,8 +95,8 @@ ADDRESSES = st.one_of(
 )
 
 
-def test_addresses(start_service, outbox, scale, tally, request):
-    """An address is refused, or gets exactly one mail, of which it is the one recipient."""
+def test_address_is_refused_or_is_the_only_recipient(start_service, outbox, scale, tally, request):
+    """An address is refused, or gets exactly one mail and is its only recipient."""
     number = count(100_000)
     with closing(RawConnection(start_service)) as raw_connection:
 
@@ -112,7 +112,7 @@ def test_addresses(start_service, outbox, scale, tally, request):
                 assert not outbox.mails
                 return
             (mail,) = outbox.mails
-            assert [*outbox.codes] == [address]  # all that were named to the relay
+            assert [*outbox.codes] == [address]  # all recipients that the relay got
             assert [to.addr_spec for to in mail["To"].addresses] == [address]
             assert mail.get_all("To") == [address]
             assert {*mail.keys()} <= MAIL_HEADERS

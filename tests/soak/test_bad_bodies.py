@@ -1,6 +1,6 @@
-"""Bad bodies: each gets the code that the contract has for it, and changes nothing.
+"""Bad bodies: each gets the code that the contract names for it, and changes nothing.
 
-Endpoints and the names of their fields come from the views; what is good and bad is typed in.
+Endpoints and field names come from the application; good and bad values are listed here.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from hypothesis import strategies as st
 from marshmallow import ValidationError
 from marshmallow.fields import Integer
 
-# Hypothesis keeps a text that describes each strategy; these hold long values.
+# Hypothesis describes each strategy in a text, which is long for these values.
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
 MOST = 16 * 1024  # bytes of a body
 MALFORMED, TOO_BIG = {(400, 1004)}, {(413, 413)}
 EITHER = INVALID | MALFORMED
-# The endpoint was reached; what it said is not the matter here.
+# The endpoint was reached; these tests accept any of its answers.
 ANSWERED = {(200, code) for code in (0, 1000, 1002, 1005, 1006, 1008, 1009, 1012, 1018)}
 ANSWERED |= {(429, 429)}
 ANY = ANSWERED | EITHER
 
 
 class Case(NamedTuple):
-    """A body, what may answer it, and the fields that the message must name."""
+    """A body, its allowed answers, and the fields that the message must name."""
 
     body: bytes
     expected: set
@@ -57,7 +57,7 @@ class Case(NamedTuple):
 
 
 def told(body, expected, names=()):
-    """Make a case; of a body that is too big, nothing else is told."""
+    """Make a case; a body that is too big always expects 413."""
     if isinstance(body, str):
         body = body.encode(errors="surrogateescape")
     return Case(body, expected, tuple(names)) if len(body) <= MOST else Case(body, TOO_BIG)
@@ -68,7 +68,7 @@ def malformed(body):
 
 
 def judged(body):
-    """Make a case of any bytes: what is no JSON object must be called malformed."""
+    """Make a case of any bytes; if they are not a JSON object, expect "malformed"."""
     try:
         value = json.loads(body.decode("utf-8-sig") or "{}")
     except (ValueError, RecursionError):
@@ -76,7 +76,7 @@ def judged(body):
     return told(body, ANY if isinstance(value, dict) else MALFORMED)
 
 
-# Fields: a strategy of good values and one of bad values, each as JSON text.
+# Fields: strategies for good and for bad values, as JSON text.
 
 
 class Field(NamedTuple):
@@ -131,7 +131,7 @@ NAME_OR_EMAIL = text(254, NAMES | EMAILS, ["", " \u3000 "])
 
 
 def fields_of(path, schema):
-    """Return an endpoint's fields; for one that is not listed, what its schema takes is good."""
+    """Return the fields of an endpoint; for fields not listed above, ask their schema."""
     known = {**FIELDS, "user_name": NAME_OR_EMAIL} if path.endswith("/login") else FIELDS
     return {
         name: known.get(name, unlisted(kind))._replace(required=kind.required)
@@ -167,7 +167,7 @@ NO_OBJECTS = words(
 )
 NO_OBJECTS += ["{}\0", "\0{}", " ", '{"a": "\n"}', "{}\u3000", "\ufeff\ufeff{}"]
 NO_JSON = words('NaN  Infinity  -Infinity  [NaN]  {"a":{"b":-Infinity}}  1,}  tru')
-# No UTF-8: a byte of latin-1, NUL in two bytes, surrogates, a character cut, one beyond the last.
+# Not UTF-8: a latin-1 byte, NUL in two bytes, surrogates, a cut character, one beyond the last.
 NO_UTF_8 = map(bytes.fromhex, words("e9  c080  eda080  edbfbf  e4b8  f4908080"))
 NO_JSON += [f'"{raw.decode(errors="surrogateescape")}"' for raw in NO_UTF_8]
 ENCODINGS = st.sampled_from(words("utf-16  utf-16-le  utf-16-be  utf-32  utf-32-le  utf-32-be"))
@@ -191,14 +191,14 @@ def with_one(fields, value):
 
 
 def nest(levels, kind, closed=True, inside="0"):
-    """Return JSON that many levels deep: of lists, of objects, or of both in turn."""
+    """Return JSON with this many levels of lists, of objects, or of both in turn."""
     opened = [kind[n % len(kind)] for n in range(levels)]
     closing = ["]" if part == "[" else "}" for part in reversed(opened)]
     return "".join([*opened, inside, *closing] if closed else opened)
 
 
 def padded(body, size, how):
-    """Bring a body to an exact size in bytes, by white space or by a long text."""
+    """Fill a body up to an exact size in bytes, with spaces or with a long text."""
     text = render({**body, "other": '""'})
     place, filler = how
     return text[:place] + filler * (size - len(text.encode())) + text[place:]
@@ -206,7 +206,7 @@ def padded(body, size, how):
 
 @st.composite
 def broken(draw, fields):
-    """A good body, but some of its fields are bad or missing."""
+    """Make a good body in which some fields are bad or missing."""
     body, bad, missing = draw(good(fields)), [], []
     for name in draw(st.lists(st.sampled_from([*fields]), min_size=1, unique=True)):
         if fields[name].required and draw(st.integers(0, 3)) == 0:
@@ -220,7 +220,7 @@ def broken(draw, fields):
 
 
 def bad_bodies(fields):
-    """Make bodies that are bad in themselves; those over 64 KiB are rare, as they take time."""
+    """Make bodies that are bad as a whole; those over 64 KiB are rare, because they take time."""
     body = good(fields)
     whole = body.map(render)
     few, many = st.integers(20, 40) | st.integers(20, 3000), st.integers(8000, 100_000)
@@ -247,7 +247,7 @@ def bad_bodies(fields):
 
 
 def odd_bodies(fields):
-    """Make bodies that are good, if barely, and bodies that may be either."""
+    """Make bodies that are just valid, and bodies that may be valid or not."""
     body = good(fields)
     whole = body.map(render)
     ignored = st.sampled_from(["0", "null", "[[],{}]", r'"\u0000"', "true", "-1.5e3"])
@@ -285,8 +285,8 @@ HEADERS = st.dictionaries(
 )
 
 
-def test_bodies(app, start_service, sql, scale, tally, request):
-    """A bad body gets its code and changes nothing; no body whatever yields a 5xx."""
+def test_bad_body_gets_its_code_and_changes_nothing(app, start_service, sql, scale, tally, request):
+    """A bad body gets its code and changes nothing; no body gets a 5xx."""
 
     def try_at(path, guarded, bodies, wanted):
         def check(example):

@@ -1,4 +1,4 @@
-"""Bad credentials: whatever verify is sent, only a project's key and secret let a request pass."""
+"""Bad credentials: verify accepts only the key and the secret of a project."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def encoded(content):
 
 
 def fuzz_headers(good):
-    """Make Authorization headers; many are nearly good."""
+    """Make Authorization headers; many are almost right."""
     pair = base64.b64decode(good.split()[1])
     changed = st.builds(
         lambda place, new: pair[:place] + new + pair[place + 1 :],
@@ -43,7 +43,7 @@ def fuzz_headers(good):
     )
 
 
-def test_nothing_but_key_and_secret_passes(person, flask, sql, scale, tally, database_uri):
+def test_only_the_right_key_and_secret_pass(person, flask, sql, scale, tally, database_uri):
     project = person.create_project()
     flask("pool", "add", "blue")
     good = basic(project["project_key"], project["project_secret"])
@@ -77,7 +77,7 @@ def test_nothing_but_key_and_secret_passes(person, flask, sql, scale, tally, dat
 
 
 @sqlite_only
-def test_the_secret_of_another_project_does_not_pass(person, scale):
+def test_secret_of_another_project_does_not_pass(person, scale):
     made = [person.create_project() for _ in range(scale(4, 30))]
     for one in made:
         for other in made:

@@ -1,4 +1,4 @@
-"""Bad tokens: whatever the Authorization header holds, only a token of ours lets anybody in."""
+"""Bad tokens: the API accepts only tokens that the service itself has issued."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from hypothesis import strategies as st
 
 from gateway.crypto import derive_key
 
-# Hypothesis keeps a text that describes each strategy; these hold long values.
+# Hypothesis describes each strategy in a text, which is long for these values.
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
-MOST = 8100  # characters of a header; beyond that gunicorn answers in its own way
+MOST = 8100  # characters of a header; gunicorn itself refuses longer ones
 GOOD_SCHEMES = words("%  Bearer %  bearer %  BEARER %  bEaReR %  Bearer\t%")
 GOOD_SCHEMES += ["Bearer   %", " % "]
 BAD_SCHEMES = words(
@@ -78,7 +78,7 @@ EVIL_HEADERS = st.dictionaries(
 
 
 def listed(claims, revoked):
-    """Return tokens that each have one thing wrong."""
+    """Return tokens with one fault each."""
     now, good = int(time.time()), signed(claims)
     return [
         revoked,
@@ -103,13 +103,13 @@ def listed(claims, revoked):
 
 
 def tampered(token, place, new):
-    """Put something in the place of a letter; not of the last, whose bits do not all count."""
+    """Replace a letter, but not the last one, because some of its bits are ignored."""
     place %= len(token) - 1
     return token[:place] + new.replace(token[place], "~") + token[place + 1 :]
 
 
 def fuzz_headers(claims):
-    """Make Authorization headers; most have only one thing wrong."""
+    """Make Authorization headers; most have only one fault."""
     one_bad = st.sampled_from(sorted(BAD_CLAIMS)).flatmap(
         lambda name: BAD_CLAIMS[name].map(lambda bad: signed({**claims, name: bad}))
     )
@@ -136,8 +136,8 @@ def fuzz_headers(claims):
     return st.builds("{}{}".format, st.sampled_from(["", "Bearer "]), token).map(lambda x: x[:MOST])
 
 
-def test_authorization_headers(app, start_service, sql, scale, tally, request):
-    """Only a token that this service made, and means, lets anybody in."""
+def test_only_a_valid_token_is_accepted(app, start_service, sql, scale, tally, request):
+    """Only a valid token of this service is accepted."""
     with closing(RawConnection(start_service)) as raw_connection:
         guarded = [path for path, _, guarded in endpoints(app, raw_connection) if guarded]
 

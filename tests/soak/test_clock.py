@@ -1,7 +1,7 @@
-"""A clock that is set, or that runs apart on two nodes: nothing outlives its term.
+"""A clock that is changed, or that differs between two nodes: nothing is valid for too long.
 
-What is issued counts while the clock reads a time within its term, give or take the leeway of
-ten seconds; what seems to come from the future, as the clock was set back, does not.
+Codes, tokens and counts are valid while the clock shows a time in their term, with a leeway of ten
+seconds. They are invalid while they seem to come from the future, after the clock was set back.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 from helpers import PASSWORD, code_of
 
 HOUR = 3600
-# How far the clock is set (seconds), and for moments after that, whether it still counts.
+# {change of the clock in seconds: {seconds after it: whether the thing is still valid}}
 CODES = {
     -HOUR: {0: 0, 611: 0, HOUR - 11: 0, HOUR - 10: 1, HOUR + 599: 1, HOUR + 600: 0},
     -2: {0: 1, 601: 1, 602: 0},
@@ -55,7 +55,7 @@ def app(make_app, clock, request):
 
 @pytest.fixture
 def compare(clock, tally, request):
-    """Return a function that issues, sets the clock, and asks at each moment of a table."""
+    """Return a function that issues a thing, changes the clock and checks each row of a table."""
     title = request.node.originalname.removeprefix("test_").replace("_", " ")
 
     def run(table, issue, counts):
@@ -72,7 +72,7 @@ def compare(clock, tally, request):
     return run
 
 
-def test_codes(api, outbox, compare):
+def test_lifetime_of_codes(api, outbox, compare):
     def issue(name):
         body = {"user_name": name, "email": f"{name}@126.com"}
         assert code_of(api("/auth-code", body)) == 0
@@ -81,7 +81,7 @@ def test_codes(api, outbox, compare):
     compare(CODES, issue, lambda body: code_of(api("/register", body)) == 0)
 
 
-def test_the_minute_between_mails(api, compare):
+def test_minute_between_mails(api, compare):
     def issue(name):
         body = {"user_name": name, "email": f"{name}@126.com"}
         assert code_of(api("/auth-code", body)) == 0
@@ -90,7 +90,7 @@ def test_the_minute_between_mails(api, compare):
     compare(MAIL_MINUTE, issue, lambda body: code_of(api("/auth-code", body)) == 429)
 
 
-def test_the_throttle_of_logins(api, person, compare):
+def test_throttle_of_logins(api, person, compare):
     def login(address):
         body = {"user_name": "lory", "password": "a wrong password"}
         return code_of(api("/login", body, headers={"X-Forwarded-For": address}))
@@ -104,7 +104,7 @@ def test_the_throttle_of_logins(api, person, compare):
     compare(LOGINS, issue, lambda address: login(address) == 429)
 
 
-def test_tokens(api, person, compare):
+def test_lifetime_of_tokens(api, person, compare):
     def issue(_name):
         return api("/login", {"user_name": "lory", "password": PASSWORD}).json["data"]["auth_token"]
 
@@ -115,10 +115,10 @@ def test_tokens(api, person, compare):
 
 
 @pytest.mark.parametrize("step", [-HOUR, -2, 2, HOUR])
-def test_a_revoked_token_stays_revoked(api, person, clock, step):
+def test_revoked_token_stays_revoked(api, person, clock, step):
     clock.advance(hours=11, minutes=30)
     assert code_of(person.post("/platform/logout")) == 0
     clock.advance(seconds=step)
-    api("/login", {"user_name": "lory", "password": "a wrong password"})  # purges
+    api("/login", {"user_name": "lory", "password": "a wrong password"})  # deletes expired rows
     clock.advance(seconds=-step)
     assert code_of(person.post("/project/list")) == 1001

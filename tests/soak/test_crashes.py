@@ -1,4 +1,4 @@
-"""Processes killed in the middle of their work: what was answered with code 0 is still there."""
+"""Processes killed during their work: everything answered with code 0 is still stored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.db import db
 
 @pytest.fixture
 def crash(app, start_service, sql, scale, tally, request):
-    """Return a function that crashes again and again under load, and checks after each time."""
+    """Return a function that crashes the service under load several times, and checks each time."""
     service = start_service(workers=2)
     ledger = Ledger()
     up = threading.Event()
@@ -31,7 +31,7 @@ def crash(app, start_service, sql, scale, tally, request):
             if database == "sqlite":
                 lost += [row for row in sql("PRAGMA integrity_check") if row != ("ok",)]
             with app.app_context():
-                db.engine.dispose()  # SQLite recovers only a file that nobody else has open
+                db.engine.dispose()  # because SQLite recovers only a file that nobody else has open
         assert ledger.promises() > 10
         tally("crashes", f"{title}, {database}", scale(test, soak))
         tally("crashes", f"promises kept across {title}, {database}", ledger.promises(), lost)
@@ -58,13 +58,13 @@ def terminate_the_server(service, up):
     up.set()
 
 
-def test_a_worker_is_killed(crash):
+def test_kill_a_worker(crash):
     crash("kill -9 of a worker", kill_a_worker, test=5, soak=100)
 
 
-def test_the_whole_server_is_killed(crash):
+def test_kill_the_server(crash):
     crash("kill -9 of the server", kill_the_server, test=3, soak=100)
 
 
-def test_the_server_is_told_to_end(crash):
+def test_terminate_the_server(crash):
     crash("SIGTERM of the server", terminate_the_server, test=2, soak=25)

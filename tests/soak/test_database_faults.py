@@ -1,4 +1,4 @@
-"""A database that goes away, is full, or may only be read: writes say so, and all recovers."""
+"""A database that is down, full or read-only: writes get an error, and the service recovers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ledger import Ledger, broken_promises, load
 from servers import GUNICORN
 
 UNAVAILABLE = (503, 501)
-RECOVERY = 5  # seconds, once the fault is gone
+RECOVERY = 5  # seconds after the end of the fault
 
 
 class Postgres:
-    """The server of the tests, to be stopped and started."""
+    """The Postgres server of the tests, which can be stopped and started."""
 
     def __init__(self, server):
         self.server = server
@@ -49,7 +49,7 @@ def postgres(postgres_server):
 
 
 class Person:
-    """Somebody with a token that is good and one that was revoked."""
+    """A user with a valid token and a revoked one."""
 
     def __init__(self, service):
         self.service = service
@@ -71,7 +71,7 @@ class Person:
         return self.ask("/project/create", {"project_type": 1, "project_name": "x"}, self.token)
 
     def lost_writes(self, folder):
-        """Return what was answered and is not in the SQLite file, and what SQLite finds wrong."""
+        """Return answered writes that are not in the SQLite file, and faults that SQLite finds."""
         with closing(sqlite3.connect(folder / "gateway.db")) as connection:
             kept = {key for (key,) in connection.execute("SELECT project_key FROM projects")}
             wrong = connection.execute("PRAGMA integrity_check").fetchall()
@@ -85,7 +85,7 @@ class Person:
         return self.ask("/project/list", {}, self.revoked)
 
     def recovers(self):
-        """Write and read until both succeed; return whether it took no longer than it may."""
+        """Write and read until both succeed; return whether that took less than RECOVERY."""
         start = time.monotonic()
         while (self.write(), self.read()) != ((200, 0), (200, 0)):
             if time.monotonic() - start > 2 * RECOVERY:
@@ -93,7 +93,7 @@ class Person:
         return time.monotonic() - start < RECOVERY
 
     def outage(self, seconds):
-        """Return the answers of an outage: to writes, to reads, to the revoked token."""
+        """Return the answers during an outage: to writes, reads and the revoked token."""
         start = time.monotonic()
         answers = []
         while not answers or time.monotonic() - start < seconds:
@@ -103,13 +103,13 @@ class Person:
 
 @postgres_only
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_postgres_is_restarted_while_idle(start_service, postgres, scale, tally, mode):
+def test_restart_postgres_while_idle(start_service, postgres, scale, tally, mode):
     person = Person(start_service(workers=2))
     lost = []
     for number in range(scale(2, 20)):
         postgres.stop(mode)
         postgres.start()
-        # Nobody was there to notice, so nobody is to be told.
+        # No request was open, so no request may fail.
         if (person.write(), person.read(), person.knock()) != ((200, 0), (200, 0), (401, 1001)):
             lost.append(number)
     tally("database faults", f"Postgres restarted while idle ({mode})", scale(2, 20), lost)
@@ -117,7 +117,7 @@ def test_postgres_is_restarted_while_idle(start_service, postgres, scale, tally,
 
 @postgres_only
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_postgres_is_restarted_under_load(start_service, postgres, scale, tally, sql, mode):
+def test_restart_postgres_under_load(start_service, postgres, scale, tally, sql, mode):
     service = start_service(workers=2)
     person = Person(service)
     ledger = Ledger(expected={UNAVAILABLE})
@@ -153,7 +153,7 @@ def test_postgres_is_down(start_service, postgres, scale, tally):
 
 @contextmanager
 def mounted(folder):
-    """A file system of 4 MiB, where mounting is allowed."""
+    """Mount a file system of 4 MiB, or skip the test if that is not allowed."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
     if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
@@ -165,7 +165,7 @@ def mounted(folder):
 
 
 class SmallDisk:
-    """The database on a small file system, full while a ballast lies there."""
+    """The database on a small file system, which a ballast file fills."""
 
     def __init__(self, folder, _service):
         self.ballast = folder / "ballast"
@@ -180,7 +180,7 @@ class SmallDisk:
 
 
 class FileLimit:
-    """Workers whose files may not grow, as with a quota."""
+    """Workers whose files must not grow, as with a disk quota."""
 
     def __init__(self, _folder, service):
         self.service = service
@@ -199,7 +199,7 @@ class FileLimit:
 
 @pytest.fixture
 def disk(tmp_path, sqlite_template, request):
-    """A folder with a database in it; a file system of its own where the test asks for one."""
+    """A folder with a database; on its own file system if the test asks for it."""
     folder = tmp_path / "disk"
     with mounted(folder) if request.param is SmallDisk else nullcontext(folder.mkdir()):
         shutil.copy(sqlite_template, folder / "gateway.db")
@@ -214,14 +214,14 @@ def database(folder):
 @pytest.mark.parametrize(
     ("disk", "fault"), [(SmallDisk, SmallDisk), (None, FileLimit)], indirect=["disk"]
 )
-def test_sqlite_is_full(start_service, disk, fault, scale, tally):
+def test_sqlite_on_a_full_disk(start_service, disk, fault, scale, tally):
     service = start_service(workers=2, SQLALCHEMY_DATABASE_URI=database(disk))
     person = Person(service)
     fault = fault(disk, service)
     lost, tried = [], 0
     for _ in range(scale(2, 50)):
         fault.begin()
-        for _ in range(100):  # what is left of the log's last page may take a write or two
+        for _ in range(100):  # the rest of the last page of the log may accept a write or two
             if person.write() == UNAVAILABLE:
                 break
         answers = person.outage(seconds=scale(0.5, 2))
@@ -236,7 +236,7 @@ def test_sqlite_is_full(start_service, disk, fault, scale, tally):
 
 @pytest.fixture
 def as_others():
-    """What makes a command heed file modes, which root does not."""
+    """A prefix that makes a command of root obey file modes."""
     if os.geteuid() != 0:
         return []
     if shutil.which("setpriv") is None:
@@ -246,7 +246,7 @@ def as_others():
 
 
 def protect(paths, *, writable):
-    """Let, or do not let, the owner write to files and folders."""
+    """Make files and folders writable or read-only for their owner."""
     for path in paths:
         path.chmod((0o700 if path.is_dir() else 0o600) & (0o700 if writable else 0o500))
 
@@ -254,8 +254,8 @@ def protect(paths, *, writable):
 @sqlite_only
 @pytest.mark.parametrize("disk", [None], indirect=True)
 @pytest.mark.parametrize("which", [".", "*", "*-*"], ids=["folder", "files", "log"])
-def test_sqlite_may_only_be_read(start_service, disk, as_others, which, scale, tally):
-    """A worker that starts while the files are read-only must not stay so when they are not."""
+def test_sqlite_is_read_only(start_service, disk, as_others, which, scale, tally):
+    """A worker that starts with read-only files must write once they are writable again."""
     service = start_service(2, [*as_others, *GUNICORN], SQLALCHEMY_DATABASE_URI=database(disk))
     person = Person(service)
     lost, tried = [], 0
@@ -268,7 +268,7 @@ def test_sqlite_may_only_be_read(start_service, disk, as_others, which, scale, t
         tried += 3 * len(answers)
         lost += [a for a in answers if a != (UNAVAILABLE, (200, 0), (401, 1001))]
         protect(protected, writable=True)
-        # Each worker's first write, too: a few, so that each has its turn.
+        # Several, because each worker must make its first write.
         lost += [answer for answer in (person.write() for _ in range(8)) if answer != (200, 0)]
         lost += person.lost_writes(disk)
     tally("database faults", "requests on SQLite while it may only be read", tried, lost)

@@ -27,7 +27,7 @@ def share(digits):
 
 
 @pytest.mark.parametrize("digits", [4, 6, 8])
-def test_the_guide_states_the_share(digits):
+def test_documented_chance_of_guessing_is_right(digits):
     guide = (ROOT / "gateway" / "deploy" / "README.md").read_text()
     row = rf"^\| {digits} digits \| ([\d.]+) % \| ([\d.]+) % \|"
     ((address, client),) = re.findall(row, guide, re.MULTILINE)
@@ -36,7 +36,7 @@ def test_the_guide_states_the_share(digits):
     assert float(client) == pytest.approx(100 * of_a_client, rel=0.01)
 
 
-def test_codes_are_drawn_evenly():
+def test_all_codes_are_equally_likely():
     drawn, kinds = 200_000, 10_000
     seen = Counter(crypto.random_text(4, string.digits) for _ in range(drawn))
     expected = drawn / kinds
@@ -73,7 +73,7 @@ def attack(make_app, clock):
 
 
 @sqlite_only
-def test_each_code_stands_five_tries_and_a_day_five_codes(attack, outbox):
+def test_code_allows_five_tries_and_a_day_five_codes(attack, outbox):
     for number, right in enumerate(product((0, CODES_A_DAY - 1), (0, TRIES - 1, TRIES, TRIES + 1))):
 
         def guesses_of(code, number=number, right=right):
@@ -87,7 +87,7 @@ def test_each_code_stands_five_tries_and_a_day_five_codes(attack, outbox):
 
 
 @sqlite_only
-def test_the_share_of_days_won(attack, scale, tally):
+def test_guessing_succeeds_as_rarely_as_computed(attack, scale, tally):
     """With twelve times the tries that count: were they to count, days would be won so often."""
     days, won = scale(5, 400), 0
     for number in range(days):
@@ -103,7 +103,7 @@ def test_the_share_of_days_won(attack, scale, tally):
 
 
 @pytest.mark.real_argon2
-def test_an_unknown_user_takes_as_long_as_a_known_one(make_app, sign_up, scale, tally):
+def test_login_of_unknown_user_takes_as_long_as_of_known_user(make_app, sign_up, scale, tally):
     client = make_app(TRUSTED_PROXIES=1).test_client()
     for number in range(4):  # an account stands a hundred failures in a day
         sign_up(f"known{number}", client=client)

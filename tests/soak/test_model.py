@@ -1026,7 +1026,7 @@ def service(app, outbox, clock, sql):
     return SimpleNamespace(app=app, outbox=outbox, clock=clock, sql=sql, seen=seen)
 
 
-def test_any_history(service, database_uri, scale, tally):
+def test_any_history_gets_the_answers_of_the_contract(service, database_uri, scale, tally):
     run_state_machine_as_test(
         lambda: Contract(service),
         settings=settings(

@@ -1,7 +1,7 @@
-"""Many requests at once: a limit is never passed, and nobody is refused without need.
+"""Many requests at once: no limit is exceeded, and nobody is refused without a reason.
 
-Eight processes send at the same moment to gunicorn with four workers. Each round of a race is
-prepared anew; exactly one of its requests may win.
+Eight processes send at the same moment to gunicorn with four workers. Each round of a race has new
+users and codes; exactly one of its requests may succeed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def login(user_name, ip, password=PASSWORD):
 
 
 def reset_code(service, sql, email):
-    """Have a code for a new password mailed, and wait until it is good."""
+    """Request a code for a new password, and wait until it is valid."""
     sql("DELETE FROM throttle_counts")
     sql("DELETE FROM mail_codes")
     service.relay.codes.pop(email, None)
@@ -45,12 +45,12 @@ def service(start_service):
 
 @pytest.fixture
 def race(parallel_clients, service, scale, tally, request):
-    """Return a function that runs the rounds of a race."""
+    """Return a function that runs all rounds of a race."""
     title = request.node.originalname.removeprefix("test_").replace("_", " ")
     database = request.node.callspec.id
 
     def run(prepare, *, winner=0, winners=1, losers=(), then=lambda n: True):
-        """Send what ``prepare(n)`` returns at once; ``then(n)`` tells whether the end is right."""
+        """Send the requests of ``prepare(n)`` at once; ``then(n)`` checks the result."""
         lost = []
         rounds = scale(3, 200)
         for _ in range(rounds):
@@ -67,7 +67,7 @@ def race(parallel_clients, service, scale, tally, request):
 
 @pytest.fixture
 def emails_of(parallel_clients, service):
-    """Return a function that makes addresses and has a code mailed to each."""
+    """Return a function that makes eight addresses and requests a code for each."""
 
     def make(n):
         emails = [f"u{n}x{k}@126.com" for k in range(8)]
@@ -80,7 +80,7 @@ def emails_of(parallel_clients, service):
     return make
 
 
-def test_one_code_used_by_all(race, service, sql):
+def test_same_registration_eight_times(race, service, sql):
     def prepare(n):
         code = service.code_for(f"u{n}", f"u{n}@126.com")
         return [registration(f"u{n}", f"u{n}@126.com", code)] * 8
@@ -89,7 +89,7 @@ def test_one_code_used_by_all(race, service, sql):
     assert sql("SELECT count(*) FROM mail_codes") == [(0,)]
 
 
-def test_one_address_for_many_names(race, service):
+def test_same_address_with_eight_names(race, service):
     def prepare(n):
         code = service.code_for(f"u{n}", f"u{n}@126.com")
         return [registration(f"u{n}x{k}", f"{'uU'[k % 2]}{n}@126.com", code) for k in range(8)]
@@ -97,7 +97,7 @@ def test_one_address_for_many_names(race, service):
     race(prepare, losers={1018, 1008})
 
 
-def test_one_name_for_many_addresses(race, service, emails_of, sql):
+def test_same_name_with_eight_addresses(race, service, emails_of, sql):
     def prepare(n):
         return [registration(f"u{n}", email, service.relay.codes[email]) for email in emails_of(n)]
 
@@ -108,7 +108,7 @@ def test_one_name_for_many_addresses(race, service, emails_of, sql):
     race(prepare, losers={1005}, then=the_losers_codes_are_not_burnt)
 
 
-def test_twins_of_one_name(race, service, emails_of):
+def test_eight_spellings_of_one_name(race, service, emails_of):
     def prepare(n):
         return [
             registration(f"{twin}{n}", email, service.relay.codes[email])
@@ -118,7 +118,7 @@ def test_twins_of_one_name(race, service, emails_of):
     race(prepare, losers={1005})
 
 
-def test_the_last_try_of_a_code(race, service):
+def test_last_try_of_a_code(race, service):
     def prepare(n):
         email = f"u{n}@126.com"
         code = service.code_for(f"u{n}", email)
@@ -129,7 +129,7 @@ def test_the_last_try_of_a_code(race, service):
     race(prepare, losers={1018, 1008})
 
 
-def test_no_more_than_five_tries(race, service, sql):
+def test_at_most_five_tries_of_a_code(race, service, sql):
     def prepare(n):
         code = service.code_for(f"u{n}", f"u{n}@126.com")
         return [registration(f"u{n}", f"u{n}@126.com", other_code(code))] * 8
@@ -143,7 +143,7 @@ def test_no_more_than_five_tries(race, service, sql):
     race(prepare, winner=1008, winners=8, then=the_code_is_dead)
 
 
-def test_one_mail_in_a_minute(race, service):
+def test_one_mail_per_minute(race, service):
     def prepare(n):
         return [
             ("/auth-code", {"user_name": f"u{n}x{k}", "email": f"{'uU'[k % 2]}{n}@126.com"})
@@ -157,7 +157,7 @@ def test_one_mail_in_a_minute(race, service):
     race(prepare, losers={429}, then=one_mail_was_sent)
 
 
-def test_one_reset_code_used_by_all(race, service, sql):
+def test_same_reset_code_eight_times(race, service, sql):
     service.sign_up("lory")
 
     def prepare(n):
@@ -173,7 +173,7 @@ def test_one_reset_code_used_by_all(race, service, sql):
     race(prepare, losers={1008})
 
 
-def test_the_last_try_of_a_reset_code(race, service, sql):
+def test_last_try_of_a_reset_code(race, service, sql):
     service.sign_up("lory")
 
     def prepare(n):
@@ -188,8 +188,8 @@ def test_the_last_try_of_a_reset_code(race, service, sql):
     race(prepare, losers={1008})
 
 
-def test_one_password_changed_by_all_who_are_in(race, service):
-    """The winner's token is the only one that is good then."""
+def test_eight_sessions_change_the_password(race, service):
+    """Afterwards only the token of the winner is valid."""
     service.sign_up("lory")
     passwords, tokens = [PASSWORD], {}
 
@@ -207,7 +207,7 @@ def test_one_password_changed_by_all_who_are_in(race, service):
     race(prepare, losers={1001, 1002}, then=one_is_in)
 
 
-def test_one_token_logged_out(race, service):
+def test_same_logout_eight_times(race, service):
     service.sign_up("lory")
 
     def prepare(n):
@@ -216,7 +216,7 @@ def test_one_token_logged_out(race, service):
     race(prepare, losers={1001})
 
 
-def test_one_project_deleted(race, service, sql):
+def test_same_deletion_eight_times(race, service, sql):
     token = service.sign_up("lory")
 
     def prepare(n):
@@ -228,7 +228,7 @@ def test_one_project_deleted(race, service, sql):
     assert sql("SELECT live_projects FROM users") == [(0,)]
 
 
-def test_the_last_project_of_an_account(race, service, sql):
+def test_last_project_of_an_account(race, service, sql):
     token = service.sign_up("lory")
 
     def prepare(n):
@@ -240,11 +240,11 @@ def test_the_last_project_of_an_account(race, service, sql):
     assert sql("SELECT live_projects FROM users") == [(1,)]
 
 
-def test_the_last_free_try_of_a_login(race, service):
+def test_last_free_failure_of_account_and_client(race, service):
     accounts = set()
 
     def prepare(n):
-        user_name = f"lory{n // 10}"  # an account stands a hundred failures in a day
+        user_name = f"lory{n // 10}"  # an account allows a hundred failures a day
         if user_name not in accounts:
             service.sign_up(user_name)
             accounts.add(user_name)
@@ -256,7 +256,7 @@ def test_the_last_free_try_of_a_login(race, service):
     race(prepare, winner=1002, losers={429})
 
 
-def test_the_last_free_try_of_an_account(race, service, sql):
+def test_last_free_failure_of_an_account(race, service, sql):
     def prepare(n):
         service.post(*login(f"nobody{n}", f"2001:db8:{n:x}::1", "a wrong password"))
         sql("UPDATE throttle_counts SET count = 99 WHERE count = 1")
@@ -266,7 +266,7 @@ def test_the_last_free_try_of_an_account(race, service, sql):
     race(prepare, winner=1002, losers={429})
 
 
-def test_the_last_free_try_of_a_client(race, service, sql):
+def test_last_free_failure_of_a_client(race, service, sql):
     def prepare(n):
         ip = f"2001:db8:{n:x}::1"
         service.post(*login(f"nobody{n}", ip, "a wrong password"))
@@ -276,7 +276,7 @@ def test_the_last_free_try_of_a_client(race, service, sql):
     race(prepare, winner=1002, losers={429})
 
 
-def test_the_last_mail_of_a_client(race, start_service):
+def test_last_mail_of_a_client(race, start_service):
     race.port = start_service(MAILS_PER_IP=1).port
 
     def prepare(n):

@@ -1,9 +1,8 @@
-"""The relay misbehaves at every step; the service answers in time, and loses and invents nothing.
+"""The relay fails at every step; the service still answers in time and keeps its promises.
 
-Whatever the relay does, the reply is an envelope within ten seconds: code 0 when the relay took
-the mail, 1029 when not. A mail that was not taken counts for nothing: the same address gets its
-code right after, and with the code in whatever mail was taken one can register. Nobody else
-notices.
+Within ten seconds the reply is an envelope: code 0 if the relay accepted the mail, 1029 if not. A
+mail that was not accepted changes nothing: the same address can request a code at once. The code of
+an accepted mail can be used to register. Other users notice nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from gateway import mail
 from gateway.deploy import gunicorn
 
 number = count()
-IN_TIME = 10  # seconds, for any reply
+IN_TIME = 10  # seconds for any reply
 MAIL_PASSWORD = "the-relays-own-password"
 STEPS = ("banner", "EHLO", "MAIL", "RCPT", "DATA", "dot")
 GARBAGE = b"\xff\x00 what is SMTP?\r\n"
@@ -66,7 +65,7 @@ FAST_FAULTS = (
     Fault("content", smtp.reset),
 )
 HANGS = (smtp.hang, smtp.drip, smtp.drip_lines)
-HANGING = (  # each batch at once: fewer than one worker sends side by side
+HANGING = (  # each batch at once; smaller than what one worker sends in parallel
     *([Fault(step, HANGS[(k + n) % 3]) for k, step in enumerate(STEPS)] for n in range(3)),
     [Fault(step, smtp.refuse_and_hang) for step in STEPS[2:]],
 )
@@ -94,13 +93,13 @@ HANGING_TLS = [
 
 @pytest.fixture
 def database_uri(sqlite_uri):
-    """One kind of database is enough here."""
+    """One kind of database is enough, because these tests are about mail."""
     return sqlite_uri
 
 
 @pytest.fixture
 def relay_with(start_service):
-    """Return a function that gives a relay, and a service that sends through it."""
+    """Return a function that starts a relay and a service that sends through it."""
     relays = []
 
     def make(security="", contexts=None, **settings):
@@ -120,7 +119,7 @@ def ask(service, who):
 
 
 def register(service, relay, who):
-    """Register with the code of the mail that was taken for somebody; return the reply's code."""
+    """Register with the code of an accepted mail; return the code of the reply."""
     email = f"{who}@126.com"
     reg_code = (relay.accepted[email] or ["none"])[-1]
     account = {"user_name": who, "email": email, "password": PASSWORD, "reg_code": reg_code}
@@ -128,7 +127,7 @@ def register(service, relay, who):
 
 
 def breaches(reply, code):
-    """Name what in a reply to auth-code is not as the contract says, if ``code`` is due."""
+    """Yield what is wrong in a reply to auth-code that should have this code."""
     header = reply.body["header"]
     due = (503, 0, 0) if code else (200, 1, 1)
     if (header["code"], reply.status, header["total"], header["count"]) != (code, *due):
@@ -142,7 +141,7 @@ def breaches(reply, code):
 
 
 def settle(service, relay, who, reply, code):
-    """Judge a reply, then let its receiver register; name what was against the contract."""
+    """Check a reply, then register its receiver; yield what is wrong."""
     taken = len(relay.accepted[f"{who}@126.com"])
     yield from breaches(reply, code)
     if taken != (not code):
@@ -154,9 +153,9 @@ def settle(service, relay, who, reply, code):
 
 
 def suffer(service, relay, faults, code=1029, meanwhile=lambda waiting: None, mend=lambda: None):
-    """Let each fault befall somebody, all at once, then let everybody register.
+    """Request one mail per fault, all at once, then register everybody; return what is wrong.
 
-    Who gets which fault is chance. Return what was against the contract.
+    Which request meets which fault is random.
     """
     people = [f"u{next(number)}" for _ in faults]
     relay.faults.extend(fault for fault in faults if fault.act)
@@ -170,27 +169,27 @@ def suffer(service, relay, faults, code=1029, meanwhile=lambda waiting: None, me
         lost += settle(service, relay, who, reply.result(), code)
     if not relay.wait_for_open(0):
         lost.append(f"{len(relay.open)} connections were left open")
-        relay.open.clear()  # it is said once
+        relay.open.clear()  # report it once
     lost += relay.violations
     relay.violations.clear()
     return [f"{', '.join(map(str, dict.fromkeys(faults)))}: {what}" for what in lost]
 
 
-def test_a_relay_that_fails_at_a_step(relay_with, scale, tally):
+def test_relay_fails_at_a_step(relay_with, scale, tally):
     service, relay = relay_with()
-    faults = FAST_FAULTS[:: scale(5, 1)] * scale(1, 4)  # every fifth: each act, and each step
+    faults = FAST_FAULTS[:: scale(5, 1)] * scale(1, 4)  # every fifth covers each act and each step
     lost = [what for fault in faults for what in suffer(service, relay, [fault])]
     tally("relay", "faults at every step", len(faults), lost)
 
 
-def test_a_relay_that_takes_the_mail_in_an_odd_way(relay_with, scale, tally):
+def test_relay_accepts_the_mail_in_an_unusual_way(relay_with, scale, tally):
     service, relay = relay_with()
     faults = ODDITIES * scale(1, 4)
     lost = [what for fault in faults for what in suffer(service, relay, [fault], 0)]
     tally("relay", "oddities of a relay that takes the mail", len(faults), lost)
 
 
-def test_no_relay(relay_with, scale, tally):
+def test_no_relay_listens(relay_with, scale, tally):
     service, relay = relay_with()
     rounds = scale(1, 20)
     lost = []
@@ -198,14 +197,14 @@ def test_no_relay(relay_with, scale, tally):
         relay.close()
         relay.bind()
         lost += breaches(ask(service, who), 1029)
-        reply = ask(service, who)  # that refusal did not count
+        reply = ask(service, who)  # because the refusal did not count
         relay.serve()
         lost += settle(service, relay, who, reply, 1029)
     tally("relay", "nobody listens", rounds * 2, lost)
 
 
 @pytest.mark.parametrize("security", ["MAIL_USE_TLS", "MAIL_USE_SSL"])
-def test_a_relay_not_to_be_trusted(relay_with, security, tmp_path, monkeypatch, scale, tally):
+def test_relay_with_faulty_tls_or_login(relay_with, security, tmp_path, monkeypatch, scale, tally):
     login = base64.b64encode(f"\0gateway\0{MAIL_PASSWORD}".encode()).decode()
     for secret in (MAIL_PASSWORD, login.rstrip("=")):
         leak_check.add_secret(secret)
@@ -219,11 +218,11 @@ def test_a_relay_not_to_be_trusted(relay_with, security, tmp_path, monkeypatch, 
     tally("relay", security, sum(map(len, batches)) * scale(1, 4), lost)
 
 
-# Relays that do not come to an end, and what others notice of them
+# Relays that never finish, and how long the requests of others take meanwhile
 
 
 class Bystander:
-    """Somebody who wants no mail, and how long each of their requests takes."""
+    """A user who needs no mail, and how long each of the user's requests takes."""
 
     def __init__(self, service, relay):
         self.service = service
@@ -240,7 +239,7 @@ class Bystander:
         self.lost = []
 
     def watch(self, seconds, going_on):
-        """Send requests, one after another, at least once and while something goes on."""
+        """Send requests one after another, at least once and while ``going_on()`` is true."""
         more = True
         while more:
             for name, request in self.requests.items():
@@ -251,7 +250,7 @@ class Bystander:
             more = going_on()
 
     def hurts(self):
-        """Return what was lost; a request that waits for the relay waits for seconds."""
+        """Return what was lost; a request is too slow if it seems to wait for the relay."""
         for name, seconds in self.hanging.items():
             slow, slow_anyway = (sum(s > 1 for s in x) for x in (seconds, self.quiet[name]))
             if p99(seconds) >= 2 or max(seconds) >= 5 or slow > 0.01 * len(seconds) + slow_anyway:
@@ -272,9 +271,9 @@ def p99(values):
 
 @pytest.fixture
 def beside(relay_with, scale, tally):
-    """Return a function that lets faults befall many, and a bystander ask for other things.
+    """Return a function that runs batches of faults while a bystander sends other requests.
 
-    It watches, for each batch of faults, from ``all_hang(relay, waiting)`` on until they are over.
+    The bystander starts after ``all_hang(relay, waiting)`` and ends with the batch.
     """
     service, relay = relay_with()
     bystander = Bystander(service, relay)
@@ -300,7 +299,7 @@ def beside(relay_with, scale, tally):
     return run
 
 
-def test_a_relay_that_does_not_come_to_an_end(beside, scale):
+def test_relay_never_finishes(beside, scale):
     beside(
         "hangs and drips at every step",
         HANGING[: scale(1, None)] * scale(1, 4),
@@ -311,11 +310,11 @@ def test_a_relay_that_does_not_come_to_an_end(beside, scale):
 @pytest.fixture
 def in_soak_only(scale):
     if not scale(0, 1):
-        pytest.skip("in the soak only; test_mail.py has it in short")
+        pytest.skip("runs under make soak only; test_mail.py has a short version")
 
 
-def test_more_mails_than_may_hang_at_once(in_soak_only, beside):
-    """What would have to wait for another mail is refused at once, and holds no thread."""
+def test_more_hanging_mails_than_allowed(in_soak_only, beside):
+    """A mail that would have to wait for others is refused at once and holds no thread."""
     crowd = [Fault("connect", None)] * (2 * gunicorn.threads + 2)
     refused = len(crowd) - 2 * mail.smtp.MAX_PARALLEL_MAILS
     beside(

@@ -1,4 +1,4 @@
-"""Who has a log, or a copy of the database, has no secret."""
+"""Neither a log nor a copy of the database reveals a secret."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_leak_check_finds_a_secret_in_a_log(line):
 
 @pytest.fixture
 def stolen(make_app, sign_up, outbox, sqlite_uri):
-    """What a thief of the database gets, and the secrets that went into it."""
+    """What a thief of the database gets, and the secrets that were stored in it."""
     app = make_app(REG_CODE_DIGITS=4)
     person = sign_up(client=app.test_client())
     secret = person.create_project()["project_secret"]
@@ -57,9 +57,9 @@ def stolen(make_app, sign_up, outbox, sqlite_uri):
 
 
 @sqlite_only
-def test_a_copy_of_the_database_shows_no_secret(stolen, tally):
+def test_copied_database_shows_no_secret(stolen, tally):
     _app, files, rows, person, secret, code = stolen
-    assert b"lory@126.com" in files  # what is no secret can be read
+    assert b"lory@126.com" in files  # other data can be read
     texts = (secret, PASSWORD, person.token, SECRET_KEY)
     found = [text for text in texts if text.encode() in files]
     found += {str(value) for table in rows.values() for row in table for value in row} & {code}
@@ -67,7 +67,7 @@ def test_a_copy_of_the_database_shows_no_secret(stolen, tally):
 
 
 @sqlite_only
-def test_a_copy_of_the_database_opens_no_project_secret(stolen, tally):
+def test_copied_database_cannot_decrypt_a_project_secret(stolen, tally):
     app, _files, rows, _person, secret, _code = stolen
     ((sealed,),) = [[row.sealed_secret] for row in rows["projects"]]
     keys = {str(value) for table in rows.values() for row in table for value in row}
@@ -81,7 +81,7 @@ def test_a_copy_of_the_database_opens_no_project_secret(stolen, tally):
 
 
 @sqlite_only
-def test_a_copy_of_the_database_opens_no_code(stolen, tally):
+def test_copied_database_does_not_reveal_a_code(stolen, tally):
     """A code has so few digits that its unkeyed hash would be as good as the code."""
     app, _files, rows, _person, _secret, code = stolen
     ((purpose, email, stored),) = [r[:3] for r in rows["mail_codes"]]
@@ -95,7 +95,7 @@ def test_a_copy_of_the_database_opens_no_code(stolen, tally):
     ]
     with app.app_context():
         opens = [code for code in ALL_CODES if crypto.code_hash(purpose, email, code) == stored]
-        assert opens == [code]  # with the key, it is as easy as that
+        assert opens == [code]  # with the key it is easy
         app.config["SECRET_KEY"] = "what the thief makes up, as the copy does not hold it"
         keyed = [crypto.code_hash(purpose, email, code) for code in ALL_CODES]
     tries = plain + keyed
