@@ -52,7 +52,7 @@ def test_downgrade_and_upgrade(app, flask):
 
 
 def test_latest_version_is_the_head_of_alembic(app):
-    assert latest_version() == ScriptDirectory(f"{ROOT}/gateway/migrations").get_current_head()
+    assert latest_version() == ScriptDirectory(f"{ROOT}/gateway/db/migrations").get_current_head()
 
 
 def test_server_does_not_load_alembic(tmp_path):
