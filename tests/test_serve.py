@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ def checkout(tmp_path):
     for name in ("Makefile", "README.md", "constraints.txt", "setup.cfg", "wsgi.py"):
         shutil.copy2(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "gateway", tmp_path / "gateway")
+    (tmp_path / ".venv").symlink_to(sys.prefix)
     return tmp_path
 
 

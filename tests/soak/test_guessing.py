@@ -1,4 +1,4 @@
-"""What guessing yields: of codes no more than the README states, and of names nothing."""
+"""What guessing yields: of codes no more than tests/README.md states, and of names nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def share(digits):
 
 @pytest.mark.parametrize("digits", [4, 6, 8])
 def test_documented_chance_of_guessing_is_right(digits):
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "tests" / "README.md").read_text()
     row = rf"^\| {digits} digits \| ([\d.]+) % \| ([\d.]+) % \|"
     ((address, client),) = re.findall(row, readme, re.MULTILINE)
     of_a_client = 1 - (1 - TRIES / 10**digits) ** (100 * 24)
