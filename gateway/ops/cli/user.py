@@ -79,7 +79,7 @@ def show(who: str, as_json: bool) -> None:
 @from_stdin
 @as_md5
 def create(user_name: str, email: str, admin: bool, **password: bool) -> None:
-    """Create an account without a mailed code; this asks for the password."""
+    """Create an account without a mailed code. This asks for the password."""
     given = {"user_name": user_name, "email": email, "password": _read_password(**password)}
     user = accounts.create(**read(schemas.NewAccount, given), is_admin=admin)
     _report(user, f"created is_admin={admin}")
