@@ -28,6 +28,16 @@ def basic(key, secret):
     return "Basic " + base64.b64encode(f"{key}:{secret}".encode()).decode()
 
 
+def forms(project):
+    """Return the headers of each form in which a client can send a project's credentials."""
+    key, secret = project["project_key"], project["project_secret"]
+    return {
+        "basic": {"Authorization": basic(key, secret)},
+        "bearer": {"Authorization": f"Bearer {key}.{secret}"},
+        "x-api-key": {"X-API-Key": f"{key}.{secret}"},
+    }
+
+
 def code_of(reply):
     """Return the code in the header of a reply."""
     return reply.json["header"]["code"]
