@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import os
+import shutil
 import threading
+from contextlib import contextmanager
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 TIMEOUT = 60  # seconds; only a broken server needs as many
 PASSWORD = "e10adc3949ba59abbe56e057f20f883e"
@@ -71,3 +75,16 @@ def wait_for_background():
         if thread.name == "background":
             thread.join(timeout=TIMEOUT)
             assert not thread.is_alive()
+
+
+@contextmanager
+def chromium():
+    """Run Chromium; skip the test where there is none."""
+    path = shutil.which("chromium")
+    if not path:
+        refuse = pytest.fail if os.environ.get("SKIP_NOTHING") else pytest.skip
+        refuse("there is no chromium here; Debian's package has one")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
