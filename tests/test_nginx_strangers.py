@@ -4,7 +4,7 @@ import re
 import socket
 import ssl
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 from helpers import TIMEOUT
@@ -66,9 +66,9 @@ def test_a_client_gets_a_share_of_the_api(start_front, gateway, ask_together, re
     replies, threads = ask_together(front, ["127.0.0.66"] * 6)
     gateway.wait_for_requests(6)
     for path in ("/api/v1/login", "/api/v1/project/list", "/docs", "/openapi.json"):
-        connection = front.connect()
-        connection.source_address = ("127.0.0.66", 0)
-        status, headers, body = front.ask(path, connection=connection)
+        with closing(front.connect()) as connection:
+            connection.source_address = ("127.0.0.66", 0)
+            status, headers, body = front.ask(path, connection=connection)
         assert (status, envelope(body), headers["Retry-After"]) == (429, 429, "1")
     others, more = ask_together(front, ["127.0.0.67"] * 2)
     gateway.wait_for_requests(8)
