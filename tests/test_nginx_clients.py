@@ -10,7 +10,6 @@ import pytest
 from helpers import TIMEOUT, chromium
 from nginx_front import SAMPLE, Upstream, envelope, uncommented
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 
 pytestmark = pytest.mark.nginx
 CORS = SAMPLE.split("name the origin ---\n")[1].split("\n\n")[0]
@@ -103,23 +102,17 @@ def test_json_rpc_by_path(customer, front, reached):
 
 
 def test_websockets_in_each_form(customer, front, reached):
-    def talk(path, headers):
-        uri = f"wss://localhost:{front.port}{path}"
-        with connect(uri, ssl=front.trust, additional_headers=headers) as socket:
-            socket.send("one")
-            assert socket.recv(timeout=TIMEOUT) == "one"
-
     for headers in customer.forms.values():
-        talk("/ws", headers)
-    talk(f"/ws/{customer.credential}", {})
-    talk(f"/ws/{customer.credential}/feed/1?a=b", {})
+        front.talk("/ws", headers)
+    front.talk(f"/ws/{customer.credential}", {})
+    front.talk(f"/ws/{customer.credential}/feed/1?a=b", {})
     for path, headers in (
         ("/ws", {}),
         (f"/ws/{customer.credential[:-1]}x", {}),
         (f"/ws/{customer.credential}", {"X-API-Key": customer.credential}),
     ):
         with pytest.raises(InvalidStatus) as refusal:
-            talk(path, headers)
+            front.talk(path, headers)
         assert refusal.value.response.status_code == 401
     assert customer.counts() == (5, 5)
     assert [path for path, _ in reached.seen] == ["/ws"] * 4 + ["/ws/feed/1?a=b"]
