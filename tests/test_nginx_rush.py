@@ -44,8 +44,12 @@ def p95(front, seconds=SECONDS):
 
 @pytest.mark.parametrize(
     "request_line",
-    [("GET", "/openapi.json"), ("GET", "/docs"), ("POST", "/api/v1/login", LOGIN)],
-    ids=lambda line: line[1],
+    [
+        ("GET", "/openapi.json"),
+        ("GET", "/docs"),
+        ("POST", "/api/v1/login", LOGIN),
+    ],
+    ids=["description", "page", "login"],
 )
 def test_a_rush_does_not_delay_customers(front, request_line):
     command = [sys.executable, ROOT / "tests" / "rush.py", str(front.port)]
