@@ -38,6 +38,16 @@ def service_name(value: Any) -> str:
     return str(value).strip()
 
 
+def end_point(value: Any) -> str:
+    """Return the template of an end point; it may hold only the placeholders that exist."""
+    if re.search("[{}]", re.sub(r"\{(?:pool_name|pool/|credential)\}", "", text(value))):
+        raise ValueError(
+            "must have no placeholders but {pool_name}, {pool/} (the name and a slash, or nothing)"
+            " and {credential}"
+        )
+    return str(value)
+
+
 def list_of(check: Callable[[Any], str]) -> Callable[[Any], list[str]]:
     """Return a validator for a list, or for JSON text that holds one; ``check`` takes one item."""
 

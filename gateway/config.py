@@ -65,7 +65,7 @@ SETTINGS = (
     Setting(
         "END_POINTS",
         ["https://api.hobbychain.org/{pool_name}/rpc", "wss://api.hobbychain.org/{pool_name}/ws"],
-        checks.list_of(checks.text),
+        checks.list_of(checks.end_point),
     ),
     Setting("TIMEZONE", "UTC", checks.timezone),
     Setting("TRUSTED_PROXIES", 0, checks.integer(0, 10)),

@@ -20,6 +20,7 @@ from argon2 import PasswordHasher
 from flask.testing import FlaskClient
 from helpers import PASSWORD, SECRET_KEY, basic, wait_for_background
 from leak_check import leak_check
+from nginx_front import reached, start_front, team, upstreams  # noqa: F401 - fixtures
 from servers import GUNICORN, ROOT, ParallelClients, Server, free_port, postgres
 from sql_log import sql_log
 from sqlalchemy import create_engine, text

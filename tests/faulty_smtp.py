@@ -365,6 +365,9 @@ def certificate_and_key(name, address, days):
 
 
 def self_signed(name, key, address, days):
+    known_as = (
+        x509.IPAddress(ip_address(address)) if address[0].isdigit() else x509.DNSName(address)
+    )
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(timezone.utc)
     usage = x509.KeyUsage(True, False, False, False, False, True, False, False, False)
@@ -376,7 +379,7 @@ def self_signed(name, key, address, days):
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=3))
         .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), False)
+        .add_extension(x509.SubjectAlternativeName([known_as]), False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(usage, critical=True)

@@ -139,7 +139,7 @@ def test_settings_change_the_list(make_app, sign_up, clock, flask):
     app = make_app(
         REQUEST_MAX=7,
         TIMEZONE="Asia/Shanghai",
-        END_POINTS=["https://{pool_name}.example.com", "https://example.com/{x}%s"],
+        END_POINTS=["https://{pool_name}.example.com", "https://example.com/%s"],
     )
     clock.freeze(2024, 3, 7, 15, 44, 43)
     person = sign_up(client=app.test_client())
@@ -150,7 +150,7 @@ def test_settings_change_the_list(make_app, sign_up, clock, flask):
     (project,) = person.projects()
     assert project["request_max"] == 7
     assert project["created_time"] == "2024-03-07 23:44:43"
-    assert project["end_points"] == ["https://blue.example.com", "https://example.com/{x}%s"]
+    assert project["end_points"] == ["https://blue.example.com", "https://example.com/%s"]
     assert (project["pool_id"], project["pool_name"]) == (2, "blue")
 
 

@@ -26,7 +26,8 @@ bp = Blueprint("project", __name__, url_prefix="/api/v1/project")
 def create(**fields: Any) -> Response:
     """Create a project; the reply shows its key and secret.
 
-    Its requests carry them as HTTP Basic user and password.
+    Its requests carry them as HTTP Basic user and password, or as KEY.SECRET: in ``Authorization:
+    Bearer``, in ``X-API-Key``, or in the path after the end point.
     """
     project, secret = service.create(caller(), **fields)
     log.note(project=project.id)
@@ -78,7 +79,5 @@ def verify() -> Response:
 
     With ``pool``, only projects of that pool pass; with an empty one, only those without a pool.
     """
-    decision = verification.decide(
-        request.headers.get("Authorization", ""), request.args.get("pool")
-    )
+    decision = verification.decide(request.headers, request.args.get("pool"))
     return Response(status=HTTPStatus.NO_CONTENT.value, headers=decision.headers())

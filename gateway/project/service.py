@@ -7,7 +7,18 @@ from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from flask import current_app
-from sqlalchemy import BigInteger, ColumnElement, Integer, Table, bindparam, select, true, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Table,
+    and_,
+    bindparam,
+    case,
+    select,
+    true,
+    update,
+)
 
 from gateway import clock, crypto, log
 from gateway.auth.models import User
@@ -16,7 +27,7 @@ from gateway.db import db
 from gateway.db.hot_sql import HotStatement
 from gateway.errors import ApiError, Code
 from gateway.project import quota
-from gateway.project.models import KEY_LENGTH, SECRET_LENGTH, Project
+from gateway.project.models import KEY_LENGTH, SECRET_LENGTH, SECRET_PREFIX_LENGTH, Project
 
 # Adds one to the account's live projects if it may have more. The statement locks the account's
 # row, so racing requests queue here. It is built once, because building it takes 0.2 ms.
@@ -118,16 +129,14 @@ def _item(project: Any, zone: ZoneInfo, days: tuple[date, date]) -> dict[str, An
 
     :param project: a row of ``_LIST_PAGE``.
     """
+    secret = _open_secret(project)
     return {
         "id": project.id,
         "project_name": project.project_name,
         "project_type": project.project_type,
         "project_key": project.project_key,
-        "project_secret": _open_secret(project),
-        "end_points": [
-            template.replace("{pool_name}", project.pool_name)
-            for template in current_app.config["END_POINTS"]
-        ],
+        "project_secret": secret,
+        "end_points": _end_points(project, secret),
         "deleted": project.deleted,
         "created_time": _local_time(project.created_at, zone),
         "request_total": project.request_total,
@@ -147,6 +156,16 @@ def _open_secret(project: Any) -> str:
     return secret or ""
 
 
+def _end_points(project: Any, secret: str) -> list[str]:
+    pool = project.pool_name
+    return [
+        template.replace("{pool_name}", pool)
+        .replace("{pool/}", f"{pool}/" if pool else "")
+        .replace("{credential}", f"{project.project_key}.{secret}")
+        for template in current_app.config["END_POINTS"]
+    ]
+
+
 def _local_time(moment: datetime, zone: ZoneInfo) -> str:
     return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
 
@@ -154,20 +173,28 @@ def _local_time(moment: datetime, zone: ZoneInfo) -> str:
 def rotate(caller: Caller, project_id: int, grace_hours: int) -> tuple[str, str]:
     """Give a project a new secret; return its key and that secret.
 
-    The old secret works for ``grace_hours`` more. A secret that was still in its grace stops.
+    At most two secrets work: the new one, and with ``grace_hours`` one from before, for that many
+    hours from now. The latest rotation alone decides when the old one ends.
+
+    The old one is the secret that this rotation replaces; but while the grace of an earlier
+    rotation lasts, it is still the one that had the grace, and the secret in between stops at
+    once. A client that did not get the reply, and rotates again, thus keeps what it has deployed.
+    Without grace only the new secret works.
 
     :raises ApiError: 1006 when the caller has no such project.
     """
-    secret = crypto.random_text(SECRET_LENGTH)
-    until = clock.now() + timedelta(hours=grace_hours)
+    secret = _new_secret(caller, project_id, grace_hours)
+    now = clock.now()
+    has_grace = and_(Project.old_secret_hash.is_not(None), Project.old_secret_until > now)
+    oldest = case((has_grace, Project.old_secret_hash), else_=Project.secret_hash)
     project_key = db.session.scalar(
         update(Project)
         .where(*_may_change(caller, project_id))
         .values(
             secret_hash=crypto.secret_hash(secret),
             sealed_secret=crypto.seal(secret),
-            old_secret_hash=Project.secret_hash if grace_hours else None,
-            old_secret_until=until if grace_hours else None,
+            old_secret_hash=oldest if grace_hours else None,
+            old_secret_until=now + timedelta(hours=grace_hours) if grace_hours else None,
         )
         .returning(Project.project_key)
         .execution_options(synchronize_session=False)
@@ -176,6 +203,21 @@ def rotate(caller: Caller, project_id: int, grace_hours: int) -> tuple[str, str]
         raise _no_such_project()
     db.session.commit()
     return project_key, secret
+
+
+def _new_secret(caller: Caller, project_id: int, grace_hours: int) -> str:
+    """Return a random secret; with grace it begins like the one that it replaces.
+
+    nginx knows by the beginning that both belong to one project, and gives them one rate.
+    """
+    secret = crypto.random_text(SECRET_LENGTH)
+    if not grace_hours:
+        return secret
+    sealed = db.session.scalar(
+        select(Project.sealed_secret).where(*_may_change(caller, project_id))
+    )
+    present = crypto.unseal(sealed) if sealed else None
+    return (present or secret)[:SECRET_PREFIX_LENGTH] + secret[SECRET_PREFIX_LENGTH:]
 
 
 def delete(caller: Caller, project_id: int) -> None:

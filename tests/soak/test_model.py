@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import jwt
 import pytest
-from helpers import basic, code_of, wait_for_background
+from helpers import code_of, forms, wait_for_background
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -297,6 +297,7 @@ class Contract(RuleBasedStateMachine):
         self.service = service
         self.http = service.app.test_client(use_cookies=False)
         self.operator = service.app.test_cli_runner()
+        self.asked = 0  # requests to verify; they take turns in the forms of credentials
         service.clock.freeze(*NEARLY_MIDNIGHT)
         service.outbox.reset()
         for table in reversed(db.metadata.sorted_tables):
@@ -824,19 +825,24 @@ class Contract(RuleBasedStateMachine):
         expect, reply = self.post_with(token, "/project/rotate", body, expect)
         if expect == OK:
             assert reply.json["data"]["project_key"] == project.project_key
-            project.old_secret = project.project_secret
+            replaced = project.project_secret
+            in_grace = project.old_secret and self.now < project.old_secret_until
+            if not (in_grace and grace_hours):
+                project.old_secret = replaced
             project.old_secret_until = self.now + timedelta(hours=grace_hours)
             project.project_secret = reply.json["data"]["project_secret"]
-            for secret in (project.old_secret, project.project_secret):
+            for secret in (project.old_secret, replaced, project.project_secret):
                 self.verify(project, secret)
 
     def verify(self, project, secret):
         """Ask as nginx does whether a request may pass; expect what the contract says."""
+        self.asked += 1
+        form = list(forms({"project_key": project.project_key, "project_secret": secret}).values())
         is_old = secret == project.old_secret and self.now < project.old_secret_until
         is_known = not project.deleted and not project.owner.is_banned
         reply = self.http.get(
             "/api/v1/project/verify",
-            headers={"Authorization": basic(project.project_key, secret)},
+            headers=form[self.asked % len(form)],
         )
         self.service.seen[f"verify {reply.status_code}"] += 1
         if not is_known or not (secret == project.project_secret or is_old):
