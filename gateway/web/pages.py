@@ -56,7 +56,7 @@ ENTRANCES = {"/": "docs", "/docs/": "../docs", "/api/v1": "../docs", "/api/v1/":
 class Description(NamedTuple):
     """The description as it is sent."""
 
-    content: str
+    content: bytes
     etag: str
 
 
@@ -73,8 +73,8 @@ def _description() -> Description:
     """Return the description, which is made once in a process, at its first request."""
     made: Description | None = current_app.extensions.get("gateway-description")
     if made is None:
-        content = current_app.json.dumps(openapi.describe(current_app))
-        made = Description(content, generate_etag(content.encode()))
+        content = current_app.json.dumps(openapi.describe(current_app)).encode()
+        made = Description(content, generate_etag(content))
         current_app.extensions["gateway-description"] = made
     return made
 
