@@ -53,12 +53,21 @@ def _description(app, made=[]):  # noqa: B006 - the same for every application
 def _validator(name):
     """Return a validator of a schema that refuses every field that is not described."""
     schemas = copy.deepcopy(_description(None)["components"]["schemas"])
-    for schema in schemas.values():
-        if schema["type"] == "object":
-            schema["additionalProperties"] = False
+    _close(schemas)
     return jsonschema_rs.validator_for(
         {"$ref": f"{REFERENCE}{name}", "components": {"schemas": schemas}}
     )
+
+
+def _close(node):
+    """Close every schema of an object in a part of the description."""
+    if isinstance(node, dict):
+        if node.get("type") == "object":
+            node["additionalProperties"] = False
+        _close(list(node.values()))
+    elif isinstance(node, list):
+        for child in node:
+            _close(child)
 
 
 def _data_of(name):

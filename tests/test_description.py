@@ -10,6 +10,8 @@ from urllib.parse import urljoin
 import pytest
 from flask.testing import FlaskClient
 from helpers import PASSWORD, code_of
+from jsonschema_rs import ValidationError
+from openapi_check import check_body
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway.auth.schemas import EMAIL
@@ -180,6 +182,64 @@ def test_the_language_of_a_mail_is_a_parameter(operations):
         if any(p["name"] == "Accept-Language" for p in operation.get("parameters", []))
     }
     assert with_language == {"/api/v1/auth-code", "/api/v1/reset-code"}
+
+
+# The check of every reply
+
+
+def project_page():
+    header = {"code": 0, "message": "OK", "total": 1, "count": 1}
+    project = {
+        "id": 2,
+        "project_name": "mine",
+        "project_type": 1,
+        "project_key": "p4Sx9mcEIcDzZOjG",
+        "project_secret": "",
+        "end_points": ["https://api.hobbychain.org//rpc"],
+        "deleted": False,
+        "created_time": "2024-03-07 15:47:02",
+        "request_total": 0,
+        "request_today": 0,
+        "request_max": 30,
+        "pool_id": 0,
+        "pool_name": "",
+    }
+    return {"header": header, "data": {"list": [project]}}
+
+
+def refusal(code=1000, **data):
+    return {"header": {"code": code, "message": "No", "total": 0, "count": 0}, "data": data}
+
+
+def test_the_check_lets_right_replies_pass(operations):
+    expected = operations["/api/v1/project/list"]["responses"]["200"]
+    check_body(expected, project_page())
+    check_body(expected, refusal())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda body: body["data"]["list"][0].update(more=1),
+        lambda body: body["data"]["list"][0].pop("pool_id"),
+        lambda body: body["data"]["list"][0].update(id="2"),
+        lambda body: body["data"]["list"][0].update(created_time="2024-03-07T15:47:02"),
+        lambda body: body["data"].update(more=1),
+        lambda body: body["data"].clear(),
+        lambda body: body["header"].update(more=1),
+        lambda body: body["header"].update(message="Fine"),
+        lambda body: body["header"].update(code=1000),
+        lambda body: body.update(more=1),
+        lambda body: body.update(refusal(1002)),  # a code that list does not have
+        lambda body: body.update(refusal(more=1)),
+        lambda body: body["header"].update(total=-1),
+    ],
+)
+def test_the_check_refuses_any_other_reply(operations, change):
+    body = project_page()
+    change(body)
+    with pytest.raises((AssertionError, ValidationError)):
+        check_body(operations["/api/v1/project/list"]["responses"]["200"], body)
 
 
 # What tools can read

@@ -100,12 +100,14 @@ def _operation(rule: Rule, view: Callable[..., Any], tag: str) -> dict[str, Any]
     summary, _, description = (inspect.getdoc(view) or "").partition("\n")
     operation: dict[str, Any] = {
         "operationId": _operation_id(rule, view),
-        "summary": _markdown(summary).rstrip("."),
+        "summary": summary.replace("`", "").rstrip("."),
         "description": _markdown(description),
         "tags": [tag],
         "security": [],
-        **({"x-internal": True} if tag == INTERNAL else {}),
     }
+    if tag == INTERNAL:
+        operation["x-internal"] = True
+        operation["description"] += " Servers ask this; clients do not."
     if rule.endpoint == "project.verify":
         return {**operation, **_verify()}
     codes = [Code.OK, *declared.codes]
