@@ -215,6 +215,7 @@ def typescript(pytestconfig):
     if not (folder / "node_modules").is_dir() or manifest.read_text() != wanted:
         manifest.write_text(wanted)
         install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"]
+        install += ["--fetch-retries=0", "--fetch-timeout=30000"]
         done = subprocess.run(
             install, cwd=folder, capture_output=True, text=True, timeout=300, check=False
         )

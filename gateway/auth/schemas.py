@@ -30,7 +30,7 @@ INVISIBLE = re.compile(
 
 
 class UserName(Stripped):
-    """Letters and digits of any script and `_ - .`, no mark at the beginning.
+    """Visible letters and digits of any script and `_ - .`, no mark at the beginning.
 
     The service converts it to NFKC and drops the white space around it; the lengths are those of
     what remains.

@@ -121,7 +121,7 @@ function exampleRequest(method, path, operation) {
     method: method.toUpperCase(),
     url: new URL(`.${path}`, document.baseURI).href,
     headers: [
-      ...(security ? [CREDENTIALS[security]] : []),
+      ...(security in CREDENTIALS ? [CREDENTIALS[security]] : []),
       ...(example ? [["Content-Type", "application/json"]] : []),
     ],
     body: example ? JSON.stringify(example, null, 2) : "",
