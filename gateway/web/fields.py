@@ -9,17 +9,13 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import EXCLUDE, RAISE, Schema, fields, validate
+from marshmallow import EXCLUDE, Schema, fields, validate
 
 from gateway.config import INT32_MAX
 
-# In regular expressions of JSON Schema: control characters, and white space that is not control.
-CONTROLS = r"\u0000-\u001f\u007f-\u009f"
-SPACE = rf"[^\S{CONTROLS}]"
-
 
 class Text(fields.String):
-    """Text without control characters or lone surrogates."""
+    """Text without control characters or broken Unicode."""
 
     default_error_messages = {
         "required": "is missing",
@@ -36,12 +32,11 @@ class Text(fields.String):
 
     @property
     def rule(self) -> dict[str, Any]:
-        """The part of the field's rule that JSON Schema can express, for the description."""
-        return {
-            "minLength": self.min_length,
-            "maxLength": self.max_length,
-            "pattern": rf"^[^{CONTROLS}]*$",
-        }
+        """The part of the rule that JSON Schema can express; the docstring says all of it.
+
+        It holds no pattern, because tools differ in the regular expressions that they understand.
+        """
+        return {"minLength": self.min_length, "maxLength": self.max_length}
 
     def clean(self, text: str) -> str:
         """Return the text in the form that is checked and stored. Subclasses override this."""
@@ -61,14 +56,7 @@ class Text(fields.String):
 
 
 class Stripped(Text):
-    """Text without the white space around it."""
-
-    @property
-    def rule(self) -> dict[str, Any]:
-        """A pattern that counts the characters between the white space."""
-        visible = rf"[^\s{CONTROLS}]"
-        text = rf"{visible}([^{CONTROLS}]{{0,{self.max_length - 2}}}{visible})?"
-        return {"pattern": rf"^{SPACE}*{text if self.min_length else f'({text})?'}{SPACE}*$"}
+    """Text without control characters; the service drops the white space around it."""
 
     def clean(self, text: str) -> str:
         """Remove the white space around the text."""
@@ -106,21 +94,36 @@ class Request(Schema):
 
 
 class Reply(Schema):
-    """The ``data`` of a reply: exactly these fields, all of them.
+    """The ``data`` of a reply: these fields, all of them. A later version may add fields.
 
     Views write plain dictionaries. These schemas describe them, and tests compare the two.
     """
 
     class Meta:
-        """Refuse other fields."""
+        """Leave the schema open in the description."""
 
-        unknown = RAISE
+        unknown = EXCLUDE
 
 
 class Empty(Reply):
     """An empty object."""
 
 
-def output_field(field: type[fields.Field[Any]], example: Any, **kwargs: Any) -> fields.Field[Any]:
-    """Return a field that is always in the reply, with an example of its value."""
-    return field(required=True, metadata={"example": example}, **kwargs)
+def output_field(
+    field: type[fields.Field[Any]],
+    example: Any,
+    description: str,
+    *,
+    format: str | None = None,
+    **kwargs: Any,
+) -> fields.Field[Any]:
+    """Return a field that is always in the reply.
+
+    :param example: a value of it.
+    :param description: what it means, for the description of the API.
+    :param format: its format in OpenAPI, where it is not that of its type.
+    """
+    metadata = {"example": example, "description": description}
+    if format:
+        metadata["format"] = format
+    return field(required=True, metadata=metadata, **kwargs)
