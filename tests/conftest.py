@@ -25,6 +25,7 @@ from sqlalchemy import create_engine, text
 import gateway.clock
 from gateway import create_app, crypto
 from gateway.db import db
+from gateway.mail import senders
 from gateway.ops.cli import main
 
 CHEAP_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -359,6 +360,7 @@ def make_app(database_uri, outbox):
     yield make
     wait_for_background()
     for app in apps:
+        senders.stop(app)
         with app.app_context():
             db.engine.dispose()
 

@@ -23,7 +23,8 @@ from gateway.ops.purge import purge_expired
 def send_registration_code(user_name: str, email: str, ip: str, language: str) -> None:
     """Mail a registration code to an address that has no account.
 
-    :raises ApiError: 1018, 1005, 429, or 1029 when the relay did not accept the mail.
+    :raises ApiError: 1018, 1005, 429; 1003 when the relay refuses the address, 1029 when it did
+        not take the mail.
     """
     address = email_key(email)
     _refuse_taken(name_key(user_name), address)
@@ -33,8 +34,7 @@ def send_registration_code(user_name: str, email: str, ip: str, language: str) -
         mail.send(codes.REGISTER, email, language, **content)
 
     digits = current_app.config["REG_CODE_DIGITS"]
-    if not codes.send(codes.REGISTER, address, digits, send_mail, counters):
-        raise ApiError(Code.MAIL_NOT_SENT)
+    codes.send(codes.REGISTER, address, digits, send_mail, counters)
 
 
 def register(user_name: str, password: str, email: str, reg_code: str) -> User:

@@ -42,23 +42,38 @@ def send(
     digits: int,
     send_mail: Callable[..., None],
     counters: tuple[Counter, ...],
-) -> bool:
+) -> None:
+    """Issue a code within the request that asks for it.
+
+    When the relay does not take the mail, the counters are undone. When it refuses the address for
+    good, only those of the address are: the client can make up addresses without end.
+
+    :raises ApiError: 1003 when the relay refuses the address, 1029 when it did not take the mail.
+    """
+    try:
+        issue(purpose, address, digits, send_mail)
+    except mail.MailError as error:
+        log.logger.error("mail not sent: %s; %s", error, error.cure)
+        is_refused = isinstance(error, mail.RecipientRefused)
+        throttle.undo(*(limits.of_address(counters) if is_refused else counters))
+        db.session.commit()
+        if is_refused:
+            text = "email is refused by the mail server; check its spelling"
+            raise ApiError(Code.INVALID_PARAMETER, text) from None
+        raise ApiError(Code.MAIL_NOT_SENT) from None
+
+
+def issue(purpose: str, address: str, digits: int, send_mail: Callable[..., None]) -> None:
     """Make a code, mail it, and store its hash once the relay has accepted the mail.
 
     No transaction is open during the conversation with the relay. When the mail could not be sent,
-    the counters are undone, and an earlier code stays valid.
+    an earlier code stays valid.
 
     :param send_mail: called with the code and its lifetime in minutes.
-    :returns: whether the mail was sent.
+    :raises MailError: when the mail could not be sent.
     """
     code = crypto.random_text(digits, string.digits)
-    try:
-        send_mail(code=code, minutes=LIFETIME // timedelta(minutes=1))
-    except mail.MailError as error:
-        log.logger.error("mail not sent: %s", error)
-        throttle.undo(*counters)
-        db.session.commit()
-        return False
+    send_mail(code=code, minutes=LIFETIME // timedelta(minutes=1))
     new = {
         "code_hash": crypto.code_hash(purpose, address, code),
         "tries": 0,
@@ -71,7 +86,6 @@ def send(
         .on_conflict_do_update(index_elements=[MailCode.purpose, MailCode.email_key], set_=new)
     )
     db.session.commit()
-    return True
 
 
 def refuse_without_open(purpose: str, address: str) -> None:

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 
-from flask import current_app
+from flask import current_app, has_request_context
 from flask_mail import Connection
 
 from gateway.checks import split_sender
@@ -33,16 +33,24 @@ _slots = threading.BoundedSemaphore(MAX_PARALLEL_MAILS)
 def converse(talk: Callable[[RelayConnection], None]) -> None:
     """Talk to the relay in a separate thread, because only that limits name look-ups, too.
 
-    The thread holds one of the parallel slots until it ends, which may be after the deadline.
+    For a request, the thread holds one of the parallel slots until it ends, which may be after the
+    deadline.
 
     :param talk: called with the open connection.
     :raises MailError: when the conversation failed or took too long.
     """
     if not current_app.config["MAIL_SERVER"]:
         raise MailError("no MAIL_SERVER is set")
-    # Do not wait for a slot: that would hold the threads that the slots are to leave free.
-    if not _slots.acquire(blocking=False):
-        raise MailError("too many mails are waiting for the relay")
+    # Only requests need a slot; what sends mails behind an answer limits its own threads. Do not
+    # wait for a slot: that would hold the threads that the slots are to leave free.
+    takes_slot = has_request_context()
+    if takes_slot and not _slots.acquire(blocking=False):
+        raise MailError("too many mails are waiting for the relay", "let the relay answer faster")
+
+    def free_slot() -> None:
+        if takes_slot:
+            _slots.release()
+
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     connection = RelayConnection(app.extensions["mail"])
     accepted: Future[None] = Future()
@@ -56,12 +64,12 @@ def converse(talk: Callable[[RelayConnection], None]) -> None:
             if not accepted.done():
                 accepted.set_exception(error)
         finally:
-            _slots.release()
+            free_slot()
 
     try:
         threading.Thread(target=run, name="mail", daemon=True).start()
     except RuntimeError:
-        _slots.release()
+        free_slot()
         raise MailError("no thread can be started") from None
     try:
         accepted.result(timeout=DEADLINE)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from flask import Response, after_this_request, current_app, g
+from flask import Flask, Response, after_this_request, current_app, g
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import log
@@ -17,11 +17,11 @@ from gateway.web.client import request_id
 RESPONSE_TIMEOUT = 0.5
 
 
-def run(function: Callable[..., None], *arguments: Any) -> None:
+def run(function: Callable[[], Any]) -> None:
     """Call a function after the response to this request has been sent.
 
     The function has its own thread and application context. The process does not end before the
-    function does. An exception of the function is logged.
+    function does.
 
     :raises RuntimeError: when no thread can be started.
     """
@@ -29,24 +29,32 @@ def run(function: Callable[..., None], *arguments: Any) -> None:
     present_request = request_id()
     sent = threading.Event()
 
-    def call() -> None:
+    def wait_and_call() -> None:
         sent.wait(RESPONSE_TIMEOUT)
-        with app.app_context():
-            g.request_id = present_request
-            g.after_response = True
-            try:
-                function(*arguments)
-            except SQLAlchemyError as error:
-                log.logger.error("database unavailable: %s", log.first_line(error))
-            except Exception as error:  # noqa: BLE001 - the log is the only place to report it
-                log.logger.error("unhandled exception", exc_info=error)
+        call(app, present_request, function)
 
-    threading.Thread(target=call, name="background").start()
+    threading.Thread(target=wait_and_call, name="background").start()
 
     @after_this_request
     def notice_sending(response: Response) -> Response:
         response.call_on_close(sent.set)
         return response
+
+
+def call(app: Flask, request: str, function: Callable[[], Any]) -> None:
+    """Call a function in an application context; log its exception.
+
+    :param request: the id of the request that it belongs to, for the log.
+    """
+    with app.app_context():
+        g.request_id = request
+        g.after_response = True
+        try:
+            function()
+        except SQLAlchemyError as error:
+            log.logger.error("database unavailable: %s", log.first_line(error))
+        except Exception as error:  # noqa: BLE001 - the log is the only place to report it
+            log.logger.error("unhandled exception", exc_info=error)
 
 
 def is_running() -> bool:
