@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+from flask import g
 from sqlalchemy import (
     JSON,
     ColumnElement,
@@ -27,6 +28,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway import clock, log, mail
 from gateway.db import Base, UtcDateTime, db, dialect
+from gateway.web.client import request_id
 
 LEASE = timedelta(seconds=15)  # of a claimed row; longer than one conversation with the relay
 FIRST_PAUSE = timedelta(seconds=2)  # after a mail that the relay did not accept
@@ -81,7 +83,7 @@ def promise(kind: str, key: str, language: str, lifetime: timedelta, **details: 
     now = clock.now()
     new = {
         "language": language,
-        "details": details,
+        "details": {**details, "request_id": request_id()},
         "tries": 0,
         "next_try": now,
         "expires_at": now + lifetime,
@@ -138,6 +140,7 @@ def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
 
 def _send(owed: OwedMail) -> None:
     """Send a claimed mail. Delete its row, or put off the next try."""
+    g.request_id = owed.details["request_id"]  # for the log
     try:
         _senders.get(owed.kind, _send_template)(owed)
     except mail.RecipientRefused as error:
@@ -147,7 +150,7 @@ def _send(owed: OwedMail) -> None:
         return
     except Exception:
         db.session.rollback()
-        _put_off(owed, "unexpected error", "see the next line")
+        _put_off(owed, "unexpected error", "the next lines say which")
         raise
     db.session.execute(delete(OwedMail).where(OwedMail.id == owed.id))
     db.session.commit()

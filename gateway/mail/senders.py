@@ -9,10 +9,13 @@ from flask import Flask, current_app
 
 from gateway.db import db
 from gateway.mail import outbox
+from gateway.mail.outbox import send_next
 from gateway.web import after_response
+from gateway.web.client import request_id
 
 MAX_SENDERS = 4  # threads of one process that send at the same time
 POLL = 2  # seconds between two looks at what other processes left, or what is to be tried again
+LONGEST_POLL = 60  # seconds, while the database fails
 
 
 class _Crew:
@@ -43,6 +46,11 @@ class _Crew:
             self.senders -= 1
             return True
 
+    def leave(self) -> None:
+        """Leave, whatever came."""
+        with self.lock:
+            self.senders -= 1
+
     def goes_on(self) -> bool:
         """Tell whether the process does not end yet."""
         return not self.stopped.is_set() and threading.main_thread().is_alive()
@@ -69,17 +77,16 @@ def send_due() -> int:
     if not crew.join():
         return 0
     tried = 0
-    try:
-        while True:
-            while crew.goes_on() and outbox.send_next():
-                tried += 1
-            if crew.may_leave():
-                break
-    except BaseException:
-        with crew.lock:
-            crew.senders -= 1
-        raise
-    if tried and outbox.is_anything_owed():
+    sent: bool | None = True
+    while True:
+        # Each mail has a context of its own, because a context limits its waits for the database.
+        while crew.goes_on() and (sent := after_response.call(app, request_id(), send_next)):
+            tried += 1
+        if sent is None or crew.may_leave():
+            break
+    if sent is None:  # it failed, and that is logged
+        crew.leave()
+    if sent is None or (tried and outbox.is_anything_owed()):
         keep_sending(app, for_ever=False)
     return tried
 
@@ -92,30 +99,32 @@ def keep_sending(app: Flask, *, for_ever: bool) -> None:
     :param for_ever: go on when nothing is owed.
     """
     crew = _crew(app)
-    with crew.lock:
-        if crew.keeper is not None or crew.stopped.is_set():
-            return
-        crew.keeper = threading.Thread(
-            target=_keep_sending, args=(app, crew, for_ever), name="outbox", daemon=True
-        )
-        try:
-            crew.keeper.start()
-        except RuntimeError:  # no thread can be started now
-            crew.keeper = None
+    with crew.lock, suppress(RuntimeError):  # no thread can be started now
+        if crew.keeper is None and not crew.stopped.is_set():
+            keeper = threading.Thread(
+                target=_keep_sending, args=(app, crew, for_ever), name="outbox", daemon=True
+            )
+            keeper.start()
+            crew.keeper = keeper
 
 
 def _keep_sending(app: Flask, crew: _Crew, for_ever: bool) -> None:
-    is_needed = [True]
-
-    def work() -> None:
+    def look() -> bool:
+        """Send what is due; tell whether this thread is still needed."""
         _send_together(app)
-        with crew.lock:  # so that no row comes between the look and the end
-            is_needed[0] = for_ever or outbox.is_anything_owed()
-            if not is_needed[0]:
+        with crew.lock:  # so that no mail is put off between this look and the end
+            is_needed = for_ever or outbox.is_anything_owed()
+            if not is_needed:
                 crew.keeper = None
+        return is_needed
 
-    while is_needed[0] and not crew.stopped.wait(POLL):
-        after_response.call(app, "-", work)
+    pause: float = POLL
+    while not crew.stopped.wait(pause):
+        is_needed = after_response.call(app, "-", look)
+        if is_needed is False:
+            break
+        # The database fails, and the log says so each time.
+        pause = POLL if is_needed else min(2 * pause, LONGEST_POLL)
 
 
 def _send_together(app: Flask) -> None:
@@ -134,7 +143,7 @@ def _send_together(app: Flask) -> None:
 
 
 def stop(app: Flask) -> None:
-    """End the thread of ``keep_sending``, for tests."""
+    """Send nothing more, for tests."""
     crew = _crew(app)
     crew.stopped.set()
     if (keeper := crew.keeper) is not None:

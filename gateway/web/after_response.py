@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Flask, Response, after_this_request, current_app, g
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import log
 from gateway.web.client import request_id
+
+Result = TypeVar("Result")
 
 # Seconds to wait for the response. Servers close a response that they have sent, but Flask's test
 # client does not.
@@ -41,8 +43,8 @@ def run(function: Callable[[], Any]) -> None:
         return response
 
 
-def call(app: Flask, request: str, function: Callable[[], Any]) -> None:
-    """Call a function in an application context; log its exception.
+def call(app: Flask, request: str, function: Callable[[], Result]) -> Result | None:
+    """Call a function in an application context; log its exception, and return None after one.
 
     :param request: the id of the request that it belongs to, for the log.
     """
@@ -50,11 +52,12 @@ def call(app: Flask, request: str, function: Callable[[], Any]) -> None:
         g.request_id = request
         g.after_response = True
         try:
-            function()
+            return function()
         except SQLAlchemyError as error:
             log.logger.error("database unavailable: %s", log.first_line(error))
         except Exception as error:  # noqa: BLE001 - the log is the only place to report it
             log.logger.error("unhandled exception", exc_info=error)
+    return None
 
 
 def is_running() -> bool:
