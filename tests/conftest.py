@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import threading
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email import message_from_bytes, policy
@@ -16,7 +17,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from argon2 import PasswordHasher
 from flask.testing import FlaskClient
-from helpers import PASSWORD, SECRET_KEY, basic, wait_for_background
+from helpers import PASSWORD, SECRET_KEY, TIMEOUT, basic, wait_for_background
 from leak_check import leak_check
 from servers import GUNICORN, ROOT, ParallelClients, Server, free_port, postgres
 from sql_log import sql_log
@@ -41,6 +42,7 @@ class Relay:
 
     def __init__(self):
         self.mails = []
+        self.changed = threading.Condition()
         self.codes = {}
         self.refuse_recipient = None
         self.refuse_data = None
@@ -59,12 +61,19 @@ class Relay:
             return self.refuse_data
         await asyncio.sleep(self.pause)
         mail = message_from_bytes(envelope.content, policy=policy.default)
-        self.mails.append(mail)
         (address,) = envelope.rcpt_tos
         if code := re.search(r"\d{4,10}", mail["Subject"]):
             self.codes[address] = code[0]
             leak_check.add_secret(code[0])
+        with self.changed:
+            self.mails.append(mail)
+            self.changed.notify_all()
         return "250 OK"
+
+    def wait_for_mails(self, number):
+        """Wait until so many mails were accepted; return False after a minute."""
+        with self.changed:
+            return self.changed.wait_for(lambda: len(self.mails) >= number, timeout=TIMEOUT)
 
     def reset(self):
         self.mails.clear()
