@@ -193,8 +193,9 @@ class Conversation:
         # Undo the dot in front of a line that begins with one, as RFC 5321 says.
         self.mail = b"".join(re.sub(rb"^\.", b"", line) for line in lines[:-1])
         mail = message_from_bytes(self.mail, policy=policy.default)
-        self.code = re.search(r"\d{10}", mail["Subject"])[0]
-        leak_check.add_secret(self.code)
+        if found := re.search(r"\d{10}", mail["Subject"]):  # a test mail holds none
+            self.code = found[0]
+            leak_check.add_secret(self.code)
 
     def do_step(self, step):
         """Do a step, or its fault; return the code that was sent, if any."""

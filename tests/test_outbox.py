@@ -251,7 +251,7 @@ def test_database_that_fails_after_the_relay_has_accepted(
 
     def fail(*arguments):
         monkeypatch.setattr(codes, "issue", issue)
-        issue(*arguments[:3], lambda **content: arguments[3](**content) or lose_the_database())
+        issue(*arguments[:2], lambda **content: arguments[2](**content) or lose_the_database())
 
     def lose_the_database():
         raise OperationalError("", None, Exception("gone"))

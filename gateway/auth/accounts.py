@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from flask import current_app
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
@@ -33,8 +32,7 @@ def send_registration_code(user_name: str, email: str, ip: str, language: str) -
     def send_mail(**content: object) -> None:
         mail.send(codes.REGISTER, email, language, **content)
 
-    digits = current_app.config["REG_CODE_DIGITS"]
-    codes.send(codes.REGISTER, address, digits, send_mail, counters)
+    codes.send(codes.REGISTER, address, send_mail, counters)
 
 
 def register(user_name: str, password: str, email: str, reg_code: str) -> User:
@@ -44,7 +42,7 @@ def register(user_name: str, password: str, email: str, reg_code: str) -> User:
     """
     user = new_user(user_name, email)
     _refuse_taken(user.name_key, user.email_key)
-    codes.refuse_without_open(codes.REGISTER, user.email_key)
+    codes.refuse_hopeless(codes.REGISTER, user.email_key, reg_code)
     # Hash first, because hashing is slow and spending the code locks its row.
     user.password_hash = crypto.hash_password(password)
     codes.spend(codes.REGISTER, user.email_key, reg_code)

@@ -135,7 +135,7 @@ def mail_reset_code(owed: OwedMail) -> None:
             mail.send(codes.RESET, email, owed.language, **content)
 
     try:
-        codes.issue(codes.RESET, address, codes.RESET_DIGITS, send_mail)
+        codes.issue(codes.RESET, address, send_mail)
     except mail.MailError as error:
         if is_counted and not error.begun:
             throttle.undo(*counters)
@@ -154,7 +154,7 @@ def reset(email: str, reg_code: str, password: str, ip: str) -> int:
     :raises ApiError: 1008.
     """
     address = email_key(email)
-    codes.refuse_without_open(codes.RESET, address)
+    codes.refuse_hopeless(codes.RESET, address, reg_code)
     # Hash first, because hashing is slow and spending the code locks its row.
     new_hash = crypto.hash_password(password)
     codes.spend(codes.RESET, address, reg_code)
