@@ -1,4 +1,16 @@
-"""Render one mail and send it. This package knows nothing of codes or the database."""
+"""Render one mail and send it.
+
+    templates/    subject and bodies by mail and language; languages.py chooses the language
+    message.py    writes a mail as bytes that any relay takes
+    smtp.py       a conversation with the relay, with a deadline
+    client.py     smtplib's client, with limits and logins in UTF-8
+    dial.py       the first of the relay's addresses that works
+    failures.py   why a mail was not sent, and the cure
+    outbox.py     the mails that are owed behind an answer
+    senders.py    the threads that send them
+
+This package knows nothing of accounts and codes; ``auth`` tells ``outbox`` who makes which mail.
+"""
 
 from __future__ import annotations
 

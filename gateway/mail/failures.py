@@ -70,7 +70,7 @@ class MailError(Exception):
 
     def __init__(self, cause: str, cure: str = "", *, begun: bool = False) -> None:
         super().__init__(cause)
-        self.cure = cure or CURES[-1][1]
+        self.cure = cure or "see: gateway doctor"
         self.begun = begun
 
 
