@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from email.utils import getaddresses
+from contextlib import suppress
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -123,11 +125,31 @@ def host(value: Any) -> str:
 
 def sender(value: Any) -> str:
     """Return the one address that mails come from; a name may stand before it."""
-    addresses = [address for _, address in getaddresses([text(value)])]
-    plain = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*"
-    if len(addresses) != 1 or not re.fullmatch(plain, addresses[0]):
+    name, address = split_sender(text(value))
+    atom, label = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+", "[A-Za-z0-9-]+"
+    plain = rf"{atom}(\.{atom})*@{label}(\.{label})*"
+    is_quoted = value.lstrip().startswith('"')
+    # Text like "a@x.com, B <b@x.com>" is two addresses.
+    is_list = not is_quoted and re.search(r'[<>"]|@.*,|,.*@', name)
+    if not re.fullmatch(plain, address) or is_list:
         raise ValueError("must be an address like gateway@example.com or Name <address>")
     return str(value)
+
+
+def split_sender(value: str) -> tuple[str, str]:
+    """Return the name, which may be empty, and the address in ``Name <address>``.
+
+    A name may stand in quotes. A name that was encoded by hand, ``=?utf-8?b?...?=``, is decoded.
+    """
+    match = re.fullmatch(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^"]*?))\s*<([^<>]*)>\s*', value)
+    if match is None:
+        return "", value.strip()
+    quoted, bare, address = match.groups()
+    name = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else bare
+    if re.fullmatch(r"(=\?[\w-]+\?[bqBQ]\?[^?\s]*\?=\s*)+", name):
+        with suppress(LookupError, ValueError, HeaderParseError):  # it only looked like that
+            name = str(make_header(decode_header(name)))
+    return name.strip(), address
 
 
 def timezone(value: Any) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from flask import current_app
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
@@ -23,7 +22,8 @@ from gateway.ops.purge import purge_expired
 def send_registration_code(user_name: str, email: str, ip: str, language: str) -> None:
     """Mail a registration code to an address that has no account.
 
-    :raises ApiError: 1018, 1005, 429, or 1029 when the relay did not accept the mail.
+    :raises ApiError: 1018, 1005, 429; 1003 when the relay refuses the address, 1029 when it did
+        not take the mail.
     """
     address = email_key(email)
     _refuse_taken(name_key(user_name), address)
@@ -32,9 +32,7 @@ def send_registration_code(user_name: str, email: str, ip: str, language: str) -
     def send_mail(**content: object) -> None:
         mail.send(codes.REGISTER, email, language, **content)
 
-    digits = current_app.config["REG_CODE_DIGITS"]
-    if not codes.send(codes.REGISTER, address, digits, send_mail, counters):
-        raise ApiError(Code.MAIL_NOT_SENT)
+    codes.send(codes.REGISTER, address, send_mail, counters)
 
 
 def register(user_name: str, password: str, email: str, reg_code: str) -> User:
@@ -44,7 +42,7 @@ def register(user_name: str, password: str, email: str, reg_code: str) -> User:
     """
     user = new_user(user_name, email)
     _refuse_taken(user.name_key, user.email_key)
-    codes.refuse_without_open(codes.REGISTER, user.email_key)
+    codes.refuse_hopeless(codes.REGISTER, user.email_key, reg_code)
     # Hash first, because hashing is slow and spending the code locks its row.
     user.password_hash = crypto.hash_password(password)
     codes.spend(codes.REGISTER, user.email_key, reg_code)

@@ -7,6 +7,7 @@ import string
 from collections.abc import Callable
 from datetime import timedelta
 
+from flask import current_app
 from sqlalchemy import ColumnElement, delete, select, update
 
 from gateway import clock, crypto, log, mail, throttle
@@ -39,26 +40,40 @@ def count_mail(purpose: str, address: str, ip: str) -> tuple[Counter, ...]:
 def send(
     purpose: str,
     address: str,
-    digits: int,
     send_mail: Callable[..., None],
     counters: tuple[Counter, ...],
-) -> bool:
+) -> None:
+    """Issue a code within the request that asks for it.
+
+    When the relay does not take the mail, the counters are undone. When it refuses the address for
+    good, only those of the address are: the client can make up addresses without end.
+
+    :raises ApiError: 1003 when the relay refuses the address, 1029 when it did not take the mail.
+    """
+    try:
+        issue(purpose, address, send_mail)
+    except mail.MailError as error:
+        log.logger.error("mail not sent: %s; %s", error, error.cure)
+        is_refused = isinstance(error, mail.RecipientRefused)
+        throttle.undo(*(limits.of_address(counters) if is_refused else counters))
+        db.session.commit()
+        if is_refused:
+            text = "email is refused by the mail server; check its spelling"
+            raise ApiError(Code.INVALID_PARAMETER, text) from None
+        raise ApiError(Code.MAIL_NOT_SENT) from None
+
+
+def issue(purpose: str, address: str, send_mail: Callable[..., None]) -> None:
     """Make a code, mail it, and store its hash once the relay has accepted the mail.
 
     No transaction is open during the conversation with the relay. When the mail could not be sent,
-    the counters are undone, and an earlier code stays valid.
+    an earlier code stays valid.
 
     :param send_mail: called with the code and its lifetime in minutes.
-    :returns: whether the mail was sent.
+    :raises MailError: when the mail could not be sent.
     """
-    code = crypto.random_text(digits, string.digits)
-    try:
-        send_mail(code=code, minutes=LIFETIME // timedelta(minutes=1))
-    except mail.MailError as error:
-        log.logger.error("mail not sent: %s", error)
-        throttle.undo(*counters)
-        db.session.commit()
-        return False
+    code = crypto.random_text(digits(purpose), string.digits)
+    send_mail(code=code, minutes=LIFETIME // timedelta(minutes=1))
     new = {
         "code_hash": crypto.code_hash(purpose, address, code),
         "tries": 0,
@@ -71,11 +86,21 @@ def send(
         .on_conflict_do_update(index_elements=[MailCode.purpose, MailCode.email_key], set_=new)
     )
     db.session.commit()
-    return True
 
 
-def refuse_without_open(purpose: str, address: str) -> None:
-    """Raise 1008 when the address has no open code, before any costly work is done."""
+def digits(purpose: str) -> int:
+    """Return how many digits a code has."""
+    return RESET_DIGITS if purpose == RESET else int(current_app.config["REG_CODE_DIGITS"])
+
+
+def refuse_hopeless(purpose: str, address: str, code: str) -> None:
+    """Raise 1008 when the code cannot be right, before any costly work is done.
+
+    That is when the address has no open code, or when the person left out a digit. The latter
+    costs no try.
+    """
+    if len(code) != digits(purpose):
+        raise ApiError(Code.WRONG_CODE)
     if db.session.scalar(select(MailCode.tries).where(*_is_open(purpose, address))) is None:
         raise ApiError(Code.WRONG_CODE)
 

@@ -5,6 +5,8 @@ A client is an IPv4 address or an IPv6 /64.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from flask import current_app
 
 from gateway.throttle import DAY, HOUR, MINUTE, Counter
@@ -39,3 +41,8 @@ def mails(purpose: str, address: str, ip: str) -> tuple[Counter, ...]:
         Counter("mail-day", subject, 5, DAY),
         Counter("mail-ip", network(ip), current_app.config["MAILS_PER_IP"], HOUR),
     )
+
+
+def of_address(counters: Iterable[Counter]) -> tuple[Counter, ...]:
+    """Return those counters of a mail that count for its address, not for the client."""
+    return tuple(counter for counter in counters if counter.name in ("mail-minute", "mail-day"))

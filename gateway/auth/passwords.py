@@ -5,6 +5,8 @@ Each function that changes a password ends with the one commit that makes its re
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from sqlalchemy import select, update
 
 from gateway import crypto, log, mail, throttle
@@ -13,9 +15,9 @@ from gateway.auth.models import User, email_key
 from gateway.auth.tokens import Caller
 from gateway.db import db
 from gateway.errors import ApiError, Code
+from gateway.mail import outbox, senders
+from gateway.mail.outbox import OwedMail
 from gateway.ops.purge import purge_expired
-from gateway.throttle import Counter
-from gateway.web import after_response
 
 
 def is_right(password: str, password_hash: str | None, account: str, ip: str) -> bool:
@@ -93,7 +95,7 @@ def set_hash(
 
 
 def send_reset_code(email: str, ip: str, language: str) -> None:
-    """Mail a code for a new password after the response has been sent.
+    """Promise a code for a new password; it is mailed after the response has been sent.
 
     The response must not tell whether the address has an account. So the account is looked up
     later, and an unknown address takes the same way without the mail.
@@ -103,16 +105,24 @@ def send_reset_code(email: str, ip: str, language: str) -> None:
     if not mail.is_possible():
         raise ApiError(Code.MAIL_NOT_SENT)
     address = email_key(email)
-    counters = codes.count_mail(codes.RESET, address, ip)
-    try:
-        after_response.run(_mail_reset_code, address, language, counters)
-    except RuntimeError:  # no thread can be started
-        throttle.undo(*counters)
-        db.session.commit()
-        raise ApiError(Code.MAIL_NOT_SENT) from None
+    purge_expired()
+    throttle.hit(*limits.mails(codes.RESET, address, ip))
+    outbox.promise(codes.RESET, address, language, codes.LIFETIME, ip=ip, counted=True)
+    db.session.commit()
+    senders.send_soon()
 
 
-def _mail_reset_code(address: str, language: str, counters: tuple[Counter, ...]) -> None:
+@outbox.sender(codes.RESET)
+def mail_reset_code(owed: OwedMail) -> None:
+    """Mail a promised code, if the address has an account.
+
+    When the relay cannot be used at all, the mail counts for nothing until it is sent. What the
+    relay says about the address changes no counter, because that would tell who has an account.
+
+    :raises MailError: when the mail is to be tried again.
+    """
+    address, is_counted = owed.key, owed.details["counted"]
+    counters = limits.mails(codes.RESET, address, owed.details["ip"])
     email = db.session.scalar(select(User.email).where(User.email_key == address))
     db.session.commit()
     if email is None:
@@ -122,9 +132,19 @@ def _mail_reset_code(address: str, language: str, counters: tuple[Counter, ...])
         if email is None:
             mail.probe()  # when the relay fails, an unknown address must count for nothing, too
         else:
-            mail.send(codes.RESET, email, language, **content)
+            mail.send(codes.RESET, email, owed.language, **content)
 
-    codes.send(codes.RESET, address, codes.RESET_DIGITS, send_mail, counters)
+    try:
+        codes.issue(codes.RESET, address, send_mail)
+    except mail.MailError as error:
+        if is_counted and not error.begun:
+            throttle.undo(*counters)
+            owed.details = {**owed.details, "counted": False}
+        raise
+    if not is_counted:
+        with suppress(ApiError):  # another mail was counted meanwhile
+            throttle.hit(*counters)
+            db.session.commit()
 
 
 def reset(email: str, reg_code: str, password: str, ip: str) -> int:
@@ -134,7 +154,7 @@ def reset(email: str, reg_code: str, password: str, ip: str) -> int:
     :raises ApiError: 1008.
     """
     address = email_key(email)
-    codes.refuse_without_open(codes.RESET, address)
+    codes.refuse_hopeless(codes.RESET, address, reg_code)
     # Hash first, because hashing is slow and spending the code locks its row.
     new_hash = crypto.hash_password(password)
     codes.spend(codes.RESET, address, reg_code)

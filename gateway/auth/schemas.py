@@ -59,8 +59,17 @@ class UserName(Stripped):
         return name
 
 
+def without_invisible_ends(text: str) -> str:
+    """Return a text without white space and invisible marks (category Cf) around it.
+
+    Phones and chat programs add them when an address is copied.
+    """
+    shown = [n for n, c in enumerate(text) if not c.isspace() and unicodedata.category(c) != "Cf"]
+    return text[shown[0] : shown[-1] + 1] if shown else ""
+
+
 class EmailAddress(Text):
-    """A plain ASCII address like `name@example.com`, kept as given.
+    """A plain ASCII address like `name@example.com`, kept as given but for invisible ends.
 
     Before the `@` at most 64 letters, digits and ``!#$%&'*+/=?^_`{|}~-``, with single dots between
     them but without `=?`. After it a domain name of two labels or more, each of 1 to 63 letters,
@@ -80,6 +89,10 @@ class EmailAddress(Text):
         """The lengths, and OpenAPI's own format for addresses."""
         return {**super().rule, "format": "email"}
 
+    def clean(self, text: str) -> str:
+        """Remove what nobody sees around the address."""
+        return without_invisible_ends(text)
+
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
     ) -> str:
@@ -87,6 +100,31 @@ class EmailAddress(Text):
         if not EMAIL.fullmatch(address):
             raise self.make_error("email")
         return address
+
+
+class RegCode(Text):
+    """The digits of a mailed code, as keyboards of any script write them."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(0, 64, **kwargs)
+
+    def clean(self, text: str) -> str:
+        """Return the decimal digits as 0 to 9, and drop all else."""
+        if len(text) > self.max_length:
+            return text  # it is refused, and NFKC would take long
+        numbers = (unicodedata.decimal(c, None) for c in unicodedata.normalize("NFKC", text))
+        return "".join(str(number) for number in numbers if number is not None)
+
+
+class LoginName(Stripped):
+    """A user name or an e-mail address."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(1, 254, **kwargs)
+
+    def clean(self, text: str) -> str:
+        """Remove white space around a name, and what nobody sees around an address."""
+        return without_invisible_ends(text) if "@" in text else text.strip()
 
 
 class Password(Text):
@@ -131,17 +169,15 @@ class NewAccount(Request):
 class RegisterRequest(NewAccount):
     """POST /api/v1/register."""
 
-    reg_code = Stripped(
-        0, 64, required=True, metadata={"example": "6328", "description": "The mailed code."}
+    reg_code = RegCode(
+        required=True, metadata={"example": "6328", "description": "The mailed code."}
     )
 
 
 class LoginRequest(Request):
     """POST /api/v1/login; ``user_name`` may also hold the e-mail address."""
 
-    user_name = Stripped(
-        1,
-        254,
+    user_name = LoginName(
         required=True,
         metadata={"example": "lory", "description": "The user name, or the e-mail address."},
     )
@@ -167,8 +203,8 @@ class ResetPasswordRequest(Request):
     """POST /api/v1/reset-password."""
 
     email = EmailAddress(required=True, metadata={"example": "civet148@126.com"})
-    reg_code = Stripped(
-        0, 64, required=True, metadata={"example": "63280417", "description": "The mailed code."}
+    reg_code = RegCode(
+        required=True, metadata={"example": "63280417", "description": "The mailed code."}
     )
     password = Password(required=True, metadata={"example": DIGEST})
 

@@ -421,10 +421,14 @@ class Contract(RuleBasedStateMachine):
         if self.refused(limits, "/auth-code", body, client):
             return
         if refusal:
-            # Counts for nothing: no limit is nearer, and an earlier code stays good.
+            # Counts for nothing: no limit is nearer, and an earlier code stays good. Only a refused
+            # address counts for the client, who could make up others without end.
+            expect = INVALID_PARAMETER if refusal == "refuse_recipient" else MAIL_NOT_SENT
             setattr(self.service.outbox, refusal, "550 5.7.1 no")
-            self.post("/auth-code", body, MAIL_NOT_SENT, client=client)
+            self.post("/auth-code", body, expect, client=client)
             setattr(self.service.outbox, refusal, None)
+            if expect == INVALID_PARAMETER:
+                self.mails_of_client.add(CLIENTS[client][1], self.now)
             return
         for limit, subject in limits:
             limit.add(subject, self.now)

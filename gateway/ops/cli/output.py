@@ -42,9 +42,7 @@ class Command(click.Command):
         except ApiError as error:
             raise click.ClickException(error.text) from None
         except MailError as error:
-            raise click.ClickException(
-                f"the mail was not sent: {error}; see: gateway doctor"
-            ) from None
+            raise click.ClickException(f"the mail was not sent: {error}; {error.cure}") from None
         except OSError as error:
             if error.filename is None:  # such as a closed pipe; click handles it
                 raise
