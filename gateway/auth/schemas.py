@@ -10,13 +10,16 @@ from typing import Any
 from marshmallow import ValidationError, validate
 from marshmallow.fields import Integer, List, String
 
-from gateway.web.fields import SPACE, Reply, Request, Stripped, Text, output_field
+from gateway.web.fields import MAX_SENT, SPACE, Reply, Request, Stripped, Text, output_field
 
 NOT_EMAIL = r"(?!.*=\?)(?![^@]{65})"
 ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 LAST_LABEL = r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 DIGEST = "e10adc3949ba59abbe56e057f20f883e"  # the reference's example, of what clients send
+
+ZERO = "\u3007"  # the Chinese digit zero; for Unicode it is a letter-like number, not a digit
+MIDDLE_DOTS = "\u00b7\u30fb"  # of Catalan and of Japanese names
 
 # Letters and marks that are invisible (Unicode's Default_Ignorable_Code_Point). With them a name
 # could be invisible, or look like another name.
@@ -27,10 +30,15 @@ INVISIBLE = re.compile(
 
 
 class UserName(Stripped):
-    """Letters and digits of any script and ``_ - .``, after NFKC."""
+    """Letters and digits of any script and ``_ - .``, after NFKC; first a letter or a digit.
+
+    A middle dot may stand between two letters, as in some Catalan and Japanese names.
+    """
 
     default_error_messages = {
         "name": "must be made of visible letters and digits, _ - and .",
+        "first": "must begin with a letter or a digit",
+        "dot": "may hold a middle dot only between two letters",
     }
 
     def __init__(self, **kwargs: Any) -> None:
@@ -39,8 +47,9 @@ class UserName(Stripped):
     @property
     def rule(self) -> dict[str, Any]:
         """A pattern for names in NFKC form."""
-        name = r"[\p{L}\p{Nd}_.-][\p{L}\p{M}\p{Nd}_.-]{0,63}"
-        return {"pattern": rf"^{SPACE}*{name}{SPACE}*$"}
+        dots = rf"(?!.*[{MIDDLE_DOTS}](?!\p{{L}}))(?!.*[^\p{{L}}\p{{M}}][{MIDDLE_DOTS}])"
+        name = rf"[\p{{L}}\p{{Nd}}{ZERO}][\p{{L}}\p{{M}}\p{{Nd}}{ZERO}{MIDDLE_DOTS}_.-]{{0,63}}"
+        return {"maxLength": MAX_SENT, "pattern": rf"^{dots}{SPACE}*{name}{SPACE}*$"}
 
     def clean(self, text: str) -> str:
         """Convert to NFKC, which unifies forms of the same character; strip."""
@@ -51,11 +60,30 @@ class UserName(Stripped):
     ) -> str:
         name = super()._deserialize(value, attr, data, **kwargs)
         # Marks (M) are parts of letters in scripts like Devanagari or Thai. None begins a name.
-        kinds = ["Nd" if c in "_-." else unicodedata.category(c) for c in name]
-        allowed = all(kind[0] in "LM" or kind == "Nd" for kind in kinds)
-        if not allowed or kinds[0][0] == "M" or INVISIBLE.search(name):
+        kinds = "".join(_kind(character) for character in name)
+        if "?" in kinds or INVISIBLE.search(name):
             raise self.make_error("name")
+        # A name like "--help" would be an option of an operator's command.
+        if kinds[0] not in "LN":
+            raise self.make_error("first")
+        if re.search(r"[^LM]D|D(?!L)", kinds):
+            raise self.make_error("dot")
         return name
+
+
+def _kind(character: str) -> str:
+    """Return L for a letter, M for a mark, N for a digit, D for a middle dot, P for ``_ - .``.
+
+    For every other character return "?".
+    """
+    if character in "_-.":
+        return "P"
+    if character in MIDDLE_DOTS:
+        return "D"
+    category = unicodedata.category(character)
+    if category == "Nd" or character == ZERO:
+        return "N"
+    return category[0] if category[0] in "LM" else "?"
 
 
 class EmailAddress(Text):

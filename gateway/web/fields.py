@@ -9,12 +9,13 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import EXCLUDE, RAISE, Schema, fields, validate
+from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate
 
 from gateway.config import INT32_MAX
 
 # In regular expressions of JSON Schema: control characters, and white space that is not control.
 CONTROLS = r"\u0000-\u001f\u007f-\u009f"
+MAX_SENT = 256  # characters; longer text is refused unread, because normalising can be slow
 SPACE = rf"[^\S{CONTROLS}]"
 
 
@@ -43,6 +44,10 @@ class Text(fields.String):
             "pattern": rf"^[^{CONTROLS}]*$",
         }
 
+    def wrong_length(self) -> ValidationError:
+        """Return the refusal of a text that is too short or too long."""
+        return self.make_error("length", min_length=self.min_length, max_length=self.max_length)
+
     def clean(self, text: str) -> str:
         """Return the text in the form that is checked and stored. Subclasses override this."""
         return text
@@ -52,11 +57,13 @@ class Text(fields.String):
     ) -> str:
         if not isinstance(value, str):
             raise self.make_error("invalid")
+        if len(value) > MAX_SENT:
+            raise self.wrong_length()
         if any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
             raise self.make_error("characters")
         text = self.clean(value)
         if not self.min_length <= len(text) <= self.max_length:
-            raise self.make_error("length", min_length=self.min_length, max_length=self.max_length)
+            raise self.wrong_length()
         return text
 
 
@@ -68,7 +75,10 @@ class Stripped(Text):
         """A pattern that counts the characters between the white space."""
         visible = rf"[^\s{CONTROLS}]"
         text = rf"{visible}([^{CONTROLS}]{{0,{self.max_length - 2}}}{visible})?"
-        return {"pattern": rf"^{SPACE}*{text if self.min_length else f'({text})?'}{SPACE}*$"}
+        return {
+            "maxLength": MAX_SENT,
+            "pattern": rf"^{SPACE}*{text if self.min_length else f'({text})?'}{SPACE}*$",
+        }
 
     def clean(self, text: str) -> str:
         """Remove the white space around the text."""
