@@ -126,6 +126,7 @@ def hit(*counters: Counter, beyond: Collection[Counter] = ()) -> None:
             insert.on_conflict_do_update(
                 index_elements=[ThrottleCount.key],
                 set_={
+                    "account": insert.excluded.account,  # the name may have become an account's
                     "count": case((window_is_over, 1), else_=ThrottleCount.count + 1),
                     "expires_at": case(
                         (window_is_over, insert.excluded.expires_at),

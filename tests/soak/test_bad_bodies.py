@@ -91,7 +91,8 @@ BAD_FOR_ALL = words(
 )
 BAD_FOR_ALL += ["9" * 5000, "-" + "9" * 5000]
 BAD_NAMES = words(
-    """a b  a@b  a/b  a<b  \u0301a  a\u200bb  😀  a\u202eb  %s  \u3164  admin\ufe0f  ' OR 1=1 --"""
+    """a b  a@b  a/b  a<b  \u0301a  a\u200bb  😀  a\u202eb  %s  \u3164  admin\ufe0f  ' OR 1=1 --
+    --help  -x  .a  _a  ·a  a·  a··b  1·a  ・a"""
 )
 BAD_NAMES += ["", " \u3000 ", "ﷺ" * 64]
 BAD_EMAILS = words(
@@ -99,7 +100,9 @@ BAD_EMAILS = words(
     Lory <a@b.com>  .a@b.com  a@-b.com  =?utf-8?q?a?=@b.com"""
 )
 BAD_EMAILS += ["", " a@b.com ", "a@b.com\r\nBcc: x@y.com", "x" * 65 + "@b.com"]
-NAMES = st.text("abcXYZ019_-.é中", min_size=1, max_size=64)
+NAMES = st.builds(
+    "{}{}".format, st.sampled_from("abcXYZ019é中〇"), st.text("abcXYZ019_-.é中", max_size=63)
+)
 EMAILS = st.builds("a{}@Ex-ample.COM".format, st.text("abcXYZ019_+-", max_size=20))
 HIDDEN = st.sampled_from(CONTROLS) | st.sampled_from(SURROGATES)
 
