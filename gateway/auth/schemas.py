@@ -121,7 +121,7 @@ class EmailAddress(Text):
 
 
 class Password(Text):
-    """An opaque text, usually a digest made by the client."""
+    """An opaque text, usually a digest made by the client. A weak one cannot be chosen."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(8, 128, **kwargs)
