@@ -65,6 +65,8 @@ NONSENSE = [
     ("MAIL_DEFAULT_SENDER", "a b@c d"),
     ("MAIL_DEFAULT_SENDER", "a@b.com, c@d.com"),
     ("MAIL_SUPPRESS_SEND", "x"),
+    ("MAILS_PER_HOUR", "0"),
+    ("MAILS_PER_HOUR", "many"),
     ("REG_CODE_DIGITS", "3"),
     ("REG_CODE_DIGITS", "11"),
     ("REG_CODE_DIGITS", "4.0"),
@@ -255,6 +257,7 @@ def test_defaults(make):
     config = make().config
     assert config["REG_CODE_DIGITS"] == 6
     assert config["MAILS_PER_IP"] == 100
+    assert config["MAILS_PER_HOUR"] == 1000
     assert config["REQUEST_MAX"] == 30
     assert config["PROJECTS_PER_USER"] == 1000
     assert config["TIMEZONE"] == "UTC"
@@ -593,3 +596,21 @@ def test_client_address_behind_trusted_proxies(make_app, sign_up, proxies, heade
     body = {"user_name": person.user_name, "password": "e10adc3949ba59abbe56e057f20f883e"}
     reply = client.post("/api/v1/login", json=body, headers={"X-Forwarded-For": header})
     assert reply.json["data"]["login_ip"] == seen
+
+
+LOGIN = {"MAIL_USERNAME": "gateway", "MAIL_PASSWORD": "of the mail server"}
+
+
+@pytest.mark.parametrize("server", ["smtp.example.com", "192.0.2.1", "10.0.0.5", "2001:db8::1"])
+def test_mail_password_does_not_cross_a_network_readable(make, server):
+    with pytest.raises(ConfigError) as error:
+        make(**LOGIN, MAIL_SERVER=server)
+    assert "MAIL_USERNAME" in str(error.value)
+    assert "\n" not in str(error.value)
+    for security in ("MAIL_USE_TLS", "MAIL_USE_SSL", "MAIL_SUPPRESS_SEND"):
+        assert make(**LOGIN, MAIL_SERVER=server, **{security: "1"})
+
+
+@pytest.mark.parametrize("server", ["localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "::1", ""])
+def test_mail_password_may_go_to_this_machine(make, server):
+    assert make(**LOGIN, MAIL_SERVER=server)
