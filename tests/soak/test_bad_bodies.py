@@ -124,7 +124,12 @@ def integer(least, most=INT32):
 FIELDS = {
     "user_name": text(64, NAMES, BAD_NAMES),
     "email": text(254, EMAILS, BAD_EMAILS),
-    "password": text(128, st.text("aZ0 '\"%é中", min_size=8, max_size=128), ["", "x" * 7]),
+    # The first letter makes every password an uncommon one.
+    "password": text(
+        128,
+        st.builds("é{}".format, st.text("aZ0 '\"%é中", min_size=7, max_size=127)),
+        ["", "x" * 7],
+    ),
     "reg_code": text(64, st.text("0123456789", min_size=4, max_size=10)),
     "project_name": text(128, st.text("aZ0_é中", min_size=1, max_size=128), ["", " \u3000 "]),
     "page_size": integer(1, 100),
@@ -150,7 +155,7 @@ def unlisted(kind):
         return False
 
     numbers = st.integers(0, INT32) | st.integers(0, 99)
-    texts = NAMES | EMAILS | st.text("0123456789abcdef", min_size=1, max_size=64)
+    texts = NAMES | EMAILS | st.text("0123456789abcdef", min_size=9, max_size=64)
     good = (numbers if isinstance(kind, Integer) else texts).map(json.dumps).filter(takes)
     return Field(good, st.sampled_from(["null", "[]", "{}", "1e400", '"\\u0000"', "[[1]]"]))
 

@@ -71,7 +71,8 @@ def _load_db_command(ctx: click.Context) -> click.Command:
     Migrate(app, db, directory=Path(app.root_path) / "db" / "migrations")
     group: click.Group = cli.db
     for name, command in group.commands.items():
-        trail.recorded(command, f"db {name}")
+        if name != "upgrade":  # each start of the service runs it, and speaks only of failures
+            trail.recorded(command, f"db {name}")
     return group
 
 
