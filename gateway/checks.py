@@ -7,6 +7,7 @@ sentence never holds the value, because the value may be a secret.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Callable
@@ -121,6 +122,14 @@ def host(value: Any) -> str:
     if not re.fullmatch(f"{name}|{ipv6}", text(value)):
         raise ValueError("must be a host name or an IP address, without a port")
     return str(value)
+
+
+def is_this_machine(name: str) -> bool:
+    """Tell whether a host name or address is this machine's own, which no network lies before."""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return re.fullmatch(r"(.+\.)?localhost\.?|localhost\.localdomain", name.lower()) is not None
 
 
 def sender(value: Any) -> str:

@@ -488,6 +488,7 @@ def start_service(database_uri, outbox, tmp_path):
             "GATEWAY_MAIL_SERVER": "127.0.0.1",
             "GATEWAY_MAIL_PORT": str(outbox.port),
             "GATEWAY_MAILS_PER_IP": "1000000000",
+            "GATEWAY_MAILS_PER_HOUR": "1000000000",
             "GATEWAY_REG_CODE_DIGITS": "10",
             "GATEWAY_TRUSTED_PROXIES": "1",
             **{f"GATEWAY_{name}": str(value) for name, value in settings.items()},

@@ -372,9 +372,10 @@ def test_only_counts_are_written_without_fsync(app, person, project, sql):
     person.post("/platform/logout")
     event.remove(engine, "checkout", watch)
     counted, created = ("UPDATE", "projects", 1), ("INSERT", "projects", 2)
-    assert modes[:18] == [counted, ("UPDATE", "users", 2), created] * 6
-    assert modes[18] == counted
-    assert modes[19:] == [("INSERT", "revoked_tokens", 2)]
+    limited = [("UPDATE", "users", 2), ("INSERT", "throttle_counts", 2)]
+    assert modes[:24] == [counted, *limited, created] * 6
+    assert modes[24] == counted
+    assert modes[25:] == [("INSERT", "revoked_tokens", 2)]
 
 
 def test_only_refusals_are_logged(client, person, project, caplog):

@@ -45,7 +45,7 @@ def register(**fields: str) -> Response:
 
     After five wrong codes the code is dead. Any other refusal leaves it valid.
     """
-    user = accounts.register(**fields)
+    user = accounts.register(**fields, ip=client_ip())
     log.note(user=user.id)
     return reply()
 

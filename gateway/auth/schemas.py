@@ -21,6 +21,9 @@ EMAIL = re.compile(
 )
 DIGEST = "e10adc3949ba59abbe56e057f20f883e"  # the reference's example, of what clients send
 
+ZERO = "\u3007"  # the Chinese digit zero; for Unicode it is a letter-like number, not a digit
+MIDDLE_DOTS = "\u00b7\u30fb"  # of Catalan and of Japanese names
+
 # Letters and marks that are invisible (Unicode's Default_Ignorable_Code_Point). With them a name
 # could be invisible, or look like another name.
 INVISIBLE = re.compile(
@@ -30,14 +33,17 @@ INVISIBLE = re.compile(
 
 
 class UserName(Stripped):
-    """Visible letters and digits of any script and `_ - .`, no mark at the beginning.
+    """Visible letters and digits of any script and `_ - .`; the first is a letter or a digit.
 
-    The service converts it to NFKC and drops the white space around it; the lengths are those of
-    what remains.
+    A middle dot may stand between two letters, as in some Catalan and Japanese names. The service
+    converts the name to NFKC and drops the white space around it; the lengths are those of what
+    remains.
     """
 
     default_error_messages = {
         "name": "must be made of visible letters and digits, _ - and .",
+        "first": "must begin with a letter or a digit",
+        "dot": "may hold a middle dot only between two letters",
     }
 
     def __init__(self, **kwargs: Any) -> None:
@@ -52,11 +58,30 @@ class UserName(Stripped):
     ) -> str:
         name = super()._deserialize(value, attr, data, **kwargs)
         # Marks (M) are parts of letters in scripts like Devanagari or Thai. None begins a name.
-        kinds = ["Nd" if c in "_-." else unicodedata.category(c) for c in name]
-        allowed = all(kind[0] in "LM" or kind == "Nd" for kind in kinds)
-        if not allowed or kinds[0][0] == "M" or INVISIBLE.search(name):
+        kinds = "".join(_kind(character) for character in name)
+        if "?" in kinds or INVISIBLE.search(name):
             raise self.make_error("name")
+        # A name like "--help" would be an option of an operator's command.
+        if kinds[0] not in "LN":
+            raise self.make_error("first")
+        if re.search(r"[^LM]D|D(?!L)", kinds):
+            raise self.make_error("dot")
         return name
+
+
+def _kind(character: str) -> str:
+    """Return L for a letter, M for a mark, N for a digit, D for a middle dot, P for ``_ - .``.
+
+    For every other character return "?".
+    """
+    if character in "_-.":
+        return "P"
+    if character in MIDDLE_DOTS:
+        return "D"
+    category = unicodedata.category(character)
+    if category == "Nd" or character == ZERO:
+        return "N"
+    return category[0] if category[0] in "LM" else "?"
 
 
 def without_invisible_ends(text: str) -> str:
@@ -128,7 +153,7 @@ class LoginName(Stripped):
 
 
 class Password(Text):
-    """An opaque text, usually a digest made by the client."""
+    """An opaque text, usually a digest made by the client. A weak one cannot be chosen."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(8, 128, **kwargs)

@@ -51,6 +51,8 @@ class Project(Base):
     old_secret_hash: Mapped[str | None] = mapped_column(String(64))
     old_secret_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     deleted: Mapped[bool] = mapped_column(default=False)
+    # When the row of a deleted project is purged; a live project has none.
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     request_total: Mapped[int] = mapped_column(BigInteger, default=0)
     request_day: Mapped[date | None]

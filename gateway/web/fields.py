@@ -9,9 +9,11 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, fields, validate
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from gateway.config import INT32_MAX
+
+MAX_SENT = 256  # characters; longer text is refused unread, because normalising can be slow
 
 
 class Text(fields.String):
@@ -38,6 +40,10 @@ class Text(fields.String):
         """
         return {"minLength": self.min_length, "maxLength": self.max_length}
 
+    def wrong_length(self) -> ValidationError:
+        """Return the refusal of a text that is too short or too long."""
+        return self.make_error("length", min_length=self.min_length, max_length=self.max_length)
+
     def clean(self, text: str) -> str:
         """Return the text in the form that is checked and stored. Subclasses override this."""
         return text
@@ -47,11 +53,13 @@ class Text(fields.String):
     ) -> str:
         if not isinstance(value, str):
             raise self.make_error("invalid")
+        if len(value) > MAX_SENT:
+            raise self.wrong_length()
         if any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
             raise self.make_error("characters")
         text = self.clean(value)
         if not self.min_length <= len(text) <= self.max_length:
-            raise self.make_error("length", min_length=self.min_length, max_length=self.max_length)
+            raise self.wrong_length()
         return text
 
 
