@@ -88,7 +88,7 @@ def encoded_word(token):
     charset, encoding, text = match.groups()
     if encoding in "Bb":
         assert re.fullmatch(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", text)
-        content = binascii.a2b_base64(text, strict_mode=False)
+        content = binascii.a2b_base64(text)
     else:
         assert re.fullmatch(r"(?:[^=]|=[0-9A-F]{2})*", text), text
         content = binascii.a2b_qp(text.replace("_", "=20"), header=False)
