@@ -5,7 +5,7 @@ GATEWAY = $(VENV)/bin/gateway
 PIP = $(VENV)/bin/pip install --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak bench lint audit format migration clean
+.PHONY: help run check test soak bench lint audit format migration clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,13 +17,20 @@ run: $(VENV)/.run ## Set up what is missing, migrate the database, and serve
 	$(GATEWAY) db upgrade && \
 	exec $(VENV)/bin/gunicorn -c python:gateway.deploy.gunicorn wsgi:app
 
-test: $(VENV)/.dev ## Run every test; they bring their own servers
-	$(VENV)/bin/pytest
+check: $(VENV)/.dev ## Run the tests that need no nginx, no browser and no soak (2 minutes)
+	@echo 'Running the quick tests in two processes; this takes about 2 minutes.'
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m 'not nginx and not browser and not soak'
 
-soak: $(VENV)/.dev ## Try every promise for an hour, and print what was lost
-	$(VENV)/bin/pytest --soak tests/soak
+test: $(VENV)/.dev ## Run all tests; they start their own servers (5 minutes)
+	@echo 'Running all tests in two processes; this takes about 5 minutes.'
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
-bench: $(VENV)/.dev ## Compare the service with its floor, for a quarter of an hour, and write the table
+soak: $(VENV)/.dev ## Repeat races, faults and random input for an hour, and print what was lost
+	@echo 'Repeating races, faults and random input; this takes about an hour.'
+	$(VENV)/bin/python -m pytest --soak -m soak
+
+bench: $(VENV)/.dev ## Compare the service with its floor, and write the table (15 minutes)
+	@echo 'Measuring the service and its floor; this takes about 15 minutes.'
 	$(VENV)/bin/python tests/bench
 
 lint: $(VENV)/.dev ## Check style and types

@@ -1,4 +1,4 @@
-"""The application that gunicorn and the operator commands load: ``wsgi:app``."""
+"""The application that gunicorn loads: ``wsgi:app``."""
 
 from gateway import config, create_app
 from gateway.errors import ConfigError

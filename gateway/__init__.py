@@ -2,8 +2,8 @@
 
 To follow one request, read in this order: a view in a feature's ``routes`` receives the checked
 body from ``web.body`` and calls one function of the feature's rules (``auth.accounts``,
-``auth.codes``, ``project.service``, ``project.verify``). ``web.reply`` writes the answer. When the
-rules raise an error, the error handlers in ``web.reply`` write the answer instead.
+``auth.passwords``, ``project.service``, ``project.verify``). ``web.reply`` writes the answer. When
+the rules raise an error, the error handlers in ``web.reply`` write the answer instead.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The only module that asks the system for the time.
+"""The only module of ours that asks the system for the date and time.
 
-Call it as ``clock.now()``, so that a test can replace it everywhere at once.
+Call it as ``clock.now()``, so that a test can replace it everywhere at once. PyJWT asks the system
+itself when it checks ``exp``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The catalogue of reply codes, and the one exception that carries them.
 
-To add a code, add a line to ``Code`` and a row to the table of codes in the operator's guide.
+To add a code, add a line to ``Code`` and its number to "Replies and codes" in README.md.
 Everything that ends a request early is one of these:
 
     Exception

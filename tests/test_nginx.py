@@ -540,7 +540,7 @@ def test_the_api_behind_nginx(team, start_front, outbox):
     status, headers, reply = post("/login", account, **forged)
     assert (status, reply["data"]["login_ip"]) == (200, "127.0.0.1")
     assert headers.get_all("X-Request-ID") == [headers["X-Request-ID"]]
-    assert headers["X-Request-ID"] in service.server.output
+    service.server.wait_for(headers["X-Request-ID"])
     token = reply["data"]["auth_token"]
     *_, reply = post("/project/list", {}, Authorization=token)
     assert reply["header"]["total"] == 1

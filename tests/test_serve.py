@@ -31,6 +31,7 @@ def checkout(tmp_path):
     for name in ("Makefile", "README.md", "constraints.txt", "setup.cfg", "wsgi.py"):
         shutil.copy2(ROOT / name, folder / name)
     shutil.copytree(ROOT / "gateway", folder / "gateway")
+    (folder / ".venv").symlink_to(sys.prefix)
     return folder
 
 
@@ -57,6 +58,7 @@ def serve(checkout):
 @pytest.fixture
 def make(checkout):
     """Return a function that runs make on an environment of stand-ins for what it installs."""
+    (checkout / ".venv").unlink()
     programs = checkout / ".venv" / "bin"
     programs.mkdir(parents=True)
 

@@ -3,6 +3,7 @@
 import sqlite3
 from contextlib import closing
 
+import psycopg
 import pytest
 from conftest import migrated
 from helpers import NO_SQLITE, PASSWORD, basic, code_of, postgres_only, sqlite_only
@@ -20,8 +21,9 @@ def target_uri(database_uri, request, tmp_path):
     """An empty database of the other kind."""
     if database_uri.startswith("sqlite"):
         server = request.getfixturevalue("postgres_server")
-        server.psql("DROP DATABASE IF EXISTS copied")
-        server.psql("CREATE DATABASE copied")
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            connection.execute("DROP DATABASE IF EXISTS copied")
+            connection.execute("CREATE DATABASE copied")
         return migrated(server.get_uri(database="copied"))
     return migrated(f"sqlite:///{tmp_path / 'copied.db'}")
 

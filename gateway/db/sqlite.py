@@ -12,8 +12,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +25,7 @@ __all__ = ["insert", "prepare", "run"]
 LOCK_TIMEOUT = 5  # seconds to wait for another process; a reply takes at most 10
 WRITE_LOCK_TIMEOUT = 4  # seconds that a thread waits for the other threads of its process
 RETRY_PAUSES = (0.0001, 0.005)  # seconds between two tries to get SQLite's lock: first, longest
+_HAS_WRITE_LOCK = "has_write_lock"  # key in what the pool stores with a connection
 _READS = ("SELECT", "PRAGMA", "EXPLAIN", "BEGIN")
 
 Result = TypeVar("Result")
@@ -58,12 +58,17 @@ def prepare(engine: Engine) -> None:
             return
         _set_pragma(driver, connection.info, "synchronous", "FULL")
         try:
+            _acquire_write_lock()
+            connection.info[_HAS_WRITE_LOCK] = True
             _retry_while_locked(driver, connection.info, lambda: driver.execute("BEGIN IMMEDIATE"))
         except sqlite3.OperationalError as error:  # SQLAlchemy 2.0 would not wrap it
             raise OperationalError(statement, None, error) from error
 
     @event.listens_for(engine, "checkin")
-    def close_read_only(connection: Any, record: Any) -> None:
+    def finish(connection: Any, record: Any) -> None:
+        # The transaction is over: a session gives its connection back after the commit.
+        if record.info.pop(_HAS_WRITE_LOCK, False):
+            write_lock.release()
         # A connection opened while the files were read-only stays read-only, so it is not reused.
         if connection is not None and not record.info["writable"]:
             record.invalidate()
@@ -87,22 +92,20 @@ def run(
     if not writes:
         return _retry_while_locked(driver, connection.info, execute)
     _set_pragma(driver, connection.info, "synchronous", "FULL" if durable else "NORMAL")
-    with _one_writer():
+    _acquire_write_lock()
+    try:
         return _retry_while_locked(driver, connection.info, execute)
+    finally:
+        write_lock.release()
 
 
-@contextmanager
-def _one_writer() -> Iterator[None]:
-    """Let one thread of this process write at a time, so that only processes meet at SQLite's lock.
+def _acquire_write_lock() -> None:
+    """Wait for the other threads of this process, so that only processes meet at SQLite's lock.
 
     :raises sqlite3.OperationalError: when the others take too long.
     """
     if not write_lock.acquire(timeout=WRITE_LOCK_TIMEOUT):
         raise sqlite3.OperationalError("database is locked")
-    try:
-        yield
-    finally:
-        write_lock.release()
 
 
 def _retry_while_locked(

@@ -67,8 +67,8 @@ if not os.environ.get("WEB_CONCURRENCY"):
 # 8 threads    1,260  480    1,580  350
 # 12 threads   1,250  360    1,340  410
 # A thread waits while its request waits for a mail relay, or for the rest of its body. With 4
-# threads, 4 half-sent requests stop a worker (a test sends 8), so there are 12. They cost verify
-# nothing on SQLite and a tenth on Postgres. Fewer mails than this are sent at once.
+# threads, 4 half-sent requests stop a worker (a test sends 8), so there are 12. Next to 4 threads,
+# they cost verify nothing on SQLite and a tenth on Postgres. Fewer mails than this run at once.
 worker_class = Worker
 threads = settings.THREADS
 timeout = 30

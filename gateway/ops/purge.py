@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, select, tuple_
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Table, bindparam, delete, exists, select, tuple_
 
 from gateway import clock
-from gateway.db import db
+from gateway.db import UtcDateTime, db
+
+_now = bindparam("now", type_=UtcDateTime)
 
 
 def purge_expired() -> dict[str, int]:
     """Delete the expired rows of every table that has a column ``expires_at``; commit.
 
-    Rows that another transaction has locked stay until the next time, because waiting for them
-    could deadlock.
-
     :returns: the number of deleted rows, by table.
     """
-    now = clock.now()
-    deleted = {}
-    for table in db.metadata.sorted_tables:
-        if "expires_at" not in table.c:
-            continue
-        key = tuple(table.primary_key)
-        expired = select(*key).where(table.c.expires_at <= now)
-        # Usually there is none. On SQLite a DELETE would then wait for the write lock for nothing.
-        if db.session.execute(expired.limit(1)).first() is None:
-            deleted[table.name] = 0
-            continue
-        unlocked = expired.with_for_update(skip_locked=True)
-        rows = db.session.execute(delete(table).where(tuple_(*key).in_(unlocked)).returning(*key))
-        deleted[table.name] = len(rows.all())
+    deletes, any_expired = _statements()
+    deleted = dict.fromkeys(deletes, 0)
+    # Usually nothing has expired. On SQLite a DELETE would then wait for the lock for nothing.
+    found = db.session.execute(any_expired, {"now": clock.now()}).one()
+    for name, has_rows in zip(deletes, found, strict=True):
+        if has_rows:
+            rows = db.session.execute(deletes[name], {"now": clock.now()})
+            deleted[name] = len(rows.all())
     db.session.commit()
     return deleted
+
+
+@cache
+def _statements() -> tuple[dict[str, Any], Any]:
+    """Return a DELETE for each table, and the SELECT that tells which tables need it.
+
+    They are built once, because building them takes longer than running them.
+    """
+    tables = [table for table in db.metadata.sorted_tables if "expires_at" in table.c]
+    any_expired = select(*(exists().where(table.c.expires_at <= _now) for table in tables))
+    return {table.name: _delete(table) for table in tables}, any_expired
+
+
+def _delete(table: Table) -> Any:
+    key = tuple(table.primary_key)
+    # Rows that another transaction has locked stay until the next time, because waiting for them
+    # could deadlock.
+    expired = select(*key).where(table.c.expires_at <= _now).with_for_update(skip_locked=True)
+    return delete(table).where(tuple_(*key).in_(expired)).returning(*key)

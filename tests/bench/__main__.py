@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 import floor  # noqa: E402 - beside this file
+import interrupts  # noqa: E402 - in the folder above
 import psycopg  # noqa: E402
 from ask import PASSWORD, SECRET_KEY, check_same, make_app, page, requests, settings, verify  # noqa: E402
 from flask import Flask, Response, request  # noqa: E402
@@ -266,8 +267,11 @@ def main():
     ]
     table = "\n".join(lines) + "\n"
     print(table)
-    notes = (HERE / "notes.md").read_text()
-    TABLE.write_text(f"{table}\n{notes}")
+    TABLE.write_text(table)
 
 
-main()
+interrupts.install()
+try:
+    main()
+except KeyboardInterrupt:
+    sys.exit("interrupted; no table was written")

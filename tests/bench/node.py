@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import interrupts
 from ask import settings, verify
 from servers import ROOT, Server, free_port
 
@@ -28,7 +29,9 @@ class Node:
 
     def __init__(self, target, uri, workers=1, options=()):
         self.port = free_port()
-        self.folder = Path(tempfile.mkdtemp(prefix="gateway-bench-"))
+        with interrupts.held():
+            self.folder = Path(tempfile.mkdtemp(prefix="gateway-bench-"))
+            interrupts.add_folder(self.folder)
         shutil.copytree(ROOT / "gateway", self.folder / "gateway")
         shutil.copy2(ROOT / "wsgi.py", self.folder)
         with Path(self.folder, "wsgi.py").open("a") as file:
@@ -84,7 +87,7 @@ class Node:
 
     def stop(self):
         self.server.stop()
-        shutil.rmtree(self.folder)
+        interrupts.remove_folder(self.folder)
 
 
 def load(port, raw_requests, times, connections=8):

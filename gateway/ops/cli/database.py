@@ -24,7 +24,7 @@ def purge(as_json: bool) -> None:
 @command("backup")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def backup(file: Path) -> None:
-    """Copy the SQLite database into a new FILE while the service runs."""
+    """Copy the SQLite database into a new FILE. The service may run meanwhile."""
     size = backups.backup(file)
     click.echo(f"{file}: {size} bytes, checked; keep the secret key with it")
 
@@ -32,7 +32,7 @@ def backup(file: Path) -> None:
 @command("copy-from")
 @click.argument("source", metavar="URL", envvar="COPY_FROM")
 def copy_from(source: str) -> None:
-    """Copy everything from the database at URL into this one, which must be empty.
+    """Copy the database at URL into this empty one.
 
     Stop the service first. When the URL has a password, set COPY_FROM in the environment instead.
     """

@@ -11,7 +11,9 @@ from gateway.ops.cli.output import as_json, command, print_json
 @command("doctor")
 @as_json
 def doctor(as_json: bool) -> None:
-    """Check settings, database, schema, relay, clock and files; say what is wrong.
+    """Say what is wrong with the installation, and how to fix it.
+
+    It checks settings, database, schema, mail server, clock and files.
 
     The exit code is 1 when there is a fault; a warning is not a fault.
     """

@@ -16,7 +16,10 @@ group = Group("mail", help="Try the SMTP relay.")
 @group.command("test")
 @click.argument("address")
 @click.option(
-    "--language", type=click.Choice(mail.LANGUAGES), default=mail.LANGUAGES[0], help="Of the mail."
+    "--language",
+    type=click.Choice(mail.LANGUAGES),
+    default=mail.LANGUAGES[0],
+    help="Language of the mail.",
 )
 def test(address: str, language: str) -> None:
     """Send a test mail to an ADDRESS, the way codes are sent."""

@@ -23,7 +23,11 @@ BLANK = "\u2800"  # a Braille pattern without dots
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 page_option = click.option(
-    "--page", default=0, type=click.IntRange(0, INT32_MAX // PAGE_SIZE), help="Page, from 0."
+    "--page",
+    default=0,
+    metavar="N",
+    type=click.IntRange(0, INT32_MAX // PAGE_SIZE),
+    help="Page, from 0.",
 )
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 

@@ -78,7 +78,7 @@ def delete(id_or_key: str, yes: bool) -> None:
 
 @group.command("assign")
 @click.argument("id_or_key")
-@click.argument("pool_name", required=False, metavar="POOL")
+@click.argument("pool_name", required=False, metavar="[POOL]")
 @click.option("--none", "no_pool", is_flag=True, help="Take it out of its pool.")
 def assign(id_or_key: str, pool_name: str | None, no_pool: bool) -> None:
     """Move a project to a pool; its next request goes there."""

@@ -92,7 +92,7 @@ def show(who: str, as_json: bool) -> None:
 @from_stdin
 @as_md5
 def create(user_name: str, email: str, admin: bool, **password: bool) -> None:
-    """Create an account without a mailed code; this asks for the password."""
+    """Create an account without a mailed code. This asks for the password."""
     typed = _read_password(user_name, email, **password)
     given = {"user_name": user_name, "email": email, "password": typed}
     user = accounts.create(**read(schemas.NewAccount, given), is_admin=admin)
