@@ -12,8 +12,21 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, String, bindparam, case, delete, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    String,
+    Table,
+    bindparam,
+    case,
+    delete,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway import clock
@@ -110,43 +123,60 @@ def hit(*counters: Counter, beyond: Collection[Counter] = ()) -> None:
     """
     now = clock.now()
     for counter in sorted({*counters, *beyond}, key=_key):
-        insert = (
-            dialect()
-            .insert(ThrottleCount)
-            .values(
-                key=counter.key,
-                name=counter.name,
-                account=counter.account,
-                count=1,
-                expires_at=now + timedelta(seconds=counter.seconds),
-            )
-        )
-        window_is_over = or_(
-            ThrottleCount.expires_at <= now,
-            ThrottleCount.expires_at > counter.latest_end(now),
-            # After ``undo`` the count may be 0; then no window runs.
-            ThrottleCount.count == 0,
-        )
-        counted = db.session.execute(
-            insert.on_conflict_do_update(
-                index_elements=[ThrottleCount.key],
-                set_={
-                    "account": insert.excluded.account,  # the name may have become an account's
-                    "count": case((window_is_over, 1), else_=ThrottleCount.count + 1),
-                    "expires_at": case(
-                        (window_is_over, insert.excluded.expires_at),
-                        else_=ThrottleCount.expires_at,
-                    ),
-                },
-                where=None
-                if counter in beyond
-                else or_(window_is_over, ThrottleCount.count < counter.limit),
-            ).returning(ThrottleCount.count)
-        ).first()
+        statement = _count_event(db.engine.dialect.name, limited=counter not in beyond)
+        event = {
+            "of_key": counter.key,
+            "of_name": counter.name,
+            "of_account": counter.account,
+            "now": now,
+            "end": now + timedelta(seconds=counter.seconds),
+            "latest_end": counter.latest_end(now),
+        }
+        if counter not in beyond:
+            event["limit"] = counter.limit
+        counted = db.session.execute(statement, event).first()
         if counted is None:
             db.session.rollback()
             check(*counters)
             raise _refusal(timedelta(seconds=1))  # the window ended between the two statements
+
+
+@cache
+def _count_event(_dialect_name: str, *, limited: bool) -> Any:
+    """Return the statement that counts one event; it is built once, as ``_RUNNING`` is.
+
+    :param limited: whether it counts nothing when the counter is full.
+    """
+    table = cast(Table, ThrottleCount.__table__)
+    insert = (
+        dialect()
+        .insert(table)
+        .values(
+            key=bindparam("of_key"),
+            name=bindparam("of_name"),
+            account=bindparam("of_account", type_=Integer),
+            count=1,
+            expires_at=bindparam("end", type_=UtcDateTime),
+        )
+    )
+    window_is_over = or_(
+        table.c.expires_at <= bindparam("now", type_=UtcDateTime),
+        table.c.expires_at > bindparam("latest_end", type_=UtcDateTime),
+        # After ``undo`` the count may be 0; then no window runs.
+        table.c.count == 0,
+    )
+    has_room = or_(window_is_over, table.c.count < bindparam("limit", type_=Integer))
+    return insert.on_conflict_do_update(
+        index_elements=[table.c.key],
+        set_={
+            "account": insert.excluded.account,  # the name may have become an account's
+            "count": case((window_is_over, 1), else_=table.c.count + 1),
+            "expires_at": case(
+                (window_is_over, insert.excluded.expires_at), else_=table.c.expires_at
+            ),
+        },
+        where=has_room if limited else None,
+    ).returning(table.c.count)
 
 
 def undo(*counters: Counter) -> None:

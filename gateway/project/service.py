@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from flask import current_app
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Integer,
-    Table,
     and_,
     bindparam,
     case,
@@ -33,13 +31,35 @@ from gateway.throttle import DAY, Counter
 KEPT = timedelta(days=30)  # the row of a deleted project
 
 
+# Adds one to the account's live projects if it may have more. The statement locks the account's
+# row, so racing requests queue here. It is built once, because building it takes 0.2 ms, and it
+# names the table, because the ORM's own UPDATE takes 0.15 ms more.
+_users = cast(Table, User.__table__)
+_COUNT_LIVE_PROJECT = (
+    update(_users)
+    .where(
+        _users.c.id == bindparam("owner"),
+        _users.c.live_projects < bindparam("max_projects", type_=Integer),
+    )
+    .values(live_projects=_users.c.live_projects + 1)
+    .returning(_users.c.id)
+)
+
+
 def create(owner: Caller, project_type: int, project_name: str) -> tuple[Project, str]:
     """Create a project; return it and its secret.
 
     :raises ApiError: 1009 when the account has PROJECTS_PER_USER live projects, or has created as
         many within a day.
     """
-    _count_project(owner.id)
+    most = current_app.config["PROJECTS_PER_USER"]
+    limit = {"owner": owner.id, "max_projects": most}
+    if db.session.execute(_COUNT_LIVE_PROJECT, limit).first() is None:
+        raise _limit("This account holds as many projects as it may; delete one first")
+    try:
+        throttle.hit(Counter("project-create", f"user {owner.id}", most, DAY, owner.id))
+    except ApiError:
+        raise _limit(f"This account has created {most} projects within a day; wait") from None
     secret = crypto.random_text(SECRET_LENGTH)
     project = Project(
         user_id=owner.id,
@@ -54,35 +74,6 @@ def create(owner: Caller, project_type: int, project_name: str) -> tuple[Project
     db.session.add(project)
     db.session.commit()
     return project, secret
-
-
-# Adds one to the account's live projects if it may have more. It is built once, because building it
-# takes 0.2 ms, and names the table, because the ORM's own UPDATE takes 0.15 ms more.
-_users = cast(Table, User.__table__)
-_COUNT_LIVE_PROJECT = (
-    update(_users)
-    .where(
-        _users.c.id == bindparam("owner"),
-        _users.c.live_projects < bindparam("max_projects", type_=Integer),
-    )
-    .values(live_projects=_users.c.live_projects + 1)
-    .returning(_users.c.id)
-)
-
-
-def _count_project(owner_id: int) -> None:
-    """Count a live project and a creation. This locks the account's row, so racing requests queue.
-
-    :raises ApiError: 1009.
-    """
-    most = current_app.config["PROJECTS_PER_USER"]
-    limit = {"owner": owner_id, "max_projects": most}
-    if db.session.execute(_COUNT_LIVE_PROJECT, limit).first() is None:
-        raise _limit("This account holds as many projects as it may; delete one first")
-    try:
-        throttle.hit(Counter("project-create", f"user {owner_id}", most, DAY, owner_id))
-    except ApiError:
-        raise _limit(f"This account has created {most} projects within a day; wait") from None
 
 
 def _limit(sentence: str) -> ApiError:
