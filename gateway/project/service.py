@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from flask import current_app
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Integer,
+    Table,
     and_,
     bindparam,
     case,
