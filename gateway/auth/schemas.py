@@ -10,7 +10,14 @@ from typing import Any
 from marshmallow import validate
 from marshmallow.fields import Integer, List, String
 
-from gateway.web.fields import Reply, Request, Stripped, Text, output_field
+from gateway.web.fields import (
+    Reply,
+    Request,
+    Stripped,
+    Text,
+    output_field,
+    without_invisible_ends,
+)
 
 # "=?" begins an encoded word, which some relays would decode into another address.
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -82,15 +89,6 @@ def _kind(character: str) -> str:
     if category == "Nd" or character == ZERO:
         return "N"
     return category[0] if category[0] in "LM" else "?"
-
-
-def without_invisible_ends(text: str) -> str:
-    """Return a text without white space and invisible marks (category Cf) around it.
-
-    Phones and chat programs add them when an address is copied.
-    """
-    shown = [n for n, c in enumerate(text) if not c.isspace() and unicodedata.category(c) != "Cf"]
-    return text[shown[0] : shown[-1] + 1] if shown else ""
 
 
 class EmailAddress(Text):

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 from gateway import log
 from gateway.auth.tokens import caller, signed_in
 from gateway.errors import Code
-from gateway.project import schemas, service
+from gateway.project import listing, schemas, service
 from gateway.project import verify as verification
 from gateway.web.body import body
 from gateway.web.fields import Empty
@@ -44,7 +44,7 @@ def list_projects(**fields: int) -> Response:
     ``header.total`` counts all of them, ``header.count`` those on this page. Without a user_id, or
     with 0, they are the caller's. Only an admin sees another user's.
     """
-    items, total = service.list_page(caller(), **fields)
+    items, total = listing.list_page(caller(), **fields)
     return reply({"list": items}, total=total, count=len(items))
 
 

@@ -71,6 +71,15 @@ class Stripped(Text):
         return text.strip()
 
 
+def without_invisible_ends(text: str) -> str:
+    """Return a text without white space and invisible marks (category Cf) around it.
+
+    Phones and chat programs add them when an address is copied.
+    """
+    shown = [n for n, c in enumerate(text) if not c.isspace() and unicodedata.category(c) != "Cf"]
+    return text[shown[0] : shown[-1] + 1] if shown else ""
+
+
 class Int32(fields.Integer):
     """A JSON integer from ``minimum`` to ``maximum`` (at most 2**31 - 1); not a bool, not 2.0."""
 
