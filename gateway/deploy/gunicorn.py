@@ -22,7 +22,8 @@ from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped
 
 # gunicorn takes every name in this module that is the name of a setting; "config" is one.
 from gateway import config as settings
-from gateway import instance, log, mail
+from gateway import db, instance, log, mail
+from gateway.db import facts
 from gateway.errors import ConfigError
 
 QUIT_TIMEOUT = 2  # seconds that a worker may take to end after Ctrl-C
@@ -90,6 +91,8 @@ def on_starting(server: Any) -> None:
         )
         settings.load(app)
         instance.check_database_folder(app)
+        db.init_app(app)
+        facts.claim_zone(app)
         # Sockets that come from systemd or from an earlier gunicorn are open already.
         if not {"LISTEN_FDS", "GUNICORN_FD"} & set(os.environ):
             for address in server.cfg.address:
@@ -113,6 +116,7 @@ def pre_fork(_server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Say once where the service listens, where mails go, and which settings have wrong names."""
+    facts.keep_zone(worker.wsgi)
     if worker.age != 1:
         return
     if unknown := settings.unknown_names(worker.wsgi):
