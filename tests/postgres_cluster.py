@@ -86,6 +86,13 @@ class Cluster:
             self.sql(f"ALTER SYSTEM SET {name} = '{value}'")
         self.sql("SELECT pg_reload_conf()")
 
+    def reset(self):
+        """Undo ``set``, also when the server does not write or waits for a standby."""
+        options = "-c default_transaction_read_only=off -c synchronous_commit=local"
+        with psycopg.connect(self.uri(), autocommit=True, options=options) as connection:
+            connection.execute("ALTER SYSTEM RESET ALL")
+            connection.execute("SELECT pg_reload_conf()")
+
     def remove(self):
         if (self.data / "postmaster.pid").exists():
             with suppress(AssertionError):

@@ -61,11 +61,14 @@ def prepare(engine: Engine) -> None:
         connection.execute("PRAGMA foreign_keys = ON")
         # A reader that stays makes the log grow; without a limit the file keeps its size for ever.
         connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+        if name is not None:
+            record.info["log"] = {file: _identity(file) for file in all_files(name)[1:]}
 
     @event.listens_for(engine, "checkout")
-    def refuse_another_file(_connection: Any, record: Any, _proxy: Any) -> None:
+    def refuse_another_file(connection: Any, record: Any, _proxy: Any) -> None:
         # A moved or replaced file stays open. What is written to it would be lost.
         if name is not None and _identity(name) != record.info["file"]:
+            _finish_log(connection, record.info)
             raise DisconnectionError  # the pool opens the file that has the name now
 
     @event.listens_for(engine, "before_cursor_execute")
@@ -126,6 +129,22 @@ def _identity(name: Path) -> tuple[int, int] | None:
     except OSError:  # this user may not look; let SQLite say what it thinks of that
         return 0, 0
     return status.st_dev, status.st_ino
+
+
+def _finish_log(connection: sqlite3.Connection, info: dict[Any, Any]) -> None:
+    """Write the log into the file that was moved, and remove it.
+
+    SQLite would take it for the log of the file that has the name now.
+
+    :raises sqlite3.OperationalError: when another connection still uses the log.
+    """
+    _set_pragma(connection, info, "busy_timeout", LOCK_TIMEOUT * 1000)
+    (is_busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if is_busy:
+        raise sqlite3.OperationalError("the database file was replaced, but its log is in use")
+    for file, identity in info["log"].items():
+        if identity is not None and _identity(file) == identity:  # not that of the new file
+            file.unlink(missing_ok=True)
 
 
 def run(

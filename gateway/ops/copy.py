@@ -13,6 +13,7 @@ from sqlalchemy import (
     Row,
     Table,
     create_engine,
+    delete,
     func,
     insert,
     select,
@@ -22,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway import checks, crypto
 from gateway.db import db
+from gateway.db.facts import Fact
 from gateway.db.schema import schema_is_current
 from gateway.errors import ApiError, Code
 from gateway.project.models import Project
@@ -87,6 +89,7 @@ def _check(source: Connection, target: Connection) -> None:
     for side, connection in (("source", source), ("target", target)):
         if not schema_is_current(connection):
             raise _refusal(f"The {side}'s schema is not current; run db upgrade there first")
+    target.execute(delete(Fact))  # the source's are copied
     for table in db.metadata.sorted_tables:
         if target.execute(select(1).select_from(table).limit(1)).first():
             raise _refusal(f"The target is not empty: {table.name} has rows")

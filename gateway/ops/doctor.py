@@ -23,6 +23,7 @@ from gateway.auth.models import User
 from gateway.config import SETTINGS, unknown_names
 from gateway.db import db
 from gateway.db.schema import schema_is_current
+from gateway.db.url import shown
 from gateway.project.models import Project
 
 OK, WARNING, FAULT = "ok", "warning", "FAULT"
@@ -84,7 +85,7 @@ def _settings() -> Iterator[Finding]:
 
 
 def _database() -> Iterator[Finding]:
-    url = db.engine.url.render_as_string(hide_password=True)
+    url = shown(db.engine.url)
     version = {"sqlite": "SELECT sqlite_version()", "postgresql": "SHOW server_version"}
     try:
         found = db.session.scalar(text(version[db.engine.dialect.name]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import delete, select, text, tuple_
 
 from gateway import clock
 from gateway.db import db
@@ -32,3 +32,10 @@ def purge_expired() -> dict[str, int]:
         deleted[table.name] = len(rows.all())
     db.session.commit()
     return deleted
+
+
+def shrink_log() -> None:
+    """Give back what SQLite's write-ahead log has grown to; a reader that still runs keeps it."""
+    if db.engine.dialect.name == "sqlite":
+        db.session.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+        db.session.rollback()

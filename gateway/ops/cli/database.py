@@ -18,6 +18,7 @@ from gateway.ops.cli.output import as_json, command, print_one, print_table
 def purge(as_json: bool) -> None:
     """Delete expired codes, counters and revocations. The service also does this by itself."""
     print_one(purging.purge_expired(), as_json=as_json)
+    purging.shrink_log()
 
 
 @command("backup")
