@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sqlalchemy import delete, select, text, tuple_
 
 from gateway import clock
 from gateway.db import db
 
 
-def purge_expired() -> dict[str, int]:
+def purge_expired(report: Callable[[int, int], None] | None = None) -> dict[str, int]:
     """Delete the expired rows of every table that has a column ``expires_at``; commit.
 
     Rows that another transaction has locked stay until the next time, because waiting for them
     could deadlock.
 
+    :param report: called before each table with the number of tables done, and of all.
     :returns: the number of deleted rows, by table.
     """
     now = clock.now()
     deleted = {}
-    for table in db.metadata.sorted_tables:
-        if "expires_at" not in table.c:
-            continue
+    tables = [table for table in db.metadata.sorted_tables if "expires_at" in table.c]
+    for number, table in enumerate(tables):
+        if report:
+            report(number, len(tables))
         key = tuple(table.primary_key)
         expired = select(*key).where(table.c.expires_at <= now)
         # Usually there is none. On SQLite a DELETE would then wait for the write lock for nothing.
