@@ -69,6 +69,14 @@ class Cluster:
     def stop(self, mode="immediate"):
         self.run("pg_ctl", "-w", "-D", self.data, "-m", mode, "stop")
 
+    def set_alone(self):
+        """Let the server commit without a standby once it is the primary."""
+        self.configure(synchronous_standby_names="", default_transaction_read_only="off")
+        auto = self.data / "postgresql.auto.conf"  # of ALTER SYSTEM, copied from the primary
+        kept = [line for line in auto.read_text().splitlines() if "synchronous" not in line]
+        auto.write_text("\n".join(kept) + "\n")
+        self.run("pg_ctl", "-D", self.data, "reload")
+
     def promote(self):
         self.run("pg_ctl", "-w", "-D", self.data, "promote")
 

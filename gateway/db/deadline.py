@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from flask import g, has_request_context
@@ -15,6 +16,10 @@ REQUEST_TIMEOUT = 8
 MIN_TIMEOUT = 1  # of a wait late in a request, because a relay may have used up the time
 POOL_TIMEOUT = 2  # for a connection that another thread uses
 MIN_LEFT = 3  # a wait for the pool that starts later would end too late to use the connection
+
+
+# SQLAlchemy names a pool's logger after its class. That one would be below the service's own.
+logging.getLogger(__name__).setLevel(logging.WARNING)
 
 
 class RequestPool(QueuePool):
