@@ -1,4 +1,7 @@
-"""Pages: ``/openapi.json`` describes the API, ``/docs`` shows it in a browser."""
+"""Pages: ``/openapi.json`` describes the API, ``/docs`` shows it in a browser.
+
+A browser that opens ``/`` or another address where a person looks for a page is led to ``/docs``.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,13 @@ from http import HTTPStatus
 from pathlib import Path
 
 import flask_swagger_ui
-from flask import Blueprint, Response, abort, current_app, jsonify, render_template
+from flask import Blueprint, abort, current_app, jsonify, redirect, render_template, request
 from flask.helpers import send_from_directory
+from werkzeug.exceptions import NotFound
+from werkzeug.wrappers import Response
 
 from gateway.web import openapi
+from gateway.web.reply import http_failure
 
 bp = Blueprint("docs", __name__, template_folder="docs")
 
@@ -38,6 +44,11 @@ HEADERS = {
 }
 
 
+# Where a person looks for a page. The path of each leads to /docs by a relative address, so that
+# it works below any prefix.
+ENTRANCES = {"/": "docs", "/docs/": "../docs", "/api/v1": "../docs", "/api/v1/": "../../docs"}
+
+
 @bp.get("/openapi.json", endpoint="openapi")
 def description() -> Response:
     """Describe the API in OpenAPI 3.1."""
@@ -48,6 +59,24 @@ def description() -> Response:
 def page() -> str:
     """Show the API page."""
     return render_template("page.html", service=current_app.config["SERVICE_NAME"])
+
+
+@bp.app_errorhandler(NotFound)
+def lead_to_page(error: NotFound) -> Response:
+    """Lead a browser that looks for a page to /docs; answer anyone else in the envelope."""
+    if request.path not in ENTRANCES:
+        return http_failure(error)
+    response = redirect(ENTRANCES[request.path]) if _wants_page() else http_failure(error)
+    response.headers["Cache-Control"] = "no-store"
+    response.vary.add("Accept")
+    return response
+
+
+def _wants_page() -> bool:
+    """Tell whether the client is a browser: it prefers a page to JSON, and a program does not."""
+    kinds = ["application/json", "text/html"]
+    wanted = request.accept_mimetypes.best_match(kinds)
+    return request.method in ("GET", "HEAD") and wanted == "text/html"
 
 
 @bp.get("/docs/<name>")

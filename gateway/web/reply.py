@@ -37,7 +37,7 @@ def init_app(app: Flask) -> None:
     app.url_map.merge_slashes = False
     app.session_interface = _NoSessions()
     app.register_error_handler(ApiError, failure)
-    app.register_error_handler(HTTPException, _http_failure)
+    app.register_error_handler(HTTPException, http_failure)
     app.register_error_handler(DBAPIError, _database_failure)
     app.register_error_handler(TimeoutError, _database_failure)
     app.register_error_handler(Exception, _internal_failure)
@@ -106,7 +106,8 @@ def _write(
     return response
 
 
-def _http_failure(error: HTTPException) -> Response:
+def http_failure(error: HTTPException) -> Response:
+    """Write the answer to one of HTTP's own failures."""
     status = error.code or 500
     response = _write(status, status, HTTP_TEXTS.get(status, error.name))
     for name, value in error.get_headers():
