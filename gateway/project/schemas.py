@@ -40,6 +40,25 @@ class RotateRequest(Request):
     grace_hours = Int32(0, 168, load_default=0, metadata={"example": 24})
 
 
+class EditRequest(Request):
+    """POST /api/v1/project/edit; a field that is not sent stays.
+
+    ``active_until`` is in unix seconds; 0 is for ever, and a time that has come pauses the project.
+    """
+
+    id = Int32(required=True, metadata={"example": 2})
+    project_name = Stripped(1, 128, metadata={"example": NAME})
+    project_type = Int32(metadata={"example": 1})
+    active_until = Int32(metadata={"example": 0})
+
+
+class UsageRequest(Request):
+    """POST /api/v1/project/usage."""
+
+    id = Int32(required=True, metadata={"example": 2})
+    days = Int32(1, 400, load_default=30, metadata={"example": 30})
+
+
 class KeyAndSecret(Reply):
     """The credentials of a project's requests."""
 
@@ -75,3 +94,18 @@ class ProjectPage(Reply):
     """One page of projects."""
 
     list = List(Nested(Project), required=True)
+
+
+class Day(Reply):
+    """One day in the service's time zone."""
+
+    day = output_field(String, "2024-03-07")
+    requests = output_field(Integer, 12)
+
+
+class Usage(Reply):
+    """The requests of a project by day, oldest first; the last day is today."""
+
+    active_until = output_field(Integer, 0)
+    last_used = output_field(String, "2024-03-07")
+    list = List(Nested(Day), required=True)

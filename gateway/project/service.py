@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -178,7 +178,7 @@ def rotate(caller: Caller, project_id: int, grace_hours: int) -> tuple[str, str]
     oldest = case((has_grace, Project.old_secret_hash), else_=Project.secret_hash)
     project_key = db.session.scalar(
         update(Project)
-        .where(*_may_change(caller, project_id))
+        .where(*may_change(caller, project_id))
         .values(
             secret_hash=crypto.secret_hash(secret),
             sealed_secret=crypto.seal(secret),
@@ -189,7 +189,7 @@ def rotate(caller: Caller, project_id: int, grace_hours: int) -> tuple[str, str]
         .execution_options(synchronize_session=False)
     )
     if project_key is None:
-        raise _no_such_project()
+        raise no_such_project()
     db.session.commit()
     return project_key, secret
 
@@ -202,11 +202,31 @@ def _new_secret(caller: Caller, project_id: int, grace_hours: int) -> str:
     secret = crypto.random_text(SECRET_LENGTH)
     if not grace_hours:
         return secret
-    sealed = db.session.scalar(
-        select(Project.sealed_secret).where(*_may_change(caller, project_id))
-    )
+    sealed = db.session.scalar(select(Project.sealed_secret).where(*may_change(caller, project_id)))
     present = crypto.unseal(sealed) if sealed else None
     return (present or secret)[:SECRET_PREFIX_LENGTH] + secret[SECRET_PREFIX_LENGTH:]
+
+
+def edit(caller: Caller, project_id: int, **changes: Any) -> None:
+    """Change a project's name, its type, or the time at which it pauses.
+
+    :param changes: columns and values; ``active_until`` in unix seconds, 0 for ever.
+    :raises ApiError: 1006 when the caller has no such project.
+    """
+    if "active_until" in changes:
+        until = changes["active_until"]
+        changes["active_until"] = datetime.fromtimestamp(until, timezone.utc) if until else None
+    changed = db.session.scalar(
+        update(Project)
+        .where(*may_change(caller, project_id))
+        # With nothing to change, the statement still tells whether the project is there.
+        .values(changes or {"project_type": Project.project_type})
+        .returning(Project.id)
+        .execution_options(synchronize_session=False)
+    )
+    if changed is None:
+        raise no_such_project()
+    db.session.commit()
 
 
 def delete(caller: Caller, project_id: int) -> None:
@@ -214,17 +234,18 @@ def delete(caller: Caller, project_id: int) -> None:
 
     :raises ApiError: 1006 when the caller has no such project.
     """
-    if not mark_deleted(*_may_change(caller, project_id)):
-        raise _no_such_project()
+    if not mark_deleted(*may_change(caller, project_id)):
+        raise no_such_project()
 
 
-def _may_change(caller: Caller, project_id: int) -> tuple[ColumnElement[bool], ...]:
+def may_change(caller: Caller, project_id: int) -> tuple[ColumnElement[bool], ...]:
     """Return the filters for a live project that is the caller's, or anybody's for an admin."""
     is_allowed = true() if caller.is_admin else Project.user_id == caller.id
     return (Project.id == project_id, Project.deleted.is_(False), is_allowed)
 
 
-def _no_such_project() -> ApiError:
+def no_such_project() -> ApiError:
+    """Return the refusal of a project that is not there or not the caller's."""
     return ApiError(Code.NOT_FOUND, "You have no project with this id; project/list shows yours")
 
 

@@ -178,8 +178,11 @@ def _http_failure(status: int) -> dict[str, Any]:
 def _verify() -> dict[str, Any]:
     """Describe verify, which answers in headers."""
     allowance = "of the daily allowance; absent where there is no limit"
-    used_up = _response(Empty, [Code.TOO_MANY_REQUESTS])
-    used_up["headers"]["X-Gateway-Code"] = _header("429: the allowance is used up", "integer")
+    used_up = _response(Empty, [Code.ACCESS_DENIED, Code.TOO_MANY_REQUESTS])
+    used_up["headers"]["Retry-After"]["required"] = False
+    used_up["headers"]["X-Gateway-Code"] = _header(
+        "1000: the project is paused; 429: the allowance is used up", "integer"
+    )
     return {
         "security": [{"project": []}],
         "parameters": [

@@ -17,7 +17,7 @@ from flask.cli import FlaskGroup, ScriptInfo
 from gateway import config, create_app, instance
 from gateway.db import db
 from gateway.errors import ConfigError
-from gateway.ops.cli import database, health, mail, pool, project, user
+from gateway.ops.cli import database, health, mail, pool, project, usage, user
 from gateway.version import __version__
 
 COMMANDS = (
@@ -25,6 +25,7 @@ COMMANDS = (
     project.group,
     pool.group,
     mail.group,
+    usage.usage,
     health.doctor,
     database.purge,
     database.backup,
