@@ -82,6 +82,9 @@ STATUS = {
     TOO_MANY_REQUESTS: 429,
 }
 
+# It has as many digits as a code for a new password, because another number costs no try.
+WRONG_RESET_CODE = "00000000"
+
 VERIFY = ["verify 204", "verify 401", "verify 403"]
 
 # What is sent, whose it is, how it is shown. The spellings of one person are one name: NFKC, the
@@ -794,9 +797,9 @@ class Contract(RuleBasedStateMachine):
         """After some wrong codes, with the right one, if there is one still."""
         address = data.draw(st.sampled_from(sorted(self.reset_codes)))
         whose = data.draw(st.sampled_from(sorted(self.reset_codes[address])))
-        text = self.reset_codes[address][whose].text or "0000"
+        text = self.reset_codes[address][whose].text or WRONG_RESET_CODE
         for _ in range(times):
-            self.reset_password(address, "0000", password, client)
+            self.reset_password(address, WRONG_RESET_CODE, password, client)
         self.reset_password(address, text, password, client)
 
     def reset_password(self, address, reg_code, password, client):
@@ -1068,7 +1071,7 @@ class Contract(RuleBasedStateMachine):
 
         def use_reset_code(address_and_client):
             address, whose = address_and_client
-            text = self.reset_codes[address][whose].text or "0000"
+            text = self.reset_codes[address][whose].text or WRONG_RESET_CODE
             self.reset_password(address, text, " of my own ", client_of(whose or "192.0.2.1"))
 
         def ask(subject):
