@@ -129,3 +129,12 @@ def test_mail_says_that_only_the_newest_code_works(write, template, language, se
     _, seen = write(template, language)
     assert sentence in seen.text.replace("\n", " ")
     assert sentence in seen.html
+
+
+def test_short_lines_beyond_ascii_are_encoded():
+    """The email package would send such lines as 8-bit text."""
+    content = Message(
+        "a@example.com", "lory@126.com", "验证码", "验证码\n", "<p>验证码</p>\n"
+    ).as_bytes()
+    seen = strict_mail.read(content)
+    assert (seen.text, seen.html) == ("验证码\n", "<p>验证码</p>\n")
