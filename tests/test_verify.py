@@ -177,6 +177,7 @@ def test_pools(person, project, flask, counts):
     for bad in ("BLUE", "blue ", "blue\0", "\ud800", "b%", "x" * 64, "-", "'", "../blue"):
         quoted = bad.encode("utf-8", "surrogatepass")
         assert_unknown(person.verify(project, pool=quoted))
+    assert_unknown(person.verify(project, pool=["blue", "blue"]))
     assert person.verify(project).headers["X-Gateway-Pool"] == "blue"  # nginx named no pool
     flask("project", "assign", 1, "--none")
     assert asked_for(["", "blue"]) == [204, 401]

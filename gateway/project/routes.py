@@ -79,5 +79,5 @@ def verify() -> Response:
 
     With ``pool``, only projects of that pool pass; with an empty one, only those without a pool.
     """
-    decision = verification.decide(request.headers, request.args.get("pool"))
+    decision = verification.decide(request.headers, request.args.getlist("pool"))
     return Response(status=HTTPStatus.NO_CONTENT.value, headers=decision.headers())
