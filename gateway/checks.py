@@ -7,10 +7,13 @@ sentence never holds the value, because the value may be a secret.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Callable
-from email.utils import getaddresses
+from contextlib import suppress
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,16 @@ def service_name(value: Any) -> str:
     if len(text(value)) > MAX_SERVICE_NAME or not value.strip():
         raise ValueError(f"must be a name of at most {MAX_SERVICE_NAME} characters")
     return str(value).strip()
+
+
+def end_point(value: Any) -> str:
+    """Return the template of an end point; it may hold only the placeholders that exist."""
+    if re.search("[{}]", re.sub(r"\{(?:pool_name|pool/|credential)\}", "", text(value))):
+        raise ValueError(
+            "must have no placeholders but {pool_name}, {pool/} (the name and a slash, or nothing)"
+            " and {credential}"
+        )
+    return str(value)
 
 
 def list_of(check: Callable[[Any], str]) -> Callable[[Any], list[str]]:
@@ -111,13 +124,41 @@ def host(value: Any) -> str:
     return str(value)
 
 
+def is_this_machine(name: str) -> bool:
+    """Tell whether a host name or address is this machine's own, which no network lies before."""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return re.fullmatch(r"(.+\.)?localhost\.?|localhost\.localdomain", name.lower()) is not None
+
+
 def sender(value: Any) -> str:
     """Return the one address that mails come from; a name may stand before it."""
-    addresses = [address for _, address in getaddresses([text(value)])]
-    plain = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*"
-    if len(addresses) != 1 or not re.fullmatch(plain, addresses[0]):
+    name, address = split_sender(text(value))
+    atom, label = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+", "[A-Za-z0-9-]+"
+    plain = rf"{atom}(\.{atom})*@{label}(\.{label})*"
+    is_quoted = value.lstrip().startswith('"')
+    # Text like "a@x.com, B <b@x.com>" is two addresses.
+    is_list = not is_quoted and re.search(r'[<>"]|@.*,|,.*@', name)
+    if not re.fullmatch(plain, address) or is_list:
         raise ValueError("must be an address like gateway@example.com or Name <address>")
     return str(value)
+
+
+def split_sender(value: str) -> tuple[str, str]:
+    """Return the name, which may be empty, and the address in ``Name <address>``.
+
+    A name may stand in quotes. A name that was encoded by hand, ``=?utf-8?b?...?=``, is decoded.
+    """
+    match = re.fullmatch(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^"]*?))\s*<([^<>]*)>\s*', value)
+    if match is None:
+        return "", value.strip()
+    quoted, bare, address = match.groups()
+    name = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else bare
+    if re.fullmatch(r"(=\?[\w-]+\?[bqBQ]\?[^?\s]*\?=\s*)+", name):
+        with suppress(LookupError, ValueError, HeaderParseError):  # it only looked like that
+            name = str(make_header(decode_header(name)))
+    return name.strip(), address
 
 
 def timezone(value: Any) -> str:

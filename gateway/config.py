@@ -60,12 +60,13 @@ SETTINGS = (
     Setting("SERVICE_NAME", "gateway", checks.service_name),
     Setting("REG_CODE_DIGITS", 6, checks.integer(4, 10)),
     Setting("MAILS_PER_IP", 100, checks.integer(1, INT32_MAX)),
+    Setting("MAILS_PER_HOUR", 1000, checks.integer(1, INT32_MAX)),
     Setting("REQUEST_MAX", 30, checks.integer(0, INT32_MAX)),
     Setting("PROJECTS_PER_USER", 1000, checks.integer(0, INT32_MAX)),
     Setting(
         "END_POINTS",
         ["https://api.hobbychain.org/{pool_name}/rpc", "wss://api.hobbychain.org/{pool_name}/ws"],
-        checks.list_of(checks.text),
+        checks.list_of(checks.end_point),
     ),
     Setting("TIMEZONE", "UTC", checks.timezone),
     Setting("TRUSTED_PROXIES", 0, checks.integer(0, 10)),
@@ -226,6 +227,13 @@ def _check_mail(config: Mapping[str, Any]) -> None:
         # Flask-Mail would send without logging in, and say nothing.
         if config[name] is not None and config[other] is None:
             raise ConfigError(f"{other} must be set, because {name} is")
+    encrypted = config["MAIL_USE_TLS"] or config["MAIL_USE_SSL"] or config["MAIL_SUPPRESS_SEND"]
+    server = config["MAIL_SERVER"]
+    if config["MAIL_USERNAME"] and server and not encrypted and not checks.is_this_machine(server):
+        raise ConfigError(
+            "MAIL_USERNAME and MAIL_PASSWORD would cross the network readable;"
+            " set MAIL_USE_TLS or MAIL_USE_SSL"
+        )
 
 
 def _check_web_concurrency() -> None:

@@ -84,6 +84,12 @@ def code_hash(purpose: str, email_key: str, code: str) -> str:
     return hmac.new(key, message, hashlib.sha256).hexdigest()
 
 
+def client_hash(user_id: int, network: str) -> str:
+    """Return the keyed hash under which a client that an account knows is stored."""
+    key = derive_key(current_app.config["SECRET_KEY"], "known-client")
+    return hmac.new(key, f"{user_id}\0{network}".encode(), hashlib.sha256).hexdigest()
+
+
 def secret_hash(secret: str) -> str:
     """Return the hash that verifies a project secret; 48 random characters need no salt."""
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -2,17 +2,31 @@
 
 A ``Counter`` allows ``limit`` events within ``seconds`` of the first one. ``check`` refuses when a
 counter is full; ``hit`` counts an event or refuses it; ``undo`` takes one event back; ``clear``
-forgets all.
+forgets all. Functions lock the rows in the order of their keys, so requests cannot deadlock.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, cast
 
-from sqlalchemy import String, bindparam, case, delete, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    String,
+    Table,
+    bindparam,
+    case,
+    delete,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway import clock
@@ -28,6 +42,8 @@ class ThrottleCount(Base):
     __tablename__ = "throttle_counts"
 
     key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(32))
+    account: Mapped[int | None] = mapped_column(index=True)
     count: Mapped[int]
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
@@ -40,12 +56,14 @@ class Counter:
     :param subject: who it is counted for, such as an account or an address.
     :param limit: events allowed in a window.
     :param seconds: length of the window, from its first event.
+    :param account: the id of the account that a full counter keeps out, if it is one.
     """
 
     name: str
     subject: str
     limit: int
     seconds: int
+    account: int | None = None
 
     @property
     def key(self) -> str:
@@ -74,60 +92,96 @@ def check(*counters: Counter) -> None:
 
     :raises ApiError: 429 with the seconds until every full counter is free again.
     """
+    if waits := _waits(counters):
+        raise _refusal(max(waits))
+
+
+def is_full(*counters: Counter) -> bool:
+    """Tell whether any of the counters is full."""
+    return bool(_waits(counters))
+
+
+def _waits(counters: Collection[Counter]) -> list[timedelta]:
+    """Return how long each full counter stays full."""
     now = clock.now()
     by_key = {counter.key: counter for counter in counters}
     running = db.session.execute(_RUNNING, {"keys": list(by_key), "now": now})
-    waits = [
+    return [
         row.expires_at - now
         for row in running
         if row.events >= by_key[row.key].limit and row.expires_at <= by_key[row.key].latest_end(now)
     ]
-    if waits:
-        raise _refusal(max(waits))
 
 
-def hit(*counters: Counter) -> None:
+def hit(*counters: Counter, beyond: Collection[Counter] = ()) -> None:
     """Count one event on every counter; when one is full, roll back and refuse.
 
-    The caller commits. Always name counters in the same order, because each locks its row.
+    The caller commits.
 
+    :param beyond: more counters, which count on when they are full and refuse nothing.
     :raises ApiError: 429 with the seconds until every full counter is free again.
     """
     now = clock.now()
-    for counter in counters:
-        insert = (
-            dialect()
-            .insert(ThrottleCount)
-            .values(key=counter.key, count=1, expires_at=now + timedelta(seconds=counter.seconds))
-        )
-        window_is_over = or_(
-            ThrottleCount.expires_at <= now,
-            ThrottleCount.expires_at > counter.latest_end(now),
-            # After ``undo`` the count may be 0; then no window runs.
-            ThrottleCount.count == 0,
-        )
-        counted = db.session.execute(
-            insert.on_conflict_do_update(
-                index_elements=[ThrottleCount.key],
-                set_={
-                    "count": case((window_is_over, 1), else_=ThrottleCount.count + 1),
-                    "expires_at": case(
-                        (window_is_over, insert.excluded.expires_at),
-                        else_=ThrottleCount.expires_at,
-                    ),
-                },
-                where=or_(window_is_over, ThrottleCount.count < counter.limit),
-            ).returning(ThrottleCount.count)
-        ).first()
+    for counter in sorted({*counters, *beyond}, key=_key):
+        statement = _count_event(db.engine.dialect.name, limited=counter not in beyond)
+        event = {
+            "of_key": counter.key,
+            "of_name": counter.name,
+            "of_account": counter.account,
+            "now": now,
+            "end": now + timedelta(seconds=counter.seconds),
+            "latest_end": counter.latest_end(now),
+        }
+        if counter not in beyond:
+            event["limit"] = counter.limit
+        counted = db.session.execute(statement, event).first()
         if counted is None:
             db.session.rollback()
             check(*counters)
             raise _refusal(timedelta(seconds=1))  # the window ended between the two statements
 
 
+@cache
+def _count_event(_dialect_name: str, *, limited: bool) -> Any:
+    """Return the statement that counts one event; it is built once, as ``_RUNNING`` is.
+
+    :param limited: whether it counts nothing when the counter is full.
+    """
+    table = cast(Table, ThrottleCount.__table__)
+    insert = (
+        dialect()
+        .insert(table)
+        .values(
+            key=bindparam("of_key"),
+            name=bindparam("of_name"),
+            account=bindparam("of_account", type_=Integer),
+            count=1,
+            expires_at=bindparam("end", type_=UtcDateTime),
+        )
+    )
+    window_is_over = or_(
+        table.c.expires_at <= bindparam("now", type_=UtcDateTime),
+        table.c.expires_at > bindparam("latest_end", type_=UtcDateTime),
+        # After ``undo`` the count may be 0; then no window runs.
+        table.c.count == 0,
+    )
+    has_room = or_(window_is_over, table.c.count < bindparam("limit", type_=Integer))
+    return insert.on_conflict_do_update(
+        index_elements=[table.c.key],
+        set_={
+            "account": insert.excluded.account,  # the name may have become an account's
+            "count": case((window_is_over, 1), else_=table.c.count + 1),
+            "expires_at": case(
+                (window_is_over, insert.excluded.expires_at), else_=table.c.expires_at
+            ),
+        },
+        where=has_room if limited else None,
+    ).returning(table.c.count)
+
+
 def undo(*counters: Counter) -> None:
     """Take back one ``hit``; the caller commits."""
-    for counter in counters:
+    for counter in sorted(counters, key=_key):
         db.session.execute(
             update(ThrottleCount)
             .where(ThrottleCount.key == counter.key, ThrottleCount.count > 0)
@@ -137,12 +191,36 @@ def undo(*counters: Counter) -> None:
 
 def clear(*counters: Counter) -> None:
     """Forget every event of the counters; the caller commits."""
+    _delete(ThrottleCount.key.in_([counter.key for counter in counters]))
+
+
+def clear_account(account: int, names: Collection[str] | None = None) -> None:
+    """Forget every event of the counters that keep an account out; the caller commits.
+
+    :param names: only counters with these names.
+    """
+    is_meant = [] if names is None else [ThrottleCount.name.in_(names)]
+    _delete(ThrottleCount.account == account, *is_meant)
+
+
+def _delete(*filters: ColumnElement[bool]) -> None:
+    found = select(ThrottleCount.key).where(*filters).order_by(ThrottleCount.key)
+    keys = db.session.scalars(found.with_for_update()).all()
     # Usually there is none. On SQLite a DELETE would then wait for the write lock for nothing.
-    keys = [counter.key for counter in counters]
-    if not db.session.scalars(select(ThrottleCount.key).where(ThrottleCount.key.in_(keys))).all():
-        return
-    for key in keys:  # one by one, because each locks its row
-        db.session.execute(delete(ThrottleCount).where(ThrottleCount.key == key))
+    if keys:
+        db.session.execute(delete(ThrottleCount).where(ThrottleCount.key.in_(keys)))
+
+
+def counts_of(account: int) -> Sequence[ThrottleCount]:
+    """Return the running counts that can keep an account out, the last to end first."""
+    running = select(ThrottleCount).where(
+        ThrottleCount.account == account, ThrottleCount.expires_at > clock.now()
+    )
+    return db.session.scalars(running.order_by(ThrottleCount.expires_at.desc())).all()
+
+
+def _key(counter: Counter) -> str:
+    return counter.key
 
 
 def _refusal(wait: timedelta) -> ApiError:

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email import message_from_bytes, policy
@@ -18,8 +19,9 @@ import pytest
 from aiosmtpd.controller import Controller
 from argon2 import PasswordHasher
 from flask.testing import FlaskClient
-from helpers import PASSWORD, SECRET_KEY, basic, wait_for_background
+from helpers import PASSWORD, SECRET_KEY, TIMEOUT, basic, wait_for_background
 from leak_check import leak_check
+from nginx_front import reached, start_front, team, upstreams  # noqa: F401 - fixtures
 from servers import GUNICORN, ROOT, ParallelClients, Server, free_port, postgres
 from sql_log import sql_log
 from sqlalchemy import create_engine, text
@@ -27,6 +29,7 @@ from sqlalchemy import create_engine, text
 import gateway.clock
 from gateway import create_app, crypto
 from gateway.db import db
+from gateway.mail import senders
 from gateway.ops.cli import main
 
 CHEAP_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -42,6 +45,7 @@ class Relay:
 
     def __init__(self):
         self.mails = []
+        self.changed = threading.Condition()
         self.codes = {}
         self.refuse_recipient = None
         self.refuse_data = None
@@ -60,12 +64,19 @@ class Relay:
             return self.refuse_data
         await asyncio.sleep(self.pause)
         mail = message_from_bytes(envelope.content, policy=policy.default)
-        self.mails.append(mail)
         (address,) = envelope.rcpt_tos
         if code := re.search(r"\d{4,10}", mail["Subject"]):
             self.codes[address] = code[0]
             leak_check.add_secret(code[0])
+        with self.changed:
+            self.mails.append(mail)
+            self.changed.notify_all()
         return "250 OK"
+
+    def wait_for_mails(self, number):
+        """Wait until so many mails were accepted; return False after a minute."""
+        with self.changed:
+            return self.changed.wait_for(lambda: len(self.mails) >= number, timeout=TIMEOUT)
 
     def reset(self):
         self.mails.clear()
@@ -370,6 +381,7 @@ def make_app(database_uri, outbox):
     yield make
     wait_for_background()
     for app in apps:
+        senders.stop(app)
         with app.app_context():
             db.engine.dispose()
 
@@ -476,6 +488,7 @@ def start_service(database_uri, outbox, tmp_path):
             "GATEWAY_MAIL_SERVER": "127.0.0.1",
             "GATEWAY_MAIL_PORT": str(outbox.port),
             "GATEWAY_MAILS_PER_IP": "1000000000",
+            "GATEWAY_MAILS_PER_HOUR": "1000000000",
             "GATEWAY_REG_CODE_DIGITS": "10",
             "GATEWAY_TRUSTED_PROXIES": "1",
             **{f"GATEWAY_{name}": str(value) for name, value in settings.items()},

@@ -72,6 +72,7 @@ class FaultyRelay:
         self.security, self.contexts = security, contexts
         self.faults = deque()
         self.accepted = defaultdict(list)  # address: the codes in mails answered with 250
+        self.mails = []  # the same mails, as bytes
         self.logins = []  # the lines with a password
         self.violations = []  # what the service did wrong
         self.open = set()
@@ -140,7 +141,7 @@ class Conversation:
     def __init__(self, relay, connection, fault):
         self.relay, self.connection, self.fault = relay, connection, fault
         self.lines = None
-        self.step = self.line = self.address = self.code = None
+        self.step = self.line = self.address = self.code = self.mail = None
         self.fault_begun = False
         self.trusted = not relay.security
 
@@ -189,9 +190,12 @@ class Conversation:
             if not lines[-1]:
                 raise ConversationOver
             lines.append(self.lines.readline())
-        mail = message_from_bytes(b"".join(lines[:-1]), policy=policy.default)
-        self.code = re.search(r"\d{10}", mail["Subject"])[0]
-        leak_check.add_secret(self.code)
+        # Undo the dot in front of a line that begins with one, as RFC 5321 says.
+        self.mail = b"".join(re.sub(rb"^\.", b"", line) for line in lines[:-1])
+        mail = message_from_bytes(self.mail, policy=policy.default)
+        if found := re.search(r"\d{10}", mail["Subject"]):  # a test mail holds none
+            self.code = found[0]
+            leak_check.add_secret(self.code)
 
     def do_step(self, step):
         """Do a step, or its fault; return the code that was sent, if any."""
@@ -215,6 +219,7 @@ class Conversation:
         if self.step == "dot" and said == b"250":
             # Noted before it is sent, because the service may answer before this thread goes on.
             self.relay.accepted[self.address].append(self.code)
+            self.relay.mails.append(self.mail)
         self.connection.sendall(answer)
         return said
 
@@ -365,6 +370,9 @@ def certificate_and_key(name, address, days):
 
 
 def self_signed(name, key, address, days):
+    known_as = (
+        x509.IPAddress(ip_address(address)) if address[0].isdigit() else x509.DNSName(address)
+    )
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(timezone.utc)
     usage = x509.KeyUsage(True, False, False, False, False, True, False, False, False)
@@ -376,7 +384,7 @@ def self_signed(name, key, address, days):
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=3))
         .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), False)
+        .add_extension(x509.SubjectAlternativeName([known_as]), False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(usage, critical=True)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import os
+import shutil
 import threading
+from contextlib import contextmanager
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 TIMEOUT = 60  # seconds; only a broken server needs as many
 PASSWORD = "e10adc3949ba59abbe56e057f20f883e"
@@ -26,6 +30,16 @@ OK = {"header": {"code": 0, "message": "OK", "total": 1, "count": 1}, "data": {}
 def basic(key, secret):
     """Return the Authorization header of a project."""
     return "Basic " + base64.b64encode(f"{key}:{secret}".encode()).decode()
+
+
+def forms(project):
+    """Return the headers of each form in which a client can send a project's credentials."""
+    key, secret = project["project_key"], project["project_secret"]
+    return {
+        "basic": {"Authorization": basic(key, secret)},
+        "bearer": {"Authorization": f"Bearer {key}.{secret}"},
+        "x-api-key": {"X-API-Key": f"{key}.{secret}"},
+    }
 
 
 def code_of(reply):
@@ -61,3 +75,16 @@ def wait_for_background():
         if thread.name == "background":
             thread.join(timeout=TIMEOUT)
             assert not thread.is_alive()
+
+
+@contextmanager
+def chromium():
+    """Run Chromium; skip the test where there is none."""
+    path = shutil.which("chromium")
+    if not path:
+        refuse = pytest.fail if os.environ.get("SKIP_NOTHING") else pytest.skip
+        refuse("there is no chromium here; Debian's package has one")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -65,6 +65,8 @@ NONSENSE = [
     ("MAIL_DEFAULT_SENDER", "a b@c d"),
     ("MAIL_DEFAULT_SENDER", "a@b.com, c@d.com"),
     ("MAIL_SUPPRESS_SEND", "x"),
+    ("MAILS_PER_HOUR", "0"),
+    ("MAILS_PER_HOUR", "many"),
     ("REG_CODE_DIGITS", "3"),
     ("REG_CODE_DIGITS", "11"),
     ("REG_CODE_DIGITS", "4.0"),
@@ -255,6 +257,7 @@ def test_defaults(make):
     config = make().config
     assert config["REG_CODE_DIGITS"] == 6
     assert config["MAILS_PER_IP"] == 100
+    assert config["MAILS_PER_HOUR"] == 1000
     assert config["REQUEST_MAX"] == 30
     assert config["PROJECTS_PER_USER"] == 1000
     assert config["TIMEZONE"] == "UTC"
@@ -567,7 +570,20 @@ def test_each_purpose_has_its_own_key(make):
         (2, "203.0.113.9, 10.0.0.1", "203.0.113.9"),
         (2, "203.0.113.9", "127.0.0.1"),
         (1, "not an address", "127.0.0.1"),
-        (1, "203.0.113.9:1234", "127.0.0.1"),
+        (1, "203.0.113.9:1234", "203.0.113.9"),
+        (1, "203.0.113.9:", "203.0.113.9"),
+        (1, "[2001:db8::1]", "2001:db8::1"),
+        (1, "[2001:DB8::1]:443", "2001:db8::1"),
+        (1, "fe80::1%eth0", "fe80::1"),
+        (1, "[fe80::1%25eth0]:443", "fe80::1"),
+        (1, "[::ffff:203.0.113.9]:1", "203.0.113.9"),
+        (1, "10.9.9.9:1, [2001:db8::1]:2", "2001:db8::1"),
+        (1, "2001:db8::1:443", "2001:db8::1:443"),  # a whole address, not one with a port
+        (1, "[203.0.113.9", "127.0.0.1"),
+        (1, "[]:443", "127.0.0.1"),
+        (1, "203.0.113.9:x", "127.0.0.1"),
+        (1, "%eth0", "127.0.0.1"),
+        (1, "unix:", "127.0.0.1"),
         (1, "2001:DB8::0:1", "2001:db8::1"),
         (1, "::ffff:203.0.113.9", "203.0.113.9"),
         (1, "", "127.0.0.1"),
@@ -580,3 +596,21 @@ def test_client_address_behind_trusted_proxies(make_app, sign_up, proxies, heade
     body = {"user_name": person.user_name, "password": "e10adc3949ba59abbe56e057f20f883e"}
     reply = client.post("/api/v1/login", json=body, headers={"X-Forwarded-For": header})
     assert reply.json["data"]["login_ip"] == seen
+
+
+LOGIN = {"MAIL_USERNAME": "gateway", "MAIL_PASSWORD": "of the mail server"}
+
+
+@pytest.mark.parametrize("security", ["MAIL_USE_TLS", "MAIL_USE_SSL", "MAIL_SUPPRESS_SEND"])
+@pytest.mark.parametrize("server", ["smtp.example.com", "192.0.2.1", "10.0.0.5", "2001:db8::1"])
+def test_mail_password_does_not_cross_a_network_readable(make, server, security):
+    with pytest.raises(ConfigError) as error:
+        make(**LOGIN, MAIL_SERVER=server)
+    assert "MAIL_USERNAME" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert make(**{security: "1"})
+
+
+@pytest.mark.parametrize("server", ["localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "::1", ""])
+def test_mail_password_may_go_to_this_machine(make, server):
+    assert make(**LOGIN, MAIL_SERVER=server)

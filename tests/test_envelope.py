@@ -107,7 +107,7 @@ def provoke_email_exists(p):
 
 
 def provoke_mail_not_sent(p):
-    p.outbox.refuse_recipient = "550 5.1.1 no such mailbox"
+    p.outbox.refuse_data = "451 4.3.0 try again later"
     return p.api("/auth-code", {"user_name": "new", "email": "new@126.com"})
 
 

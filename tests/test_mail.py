@@ -104,13 +104,14 @@ def test_no_thread_is_left_when_the_handshake_is_too_slow(
 
 
 def test_mail_is_not_sent_after_the_deadline(make_app, relay_with, monkeypatch):
-    """Here the look-up of this host's own name is slow, which the mail library needs."""
+    """Here the look-up of the relay's name is slow, which no socket timeout limits."""
     answered = threading.Event()
+    look_up = socket.getaddrinfo
     monkeypatch.setattr(mail.smtp, "DEADLINE", 0.5)
     monkeypatch.setattr(mail.smtp, "_slots", threading.BoundedSemaphore(1))
     relay = relay_with()
     app = make_app(MAIL_PORT=relay.port)
-    monkeypatch.setattr(socket, "getfqdn", lambda *_: answered.wait(30) and "gateway.example")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *a: answered.wait(30) and look_up(*a))
     code, seconds = ask(app)
     assert code == 1029
     assert seconds < 5
@@ -119,6 +120,12 @@ def test_mail_is_not_sent_after_the_deadline(make_app, relay_with, monkeypatch):
     assert nothing_is_left(relay)
     assert relay.accepted == {}
     assert ask(app)[0] == 0
+
+
+def test_own_name_of_the_host_is_not_looked_up(make_app, relay_with, monkeypatch):
+    """On a host without a name that look-up takes longer than the deadline."""
+    monkeypatch.setattr(socket, "getfqdn", lambda *_: pytest.fail("looked up"))
+    assert ask(make_app(MAIL_PORT=relay_with().port))[0] == 0
 
 
 def test_incomplete_answer_is_a_failure(make_app, relay_with):

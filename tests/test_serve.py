@@ -14,6 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from http.client import HTTPConnection
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
@@ -346,6 +347,9 @@ class Terminal:
 
 @pytest.mark.parametrize("sent", [None, b"", b"GET /healthz HTTP/1.1\r\n\r\n", b"GET /healthz HTT"])
 def test_ctrl_c_ends_the_server_within_seconds(checkout, sent):
+    migrate = [Path(sys.prefix) / "bin" / "gateway", "db", "upgrade"]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    subprocess.run(migrate, cwd=checkout, env=environment, check=True)
     for _ in range(3):
         terminal = Terminal(checkout)
         assert terminal.read_until("serving on"), terminal.output

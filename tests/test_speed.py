@@ -6,13 +6,22 @@ from unittest import mock
 
 import psycopg
 import pytest
-from helpers import NO_POSTGRES, PASSWORD, code_of, postgres_only, sqlite_only
+from helpers import (
+    NO_POSTGRES,
+    PASSWORD,
+    code_of,
+    postgres_only,
+    sqlite_only,
+    wait_for_background,
+)
 from sqlalchemy import text
 
 from gateway.db import db, sqlite
 from gateway.deploy import gunicorn
 
-GROWING = {"users", "projects", "revoked_tokens", "throttle_counts", "mail_codes"}
+GROWING = {
+    *("users", "projects", "revoked_tokens", "throttle_counts", "mail_codes", "known_clients"),
+}
 # 2,000 accounts with five projects each, one of them deleted; enough rows for the planner.
 PEOPLE = """
 INSERT INTO users (user_name, name_key, email, email_key, password_hash, is_admin, is_banned,
@@ -26,9 +35,17 @@ SELECT 10 + i % 2000, 'x', 1, 'key-' || i, 'x', 'x', i % 5 = 0, '2026-11-24 00:0
 FROM n
 """
 TOKENS = "INSERT INTO revoked_tokens SELECT 'jti-' || i, '2099-11-24 00:00:00' FROM n"
-COUNTS = "INSERT INTO throttle_counts SELECT 'key-' || i, 1, '2099-11-24 00:00:00' FROM n"
+COUNTS = """
+INSERT INTO throttle_counts (key, name, account, count, expires_at)
+SELECT 'key-' || i, 'login-account', i, 1, '2099-11-24 00:00:00' FROM n
+"""
 CODES = """
-INSERT INTO mail_codes SELECT 'register', 'u' || i, 'x', 0, '2099-11-24 00:00:00' FROM n
+INSERT INTO mail_codes (purpose, email_key, client, code_hash, tries, other_tries, expires_at)
+SELECT 'register', 'u' || i, '', 'x', 0, 0, '2099-11-24 00:00:00' FROM n
+"""
+CLIENTS = """
+INSERT INTO known_clients (user_id, client, expires_at)
+SELECT 10 + i, 'x', '2099-11-24 00:00:00' FROM n
 """
 
 
@@ -58,6 +75,7 @@ def crowded(app, person):
                 (TOKENS, 2000),
                 (COUNTS, 2000),
                 (CODES, 2000),
+                (CLIENTS, 1900),
             ):
                 connection.execute(text(numbers(connection.dialect.name, insert, count)))
         with db.engine.begin() as connection:
@@ -87,6 +105,11 @@ def day(crowded, person, statements):
     wrong = {"user_name": person.user_name, "password": "x" * 32}
     note("login", person.client.post("/api/v1/login", json={**wrong, "password": PASSWORD}))
     note("login refused", person.client.post("/api/v1/login", json=wrong), 1002)
+    body = {"email": person.email}
+    note("reset-code", person.post("/reset-code", body))
+    wait_for_background()
+    wrong_code = {**body, "reg_code": "00000000", "password": "x" * 32}
+    note("reset-password", person.post("/reset-password", wrong_code), 1008)
     note("auth-code", person.post("/auth-code", {"user_name": "new", "email": "new@126.com"}))
     note("logout", person.post("/platform/logout"))
     return sent
@@ -98,7 +121,7 @@ COSTS = {
     "verify refused": 2,
     "list": 2,
     "list past the end": 2,
-    "create": 3,
+    "create": 4,
     "rotate": 2,
     "delete": 3,
     "logout": 2,

@@ -10,6 +10,7 @@ from helpers import NO_SQLITE, PASSWORD, basic, code_of, postgres_only, sqlite_o
 from sqlalchemy import text
 
 from gateway.db import db
+from gateway.mail import senders
 from gateway.ops import copy as transfer
 from gateway.ops.cli import main
 
@@ -34,7 +35,7 @@ def target(make_app, target_uri):
 
 
 @pytest.fixture
-def world(person, sign_up, flask, api, sql):
+def world(person, sign_up, flask, api, sql, monkeypatch):
     """A database with rows in every table."""
     flask("pool", "add", "gone")
     flask("pool", "remove", "gone")
@@ -61,6 +62,8 @@ def world(person, sign_up, flask, api, sql):
     assert newest
     api("/auth-code", {"user_name": "x", "email": "x@126.com"})
     api("/login", {"user_name": "lory", "password": "not this one"})
+    monkeypatch.setattr(senders, "send_soon", lambda: None)
+    api("/reset-code", {"email": "x@126.com"})
     person.old = project
     return person
 

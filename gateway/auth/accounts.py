@@ -8,22 +8,23 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from flask import current_app
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from gateway import clock, crypto, log, mail, throttle
-from gateway.auth import codes, limits, passwords
+from gateway.auth import clients, codes, limits, passwords, strength
 from gateway.auth.models import RevokedToken, User, email_key, name_key
 from gateway.db import db, dialect
 from gateway.errors import ApiError, Code
 from gateway.ops.purge import purge_expired
+from gateway.web.fields import MAX_SENT
 
 
 def send_registration_code(user_name: str, email: str, ip: str, language: str) -> None:
     """Mail a registration code to an address that has no account.
 
-    :raises ApiError: 1018, 1005, 429, or 1029 when the relay did not accept the mail.
+    :raises ApiError: 1018, 1005, 429; 1003 when the relay refuses the address, 1029 when it did
+        not take the mail.
     """
     address = email_key(email)
     _refuse_taken(name_key(user_name), address)
@@ -32,22 +33,22 @@ def send_registration_code(user_name: str, email: str, ip: str, language: str) -
     def send_mail(**content: object) -> None:
         mail.send(codes.REGISTER, email, language, **content)
 
-    digits = current_app.config["REG_CODE_DIGITS"]
-    if not codes.send(codes.REGISTER, address, digits, send_mail, counters):
-        raise ApiError(Code.MAIL_NOT_SENT)
+    codes.send(codes.REGISTER, address, send_mail, counters)
 
 
-def register(user_name: str, password: str, email: str, reg_code: str) -> User:
+def register(user_name: str, password: str, email: str, reg_code: str, ip: str) -> User:
     """Create an account and spend its code in one transaction.
 
-    :raises ApiError: 1018, 1005 or 1008.
+    :raises ApiError: 1003 when the password is weak, 1018, 1005 or 1008.
     """
+    strength.refuse_weak(password, name=user_name, email=email)
     user = new_user(user_name, email)
     _refuse_taken(user.name_key, user.email_key)
-    codes.refuse_without_open(codes.REGISTER, user.email_key)
+    codes.refuse_hopeless(codes.REGISTER, user.email_key, reg_code)
     # Hash first, because hashing is slow and spending the code locks its row.
     user.password_hash = crypto.hash_password(password)
     codes.spend(codes.REGISTER, user.email_key, reg_code)
+    throttle.clear(*limits.of_new_account(user, ip))
     add(user)
     return user
 
@@ -94,16 +95,22 @@ def login(user_name: str, password: str, ip: str) -> User:
     user = find(user_name)
     if user is not None:
         log.note(user=user.id)
-    account = f"user {user.id}" if user else f"name {name_key(user_name)}"
+    is_known = bool(clients.known(user.id if user else None, ip))
+    tries = limits.of_login(login_key(user_name), user, ip, known=is_known)
     password_hash = user.password_hash if user else None
-    if not passwords.is_right(password, password_hash, account, ip) or user is None:
+    if not passwords.is_right(password, password_hash, tries) or user is None:
         raise ApiError(Code.WRONG_CREDENTIALS)
     if user.is_banned:
         raise ApiError(Code.BANNED)
     if crypto.password_needs_rehash(user.password_hash):
         passwords.renew_hash(user, password)
-    throttle.clear(*limits.account_failures(account, ip))  # after the account's row, as everywhere
-    db.session.commit()
+    try:
+        throttle.clear(*tries.cleared)  # after the account's row, as everywhere
+        clients.remember(user.id, ip)
+        db.session.commit()
+    except IntegrityError:  # somebody has deleted the account meanwhile
+        db.session.rollback()
+        raise ApiError(Code.WRONG_CREDENTIALS) from None
     purge_expired()
     return user
 
@@ -113,12 +120,17 @@ def find(name_or_email: str) -> User | None:
 
     No user name holds an "@", so a name is never taken for an address.
     """
-    if "@" in name_or_email:
-        is_meant = User.email_key == email_key(name_or_email)
-    else:
-        is_meant = User.name_key == name_key(name_or_email)
+    if len(name_or_email) > MAX_SENT:
+        return None
+    key = login_key(name_or_email)
+    is_meant = User.email_key == key if "@" in name_or_email else User.name_key == key
     user: User | None = db.session.scalar(select(User).where(is_meant))
     return user
+
+
+def login_key(name_or_email: str) -> str:
+    """Return the unique form of what somebody logs in with."""
+    return email_key(name_or_email) if "@" in name_or_email else name_key(name_or_email)
 
 
 def logout(jti: str, expires: int) -> None:

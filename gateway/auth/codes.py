@@ -7,7 +7,8 @@ import string
 from collections.abc import Callable
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, delete, select, update
+from flask import current_app
+from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 
 from gateway import clock, crypto, log, mail, throttle
 from gateway.auth import limits
@@ -23,13 +24,17 @@ LIFETIME = timedelta(minutes=10)
 MAX_TRIES = 5
 
 
-def count_mail(purpose: str, address: str, ip: str) -> tuple[Counter, ...]:
+def count_mail(
+    purpose: str, address: str, ip: str, *, known: str = "", account: int | None = None
+) -> tuple[Counter, ...]:
     """Count a mail before it is sent; return the counters to undo when it could not be sent.
 
     :param address: the key of the e-mail address, here and in every function of this module.
+    :param known: the name of the client if the account of the address knows it.
+    :param account: the id of the account that has the address.
     :raises ApiError: 429.
     """
-    counters = limits.mails(purpose, address, ip)
+    counters = limits.mails(purpose, address, ip, known=known, account=account)
     purge_expired()
     throttle.hit(*counters)
     db.session.commit()
@@ -39,71 +44,116 @@ def count_mail(purpose: str, address: str, ip: str) -> tuple[Counter, ...]:
 def send(
     purpose: str,
     address: str,
-    digits: int,
     send_mail: Callable[..., None],
     counters: tuple[Counter, ...],
-) -> bool:
+    *,
+    client: str = "",
+) -> None:
+    """Issue a code within the request that asks for it.
+
+    When the relay does not take the mail, the counters are undone. When it refuses the address for
+    good, only those of the address are: the client can make up addresses without end.
+
+    :raises ApiError: 1003 when the relay refuses the address, 1029 when it did not take the mail.
+    """
+    try:
+        issue(purpose, address, send_mail, client)
+    except mail.MailError as error:
+        log.logger.error("mail not sent: %s; %s", error, error.cure)
+        is_refused = isinstance(error, mail.RecipientRefused)
+        throttle.undo(*(limits.of_address_only(counters) if is_refused else counters))
+        db.session.commit()
+        if is_refused:
+            text = "email is refused by the mail server; check its spelling"
+            raise ApiError(Code.INVALID_PARAMETER, text) from None
+        raise ApiError(Code.MAIL_NOT_SENT) from None
+
+
+def issue(purpose: str, address: str, send_mail: Callable[..., None], client: str = "") -> None:
     """Make a code, mail it, and store its hash once the relay has accepted the mail.
 
     No transaction is open during the conversation with the relay. When the mail could not be sent,
-    the counters are undone, and an earlier code stays valid.
+    an earlier code stays valid.
 
     :param send_mail: called with the code and its lifetime in minutes.
-    :returns: whether the mail was sent.
+    :param client: for whom: a client that the account knows, or "" for everybody else, here and
+        below. Each has an open code of its own, so that strangers replace nobody's.
+    :raises MailError: when the mail could not be sent.
     """
-    code = crypto.random_text(digits, string.digits)
-    try:
-        send_mail(code=code, minutes=LIFETIME // timedelta(minutes=1))
-    except mail.MailError as error:
-        log.logger.error("mail not sent: %s", error)
-        throttle.undo(*counters)
-        db.session.commit()
-        return False
+    code = crypto.random_text(digits(purpose), string.digits)
+    send_mail(code=code, minutes=LIFETIME // timedelta(minutes=1))
     new = {
         "code_hash": crypto.code_hash(purpose, address, code),
         "tries": 0,
+        "other_tries": 0,
         "expires_at": clock.now() + LIFETIME,
     }
     db.session.execute(
         dialect()
         .insert(MailCode)
-        .values(purpose=purpose, email_key=address, **new)
-        .on_conflict_do_update(index_elements=[MailCode.purpose, MailCode.email_key], set_=new)
+        .values(purpose=purpose, email_key=address, client=client, **new)
+        .on_conflict_do_update(
+            index_elements=[MailCode.purpose, MailCode.email_key, MailCode.client], set_=new
+        )
     )
     db.session.commit()
-    return True
 
 
-def refuse_without_open(purpose: str, address: str) -> None:
-    """Raise 1008 when the address has no open code, before any costly work is done."""
-    if db.session.scalar(select(MailCode.tries).where(*_is_open(purpose, address))) is None:
+def digits(purpose: str) -> int:
+    """Return how many digits a code has."""
+    return RESET_DIGITS if purpose == RESET else int(current_app.config["REG_CODE_DIGITS"])
+
+
+def refuse_hopeless(purpose: str, address: str, code: str, client: str = "") -> None:
+    """Raise 1008 when the code cannot be right, before any costly work is done.
+
+    That is when the client can open no code, or when the person left out a digit. The latter costs
+    no try.
+    """
+    if len(code) != digits(purpose):
+        raise ApiError(Code.WRONG_CODE)
+    can_open = or_(
+        and_(MailCode.client == client, MailCode.tries < MAX_TRIES),
+        and_(MailCode.client != client, MailCode.other_tries < MAX_TRIES),
+    )
+    found = select(MailCode.client).where(*_is_running(purpose, address), can_open).limit(1)
+    if db.session.scalar(found) is None:
         raise ApiError(Code.WRONG_CODE)
 
 
-def spend(purpose: str, address: str, code: str) -> None:
-    """Delete the code in the caller's transaction. A wrong code costs a try, committed here.
+def spend(purpose: str, address: str, code: str, client: str = "") -> None:
+    """Delete the address's codes in the caller's transaction, when one of them is the given one.
 
-    The try is counted, and the row locked, before the codes are compared. So guesses that are sent
-    at once get no more tries than guesses that are sent one after the other.
+    A wrong code costs a try of each, committed here. The client for whom a code was made has tries
+    of its own; all others share as many. So a code works on another machine than the one that asked
+    for it, and yet strangers cannot use up the tries.
+
+    The tries are counted, and the rows locked, before the codes are compared. So guesses that are
+    sent at once get no more tries than guesses that are sent one after the other.
 
     :raises ApiError: 1008.
     """
-    stored = db.session.scalar(
-        update(MailCode)
-        .where(*_is_open(purpose, address))
-        .values(tries=MailCode.tries + 1)
-        .returning(MailCode.code_hash)
-    )
-    given = crypto.code_hash(purpose, address, code)
-    if stored is None or not hmac.compare_digest(stored, given):
+    of_address = (MailCode.purpose == purpose, MailCode.email_key == address)
+    # Every request locks the rows in the same order; otherwise two could wait for each other.
+    locked = select(MailCode.client).where(*of_address).order_by(MailCode.client)
+    given, is_right = crypto.code_hash(purpose, address, code), False
+    for owner in db.session.scalars(locked.with_for_update()).all():
+        tries = MailCode.tries if owner == client else MailCode.other_tries
+        stored = db.session.scalar(
+            update(MailCode)
+            .where(*_is_running(purpose, address), MailCode.client == owner, tries < MAX_TRIES)
+            .values({tries: tries + 1})
+            .returning(MailCode.code_hash)
+            .execution_options(synchronize_session=False)
+        )
+        is_right |= stored is not None and hmac.compare_digest(stored, given)
+    if not is_right:
         db.session.commit()
         raise ApiError(Code.WRONG_CODE)
-    db.session.execute(
-        delete(MailCode).where(MailCode.purpose == purpose, MailCode.email_key == address)
-    )
+    db.session.execute(delete(MailCode).where(*of_address))
 
 
-def _is_open(purpose: str, address: str) -> tuple[ColumnElement[bool], ...]:
+def _is_running(purpose: str, address: str) -> tuple[ColumnElement[bool], ...]:
     now = clock.now()
     return (
         MailCode.purpose == purpose,
@@ -111,5 +161,4 @@ def _is_open(purpose: str, address: str) -> tuple[ColumnElement[bool], ...]:
         MailCode.expires_at > now,
         # A later end was stored before the clock was set back.
         MailCode.expires_at <= now + LIFETIME + clock.LEEWAY,
-        MailCode.tries < MAX_TRIES,
     )

@@ -5,35 +5,41 @@ Each function that changes a password ends with the one commit that makes its re
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from sqlalchemy import select, update
 
 from gateway import crypto, log, mail, throttle
-from gateway.auth import codes, limits
+from gateway.auth import clients, codes, limits, strength
+from gateway.auth.limits import Tries
 from gateway.auth.models import User, email_key
 from gateway.auth.tokens import Caller
 from gateway.db import db
 from gateway.errors import ApiError, Code
+from gateway.mail import outbox, senders
+from gateway.mail.outbox import OwedMail
 from gateway.ops.purge import purge_expired
-from gateway.throttle import Counter
-from gateway.web import after_response
 
 
-def is_right(password: str, password_hash: str | None, account: str, ip: str) -> bool:
+def is_right(password: str, password_hash: str | None, tries: Tries) -> bool:
     """Tell whether a password is right. Without a hash, take the same time and say no.
 
-    Wrong passwords are counted. The counters are checked before the password and again after it:
-    of many guesses that are sent at once, none may win after the last one allowed.
+    Right and wrong passwords are counted. The counters are checked before the password and again
+    after it: of many guesses that are sent at once, none may win after the last one allowed.
 
-    :param account: the subject of the counters, as in ``limits.account_failures``.
+    :param tries: the counters, from ``gateway.auth.limits``.
     :raises ApiError: 429.
     """
-    counters = limits.failures(account, ip)
-    throttle.check(*counters)
-    if crypto.password_matches(password, password_hash):
-        throttle.check(*counters)
-        return True
+    throttle.check(*tries.told, tries.right)
+    is_locked = throttle.is_full(*tries.silent)
+    if crypto.password_matches(password, password_hash) and not is_locked:
+        throttle.check(*tries.told)
+        if not throttle.is_full(*tries.silent):
+            throttle.hit(tries.right)
+            db.session.commit()
+            return True
     purge_expired()
-    throttle.hit(*counters)
+    throttle.hit(*tries.told, beyond=tries.silent)
     db.session.commit()
     return False
 
@@ -54,17 +60,21 @@ def change(caller: Caller, jti: str, old_password: str, new_password: str, ip: s
     """Set a new password and revoke every token of the account but the one that asks.
 
     :param jti: the id of that token.
-    :raises ApiError: 1002 when the old password is wrong, 429 after too many of them.
+    :raises ApiError: 1003 when the new password is weak, 1002 when the old one is wrong, 429 after
+        too many of them.
     """
-    account = f"user {caller.id}"
+    own = db.session.get(User, caller.id)
+    if own is not None:
+        strength.refuse_weak(new_password, "new_password", name=own.user_name, email=own.email)
     wrong = ApiError(Code.WRONG_CREDENTIALS, "The old password is wrong")
-    if not is_right(old_password, caller.password_hash, account, ip):
+    tries = limits.of_caller(caller.id, ip, known=bool(clients.known(caller.id, ip)))
+    if not is_right(old_password, caller.password_hash, tries):
         raise wrong
     new_hash = crypto.hash_password(new_password)
     if not set_hash(caller.id, new_hash, kept_jti=jti, generation=caller.token_generation):
         db.session.rollback()  # another request changed the password first
         raise wrong
-    throttle.clear(*limits.account_failures(account, ip))
+    throttle.clear(*tries.cleared)
     db.session.commit()
 
 
@@ -93,26 +103,46 @@ def set_hash(
 
 
 def send_reset_code(email: str, ip: str, language: str) -> None:
-    """Mail a code for a new password after the response has been sent.
+    """Promise a code for a new password; it is mailed after the response has been sent.
 
     The response must not tell whether the address has an account. So the account is looked up
-    later, and an unknown address takes the same way without the mail.
+    later, and an unknown address takes the same way without the mail. Whether the account knows the
+    client is asked for every address.
 
     :raises ApiError: 429, or 1029 when no mail can be sent to anybody.
     """
     if not mail.is_possible():
         raise ApiError(Code.MAIL_NOT_SENT)
     address = email_key(email)
-    counters = codes.count_mail(codes.RESET, address, ip)
-    try:
-        after_response.run(_mail_reset_code, address, language, counters)
-    except RuntimeError:  # no thread can be started
-        throttle.undo(*counters)
-        db.session.commit()
-        raise ApiError(Code.MAIL_NOT_SENT) from None
+    purge_expired()
+    user_id = _id_of(address)
+    client = clients.known(user_id, ip)
+    throttle.hit(*limits.mails(codes.RESET, address, ip, known=client, account=user_id))
+    outbox.promise(
+        codes.RESET, address, language, codes.LIFETIME, ip=ip, client=client, counted=True
+    )
+    db.session.commit()
+    senders.send_soon()
 
 
-def _mail_reset_code(address: str, language: str, counters: tuple[Counter, ...]) -> None:
+def _id_of(address: str) -> int | None:
+    return db.session.scalar(select(User.id).where(User.email_key == address))
+
+
+@outbox.sender(codes.RESET)
+def mail_reset_code(owed: OwedMail) -> None:
+    """Mail a promised code, if the address has an account.
+
+    When the relay cannot be used at all, the mail counts for nothing until it is sent. What the
+    relay says about the address changes no counter, because that would tell who has an account.
+
+    :raises MailError: when the mail is to be tried again.
+    """
+    address, is_counted = owed.key, owed.details["counted"]
+    client = owed.details["client"]
+    counters = limits.mails(
+        codes.RESET, address, owed.details["ip"], known=client, account=_id_of(address)
+    )
     email = db.session.scalar(select(User.email).where(User.email_key == address))
     db.session.commit()
     if email is None:
@@ -122,27 +152,53 @@ def _mail_reset_code(address: str, language: str, counters: tuple[Counter, ...])
         if email is None:
             mail.probe()  # when the relay fails, an unknown address must count for nothing, too
         else:
-            mail.send(codes.RESET, email, language, **content)
+            mail.send(codes.RESET, email, owed.language, **content)
 
-    codes.send(codes.RESET, address, codes.RESET_DIGITS, send_mail, counters)
+    try:
+        codes.issue(codes.RESET, address, send_mail, client)
+    except mail.MailError as error:
+        if is_counted and not error.begun:
+            throttle.undo(*counters)
+            owed.details = {**owed.details, "counted": False}
+        raise
+    if not is_counted:
+        with suppress(ApiError):  # another mail was counted meanwhile
+            throttle.hit(*counters)
+            db.session.commit()
 
 
 def reset(email: str, reg_code: str, password: str, ip: str) -> int:
-    """Set a new password, spend the code and revoke every token, in one transaction.
+    """Set a new password, spend the code, revoke every token and lift every lock, all or nothing.
 
     :returns: the account's id.
-    :raises ApiError: 1008.
+    :raises ApiError: 1003 when the password is weak, 1008.
     """
+    strength.refuse_weak(password, email=email)
     address = email_key(email)
-    codes.refuse_without_open(codes.RESET, address)
+    client = clients.known(_id_of(address), ip)
+    codes.refuse_hopeless(codes.RESET, address, reg_code, client)
     # Hash first, because hashing is slow and spending the code locks its row.
     new_hash = crypto.hash_password(password)
-    codes.spend(codes.RESET, address, reg_code)
-    user_id = db.session.scalar(select(User.id).where(User.email_key == address))
+    codes.spend(codes.RESET, address, reg_code, client)
+    user_id = _id_of(address)
     if user_id is None:  # somebody guessed the code of an address without an account
         db.session.commit()
         raise ApiError(Code.WRONG_CODE)
+    _refuse_own_name(password, user_id)
     set_hash(user_id, new_hash)
-    throttle.clear(*limits.account_failures(f"user {user_id}", ip))
+    throttle.clear_account(user_id, limits.PASSWORD_LOCKS)
     db.session.commit()
     return user_id
+
+
+def _refuse_own_name(password: str, user_id: int) -> None:
+    """Refuse the name of the account, and roll back, so that its code stays valid.
+
+    Only the right code learns that. Before it, the refusal would tell whose address this is.
+    """
+    try:
+        name = db.session.scalar(select(User.user_name).where(User.id == user_id))
+        strength.refuse_weak(password, name=name or "")
+    except ApiError:
+        db.session.rollback()
+        raise

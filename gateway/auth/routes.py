@@ -8,6 +8,7 @@ from flask_jwt_extended import get_jwt
 from gateway import clock, log, mail
 from gateway.auth import accounts, passwords, schemas, tokens
 from gateway.errors import Code
+from gateway.mail.languages import look_up
 from gateway.version import __version__
 from gateway.web.body import body
 from gateway.web.client import client_ip
@@ -44,7 +45,7 @@ def register(**fields: str) -> Response:
 
     After five wrong codes the code is dead. Any other refusal leaves it valid.
     """
-    user = accounts.register(**fields)
+    user = accounts.register(**fields, ip=client_ip())
     log.note(user=user.id)
     return reply()
 
@@ -123,4 +124,4 @@ def reset_password(**fields: str) -> Response:
 
 def _language() -> str:
     """Return the language of ``mail.LANGUAGES`` that the client prefers."""
-    return request.accept_languages.best_match(mail.LANGUAGES, default="en")
+    return look_up(request.accept_languages, mail.LANGUAGES)

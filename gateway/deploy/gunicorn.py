@@ -24,6 +24,7 @@ from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped
 from gateway import config as settings
 from gateway import instance, log, mail
 from gateway.errors import ConfigError
+from gateway.mail import senders
 
 QUIT_TIMEOUT = 2  # seconds that a worker may take to end after Ctrl-C
 CONNECT_TIMEOUT = 1  # seconds that a server may take to show that it listens on a Unix socket
@@ -112,7 +113,11 @@ def pre_fork(_server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Say once where the service listens, where mails go, and which settings have wrong names."""
+    """Send the mails that ended processes have left. In the first worker, say what has begun.
+
+    That is where the service listens, where mails go, and which settings have wrong names.
+    """
+    senders.keep_sending(worker.wsgi, for_ever=True)
     if worker.age != 1:
         return
     if unknown := settings.unknown_names(worker.wsgi):

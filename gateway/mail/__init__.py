@@ -1,4 +1,16 @@
-"""Render one mail and send it. This package knows nothing of codes or the database."""
+"""Render one mail and send it.
+
+    templates/    subject and bodies by mail and language; languages.py chooses the language
+    message.py    writes a mail as bytes that any relay takes
+    smtp.py       a conversation with the relay, with a deadline
+    client.py     smtplib's client, with limits and logins in UTF-8
+    dial.py       the first of the relay's addresses that works
+    failures.py   why a mail was not sent, and the cure
+    outbox.py     the mails that are owed behind an answer
+    senders.py    the threads that send them
+
+This package knows nothing of accounts and codes; ``auth`` tells ``outbox`` who makes which mail.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +18,25 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask, current_app
-from flask_mail import Mail, Message
+from flask_mail import Mail
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from gateway import log
 from gateway.mail import smtp
-from gateway.mail.smtp import MailError
+from gateway.mail.failures import MailError, RecipientRefused
+from gateway.mail.message import Message
 
-__all__ = ["LANGUAGES", "MailError", "describe", "init_app", "is_possible", "probe", "send"]
+__all__ = [
+    "LANGUAGES",
+    "MailError",
+    "RecipientRefused",
+    "compose",
+    "describe",
+    "init_app",
+    "is_possible",
+    "probe",
+    "send",
+]
 
 LANGUAGES = ("en", "zh")
 
@@ -51,21 +74,31 @@ def send(template: str, email: str, language: str, **context: Any) -> None:
     With MAIL_SUPPRESS_SEND, write the mail to the log instead.
 
     :param language: one of ``LANGUAGES``.
+    :raises RecipientRefused: when the relay refuses the address for good.
     :raises MailError: when the relay did not accept the mail in time.
     """
-    context["service"] = current_app.config["SERVICE_NAME"]
-    content: dict[str, Any] = {
-        "subject": _render(f"{template}/{language}/subject.txt", context).strip(),
-        "recipients": [email],
-        "body": _render(f"{template}/{language}/body.txt", context),
-        "html": _render(f"{template}/{language}/body.html", context),
-    }
+    message = compose(template, email, language, **context)
     if current_app.config["MAIL_SUPPRESS_SEND"]:
-        log.logger.info("mail to %s: %s\n\n%s\n", email, content["subject"], content["body"])
-        flask_mail.send(Message(**content))  # sends nothing; tests read mail.record_messages()
+        log.logger.info("mail to %s: %s\n\n%s\n", email, message.subject, message.text)
+        # Flask-Mail sends nothing now; tests read mail.record_messages().
+        flask_mail.send_message(
+            subject=message.subject, recipients=[email], body=message.text, html=message.html
+        )
         return
-    # The thread that sends the message also makes it, because that looks up this host's name.
-    smtp.converse(lambda connection: connection.send(Message(**content)))
+    smtp.converse(lambda connection: connection.deliver(message))
+
+
+def compose(template: str, email: str, language: str, **context: Any) -> Message:
+    """Return the mail that ``send`` would send."""
+    config = current_app.config
+    context["service"] = config["SERVICE_NAME"]
+    return Message(
+        sender=config["MAIL_DEFAULT_SENDER"],
+        recipient=email,
+        subject=_render(f"{template}/{language}/subject.txt", context).strip(),
+        text=_render(f"{template}/{language}/body.txt", context),
+        html=_render(f"{template}/{language}/body.html", context),
+    )
 
 
 def _render(name: str, context: dict[str, Any]) -> str:
@@ -73,9 +106,9 @@ def _render(name: str, context: dict[str, Any]) -> str:
 
 
 def probe() -> None:
-    """Talk to the relay as for a mail, log in, and leave without sending one.
+    """Talk to the relay as for a mail, until it accepts the sender, and leave without sending one.
 
     :raises MailError: when the relay would not accept a mail now.
     """
     if not current_app.config["MAIL_SUPPRESS_SEND"]:
-        smtp.converse(lambda connection: connection.greet())
+        smtp.converse(lambda connection: connection.begin())

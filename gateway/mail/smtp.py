@@ -1,53 +1,56 @@
 """Talk to the SMTP relay.
 
-Flask-Mail builds the message and hands it over. This module gives Flask-Mail's connection what it
-lacks: a verified TLS certificate, one deadline for the whole conversation, and a clear answer
-whether the relay accepted the mail.
+This module gives Flask-Mail's connection what it lacks: a verified TLS certificate, one deadline
+for the whole conversation, and a clear answer whether the relay accepted the mail.
 """
 
 from __future__ import annotations
 
-import re
 import smtplib
-import socket
 import ssl
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
-from typing import BinaryIO
 
-from flask import current_app
+from flask import current_app, has_request_context
 from flask_mail import Connection
 
+from gateway.checks import split_sender
 from gateway.config import THREADS
+from gateway.mail.client import Client, TlsClient
+from gateway.mail.failures import REACH, MailError, explain
+from gateway.mail.message import Message, domain_of
 
 DEADLINE = 8  # seconds for the whole conversation, because a reply takes less than 10
-MAX_REPLY_BYTES = 64 * 1024  # of all that a relay says, before TLS and within it
-READY = 220  # the status with which a relay greets
+READY, ACCEPTED, WILL_FORWARD = 220, 250, 251  # statuses of a relay
 MAX_PARALLEL_MAILS = THREADS - 4  # a slow relay must leave threads for other requests
 
 _slots = threading.BoundedSemaphore(MAX_PARALLEL_MAILS)
 
 
-class MailError(Exception):
-    """The relay did not accept the mail. The message holds no address, code or password."""
-
-
 def converse(talk: Callable[[RelayConnection], None]) -> None:
     """Talk to the relay in a separate thread, because only that limits name look-ups, too.
 
-    The thread holds one of the parallel slots until it ends, which may be after the deadline.
+    For a request, the thread holds one of the parallel slots until it ends, which may be after the
+    deadline.
 
     :param talk: called with the open connection.
     :raises MailError: when the conversation failed or took too long.
     """
     if not current_app.config["MAIL_SERVER"]:
         raise MailError("no MAIL_SERVER is set")
-    # Do not wait for a slot: that would hold the threads that the slots are to leave free.
-    if not _slots.acquire(blocking=False):
-        raise MailError("too many mails are waiting for the relay")
+    # Only requests need a slot; what sends mails behind an answer limits its own threads. Do not
+    # wait for a slot: that would hold the threads that the slots are to leave free.
+    takes_slot = has_request_context()
+    if takes_slot and not _slots.acquire(blocking=False):
+        raise MailError("too many mails are waiting for the relay", "let the relay answer faster")
+
+    def free_slot() -> None:
+        if takes_slot:
+            _slots.release()
+
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     connection = RelayConnection(app.extensions["mail"])
     accepted: Future[None] = Future()
@@ -61,106 +64,38 @@ def converse(talk: Callable[[RelayConnection], None]) -> None:
             if not accepted.done():
                 accepted.set_exception(error)
         finally:
-            _slots.release()
+            free_slot()
 
     try:
         threading.Thread(target=run, name="mail", daemon=True).start()
     except RuntimeError:
-        _slots.release()
+        free_slot()
         raise MailError("no thread can be started") from None
     try:
         accepted.result(timeout=DEADLINE)
     except FutureTimeoutError:
         connection.abort()
-        raise MailError(f"the relay took longer than {DEADLINE} s") from None
+        cause = f"the relay took longer than {DEADLINE} s"
+        raise MailError(cause, REACH, begun=connection.begun) from None
     except Exception as error:  # noqa: BLE001 - any of them means that no mail was sent
-        raise MailError(_explain(error)) from None
-
-
-def _explain(error: Exception) -> str:
-    """Return the error's type and codes, without the relay's words: they may repeat the mail."""
-    ours = isinstance(error, smtplib.SMTPServerDisconnected | smtplib.SMTPNotSupportedError)
-    if ours or (isinstance(error, OSError) and not isinstance(error, smtplib.SMTPException)):
-        return f"{type(error).__name__}: {error}"
-    answer = (getattr(error, "smtp_code", ""), getattr(error, "smtp_error", b""))
-    if isinstance(error, smtplib.SMTPRecipientsRefused):
-        answer = next(iter(error.recipients.values()))
-    status, words = answer
-    detail = re.match(rb"\d\.\d{1,3}\.\d{1,3}\b", words if isinstance(words, bytes) else b"")
-    parts = (type(error).__name__, str(status), detail[0].decode() if detail else "")
-    return " ".join(part for part in parts if part)
-
-
-class _Relay(smtplib.SMTP):
-    """smtplib's client; another thread can abort it, and it limits what the relay says."""
-
-    aborted = False
-    raw_socket: socket.socket | None = None
-
-    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        made: socket.socket = super()._get_socket(host, port, timeout)  # type: ignore[misc]
-        self.raw_socket = made.dup()  # stays usable when TLS takes over the socket
-        if self.aborted:
-            made.close()
-            raise TimeoutError("aborted")
-        return made
-
-    def getreply(self) -> tuple[int, bytes]:
-        if self.file is None:
-            self.file = _Limited(self.sock.makefile("rb"))  # type: ignore[union-attr]
-        return super().getreply()
-
-    def abort(self) -> None:
-        """End the conversation at once; another thread calls this."""
-        self.aborted = True
-        if self.raw_socket is not None:
-            with suppress(OSError):
-                self.raw_socket.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        try:
-            super().close()
-        finally:
-            if self.raw_socket is not None:
-                self.raw_socket.close()
-
-
-class _TlsRelay(smtplib.SMTP_SSL, _Relay):
-    """The same, with TLS from the first byte."""
-
-
-class _Limited:
-    """The relay's replies: whole lines, up to MAX_REPLY_BYTES. smtplib alone has no limit."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self.left = MAX_REPLY_BYTES
-
-    def readline(self, size: int) -> bytes:
-        line = self.file.readline(size)
-        self.left -= len(line)
-        if self.left < 0:
-            raise OSError("the relay talks without end")
-        if line and not line.endswith(b"\n") and len(line) < size:
-            raise OSError("the relay broke off within a line")
-        return line
-
-    def close(self) -> None:
-        self.file.close()
+        raise explain(error, begun=connection.begun) from None
 
 
 class RelayConnection(Connection):
     """Flask-Mail's connection with verified TLS and a deadline; it does not wait at QUIT."""
 
     aborted = False
+    begun = False  # the relay has accepted the sender
 
     def configure_host(self) -> smtplib.SMTP:
         """Connect, start TLS and log in, as the settings say."""
         context = ssl.create_default_context()
+        # This host's own name is often none that a relay accepts, and looking it up may take long.
+        name = domain_of(self.mail.default_sender)
         host = (
-            _TlsRelay(timeout=DEADLINE, context=context)
+            TlsClient(local_hostname=name, timeout=DEADLINE, context=context)
             if self.mail.use_ssl
-            else _Relay(timeout=DEADLINE)
+            else Client(local_hostname=name, timeout=DEADLINE)
         )
         self.host = host  # from here on abort() can reach it
         if self.aborted:
@@ -179,10 +114,35 @@ class RelayConnection(Connection):
             raise
         return host
 
-    def greet(self) -> None:
-        """Say EHLO, unless TLS or the login did so already."""
-        if self.host is not None:
-            self.host.ehlo_or_helo_if_needed()
+    def begin(self, size: int = 0) -> None:
+        """Begin a mail: say EHLO, unless TLS or the login did so already, and name the sender.
+
+        :param size: of the mail, in bytes, if it is known.
+        """
+        host = self._open_host()
+        host.ehlo_or_helo_if_needed()
+        _, sender = split_sender(self.mail.default_sender)
+        options = [f"size={size}"] if size and host.has_extn("size") else []
+        status, words = host.mail(sender, options)
+        if status != ACCEPTED:
+            raise smtplib.SMTPSenderRefused(status, words, sender)
+        self.begun = True
+
+    def deliver(self, message: Message) -> None:
+        """Send one mail."""
+        content = message.as_bytes()
+        self.begin(len(content))
+        host = self._open_host()
+        status, words = host.rcpt(message.recipient)
+        if status not in (ACCEPTED, WILL_FORWARD):
+            raise smtplib.SMTPRecipientsRefused({message.recipient: (status, words)})
+        status, words = host.data(content)
+        if status != ACCEPTED:
+            raise smtplib.SMTPDataError(status, words)
+
+    def _open_host(self) -> smtplib.SMTP:
+        assert self.host is not None  # noqa: S101 - for the type checker
+        return self.host
 
     def __exit__(self, *_exception: object) -> None:
         """Send QUIT and close, without waiting for an answer."""
@@ -195,5 +155,5 @@ class RelayConnection(Connection):
     def abort(self) -> None:
         """End the conversation at once; another thread calls this."""
         self.aborted = True
-        if isinstance(self.host, _Relay):
+        if isinstance(self.host, Client):
             self.host.abort()

@@ -147,7 +147,8 @@ def _continue_ids_after(table: Table, last: int, connection: Connection) -> None
 
 def _check_secret(target: Connection) -> None:
     """Refuse when this SECRET_KEY does not open the newest project's secret."""
-    sealed = target.scalar(select(Project.sealed_secret).order_by(Project.id.desc()).limit(1))
+    live = select(Project.sealed_secret).where(Project.deleted.is_(False))
+    sealed = target.scalar(live.order_by(Project.id.desc()).limit(1))
     if sealed is not None and crypto.unseal(sealed) is None:
         raise _refusal(
             "This SECRET_KEY does not open the secrets of projects; set the one that the source had"

@@ -128,8 +128,7 @@ def _relay() -> Iterator[Finding]:
     try:
         mail.probe()
     except mail.MailError as error:
-        fix = "check the MAIL_ settings, and that the relay can be reached from here"
-        yield Finding(FAULT, "relay", f"{current_app.config['MAIL_SERVER']}: {error}", fix)
+        yield Finding(FAULT, "relay", f"{current_app.config['MAIL_SERVER']}: {error}", error.cure)
     else:
         yield Finding(OK, "relay", f"{where}; it answers (mail test ADDRESS sends one)")
 

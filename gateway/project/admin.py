@@ -79,7 +79,7 @@ def delete(id_or_key: str) -> None:
 
     :raises ApiError: 1006 when there is no such project.
     """
-    if not service.mark_deleted(*_is_live(id_or_key)):
+    if service.mark_deleted(*_is_live(id_or_key)) is None:
         raise _no_such_project()
 
 

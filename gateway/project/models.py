@@ -12,6 +12,9 @@ from gateway.db import Base, UtcDateTime
 
 KEY_LENGTH = 16
 SECRET_LENGTH = 48
+# nginx limits the rate of a project by the key and some of the first characters of the secret. A
+# rotation with grace keeps them, so that the old and the new secret have one rate.
+SECRET_PREFIX_LENGTH = 12
 # A pool's name becomes a part of a path and of a host name, so it must be valid in both.
 POOL_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -44,10 +47,12 @@ class Project(Base):
     project_key: Mapped[str] = mapped_column(String(KEY_LENGTH), unique=True)
     secret_hash: Mapped[str] = mapped_column(String(64))
     sealed_secret: Mapped[str] = mapped_column(Text)
-    # The secret before the last rotation, valid while its grace lasts.
+    # A secret from before the last rotation, valid while its grace lasts; see service.rotate.
     old_secret_hash: Mapped[str | None] = mapped_column(String(64))
     old_secret_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     deleted: Mapped[bool] = mapped_column(default=False)
+    # When the row of a deleted project is purged; a live project has none.
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     request_total: Mapped[int] = mapped_column(BigInteger, default=0)
     request_day: Mapped[date | None]

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 from gateway import log
 from gateway.auth.tokens import caller, signed_in
 from gateway.errors import Code
-from gateway.project import schemas, service
+from gateway.project import listing, schemas, service
 from gateway.project import verify as verification
 from gateway.web.body import body
 from gateway.web.fields import Empty
@@ -26,7 +26,8 @@ bp = Blueprint("project", __name__, url_prefix="/api/v1/project")
 def create(**fields: Any) -> Response:
     """Create a project; the reply shows its key and secret.
 
-    Its requests carry them as HTTP Basic user and password.
+    Its requests carry them as HTTP Basic user and password, or as KEY.SECRET: in ``Authorization:
+    Bearer``, in ``X-API-Key``, or in the path after the end point.
     """
     project, secret = service.create(caller(), **fields)
     log.note(project=project.id)
@@ -43,7 +44,7 @@ def list_projects(**fields: int) -> Response:
     ``header.total`` counts all of them, ``header.count`` those on this page. Without a user_id, or
     with 0, they are the caller's. Only an admin sees another user's.
     """
-    items, total = service.list_page(caller(), **fields)
+    items, total = listing.list_page(caller(), **fields)
     return reply({"list": items}, total=total, count=len(items))
 
 
@@ -78,7 +79,5 @@ def verify() -> Response:
 
     With ``pool``, only projects of that pool pass; with an empty one, only those without a pool.
     """
-    decision = verification.decide(
-        request.headers.get("Authorization", ""), request.args.get("pool")
-    )
+    decision = verification.decide(request.headers, request.args.getlist("pool"))
     return Response(status=HTTPStatus.NO_CONTENT.value, headers=decision.headers())

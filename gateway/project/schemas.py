@@ -12,66 +12,100 @@ KEY = "p4Sx9mcEIcDzZOjG"
 SECRET = "wzZwy8jxsdjuHDk1kBgaMYWh7C8XJa5yUGPRRFGOQqwwY4gt"  # noqa: S105 - the reference's example
 
 
+_PROJECT_ID = "The id of a project, from project/list"
+
+
 class CreateRequest(Request):
     """POST /api/v1/project/create."""
 
-    project_type = Int32(required=True, metadata={"example": 1})
-    project_name = Stripped(1, 128, required=True, metadata={"example": NAME})
+    project_type = Int32(
+        required=True,
+        metadata={"example": 1, "description": "A category; what it means is up to you"},
+    )
+    project_name = Stripped(
+        1, 128, required=True, metadata={"example": NAME, "description": "Need not be unique."}
+    )
 
 
 class ListRequest(Request):
     """POST /api/v1/project/list; ``user_id`` 0 is the caller."""
 
-    user_id = Int32(load_default=0, metadata={"example": 2})
-    page_no = Int32(load_default=0, metadata={"example": 0})
-    page_size = Int32(1, 100, load_default=20, metadata={"example": 20})
+    user_id = Int32(
+        load_default=0, metadata={"example": 2, "description": "Whose projects; 0 means your own"}
+    )
+    page_no = Int32(
+        load_default=0, metadata={"example": 0, "description": "Which page; the first is 0"}
+    )
+    page_size = Int32(
+        1, 100, load_default=20, metadata={"example": 20, "description": "Projects on a page"}
+    )
 
 
 class DeleteRequest(Request):
     """POST /api/v1/project/delete."""
 
-    id = Int32(required=True, metadata={"example": 2})
+    # No project has the id 0, so whoever sends the example changes nothing.
+    id = Int32(required=True, metadata={"example": 0, "description": _PROJECT_ID})
 
 
 class RotateRequest(Request):
     """POST /api/v1/project/rotate; the old secret works for ``grace_hours`` more."""
 
-    id = Int32(required=True, metadata={"example": 2})
-    grace_hours = Int32(0, 168, load_default=0, metadata={"example": 24})
+    id = Int32(required=True, metadata={"example": 0, "description": _PROJECT_ID})
+    grace_hours = Int32(
+        0,
+        168,
+        load_default=0,
+        metadata={"example": 24, "description": "How many hours the old secret still works"},
+    )
 
 
 class KeyAndSecret(Reply):
     """The credentials of a project's requests."""
 
-    project_key = output_field(String, KEY, validate=validate.Regexp("^[A-Za-z0-9]{16}$"))
-    project_secret = output_field(String, SECRET, validate=validate.Regexp("^[A-Za-z0-9]{48}$"))
+    project_key = output_field(
+        String, KEY, "The API key", validate=validate.Regexp("^[A-Za-z0-9]{16}$")
+    )
+    project_secret = output_field(
+        String, SECRET, "The API secret", validate=validate.Regexp("^[A-Za-z0-9]{48}$")
+    )
 
 
 class Project(Reply):
     """A project; ``project_secret`` is "" when the service has lost the key that opens it."""
 
-    id = output_field(Integer, 2)
-    project_name = output_field(String, NAME)
-    project_type = output_field(Integer, 1)
-    project_key = output_field(String, KEY)
-    project_secret = output_field(String, SECRET)
+    id = output_field(Integer, 2, "What delete and rotate want")
+    project_name = output_field(String, NAME, "As given at create")
+    project_type = output_field(Integer, 1, "As given at create")
+    project_key = output_field(String, KEY, "The API key")
+    project_secret = output_field(
+        String, SECRET, 'The API secret; "" when the service has lost the key that opens it'
+    )
     end_points = List(
         String(),
         required=True,
-        metadata={"example": ["https://api.hobbychain.org//rpc", "wss://api.hobbychain.org//ws"]},
+        metadata={
+            "example": ["https://api.hobbychain.org//rpc", "wss://api.hobbychain.org//ws"],
+            "description": "The URLs that take requests of this project",
+        },
     )
-    deleted = output_field(Boolean, False)
+    deleted = output_field(Boolean, False, "Always false, because deleted projects are not listed")
     created_time = output_field(
-        String, "2024-03-07 15:47:02", validate=validate.Regexp(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$")
+        String,
+        "2024-03-07 15:47:02",
+        "In the time zone of the service",
+        validate=validate.Regexp("^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$"),
     )
-    request_total = output_field(Integer, 0)
-    request_today = output_field(Integer, 0)
-    request_max = output_field(Integer, 30)
-    pool_id = output_field(Integer, 0)
-    pool_name = output_field(String, "")
+    request_total = output_field(Integer, 0, "Requests counted since create", format="int64")
+    request_today = output_field(Integer, 0, "Requests counted today")
+    request_max = output_field(Integer, 30, "Requests allowed a day; 0 means no limit")
+    pool_id = output_field(Integer, 0, "The pool of servers that serves it; 0 means none")
+    pool_name = output_field(String, "", 'The name of that pool; "" means none')
 
 
 class ProjectPage(Reply):
     """One page of projects."""
 
-    list = List(Nested(Project), required=True)
+    list = List(
+        Nested(Project), required=True, metadata={"description": "The projects, ordered by id"}
+    )

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
-from typing import Any, cast
-from zoneinfo import ZoneInfo
+from datetime import timedelta
+from typing import cast
 
 from flask import current_app
-from sqlalchemy import BigInteger, ColumnElement, Integer, Table, bindparam, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Table,
+    and_,
+    bindparam,
+    case,
+    select,
+    true,
+    update,
+)
 
-from gateway import clock, crypto, log
+from gateway import clock, crypto, log, throttle
 from gateway.auth.models import User
 from gateway.auth.tokens import Caller
 from gateway.db import db
-from gateway.db.hot_sql import HotStatement
 from gateway.errors import ApiError, Code
-from gateway.project import quota
-from gateway.project.models import KEY_LENGTH, SECRET_LENGTH, Project
+from gateway.project.models import KEY_LENGTH, SECRET_LENGTH, SECRET_PREFIX_LENGTH, Project
+from gateway.throttle import DAY, Counter
+
+KEPT = timedelta(days=30)  # the row of a deleted project
+
 
 # Adds one to the account's live projects if it may have more. The statement locks the account's
-# row, so racing requests queue here. It is built once, because building it takes 0.2 ms.
-# It names the table, because the ORM's own UPDATE takes 0.15 ms more.
+# row, so racing requests queue here. It is built once, because building it takes 0.2 ms, and it
+# names the table, because the ORM's own UPDATE takes 0.15 ms more.
 _users = cast(Table, User.__table__)
 _COUNT_LIVE_PROJECT = (
     update(_users)
@@ -36,13 +47,17 @@ _COUNT_LIVE_PROJECT = (
 def create(owner: Caller, project_type: int, project_name: str) -> tuple[Project, str]:
     """Create a project; return it and its secret.
 
-    :raises ApiError: 1009 when the account has PROJECTS_PER_USER live projects.
+    :raises ApiError: 1009 when the account has PROJECTS_PER_USER live projects, or has created as
+        many within a day.
     """
-    limit = {"owner": owner.id, "max_projects": current_app.config["PROJECTS_PER_USER"]}
+    most = current_app.config["PROJECTS_PER_USER"]
+    limit = {"owner": owner.id, "max_projects": most}
     if db.session.execute(_COUNT_LIVE_PROJECT, limit).first() is None:
-        raise ApiError(
-            Code.LIMIT_REACHED, "This account holds as many projects as it may; delete one first"
-        )
+        raise _limit("This account holds as many projects as it may; delete one first")
+    try:
+        throttle.hit(Counter("project-create", f"user {owner.id}", most, DAY, owner.id))
+    except ApiError:
+        raise _limit(f"This account has created {most} projects within a day; wait") from None
     secret = crypto.random_text(SECRET_LENGTH)
     project = Project(
         user_id=owner.id,
@@ -59,123 +74,59 @@ def create(owner: Caller, project_type: int, project_name: str) -> tuple[Project
     return project, secret
 
 
-# The account's own count is the total, so a page costs no more than its rows. The count comes with
-# every row, and in one row without a project when the page is empty.
-_page = (
-    select(
-        Project.id,
-        Project.project_name,
-        Project.project_type,
-        Project.project_key,
-        Project.sealed_secret,
-        Project.deleted,
-        Project.created_at,
-        Project.request_total,
-        Project.request_day,
-        Project.request_count,
-        Project.request_max,
-        Project.pool_id,
-        Project.pool_name.label("pool_name"),
-    )
-    .where(Project.user_id == bindparam("owner"), Project.deleted.is_(False))
-    .order_by(Project.id)
-    .limit(bindparam("page_size", type_=BigInteger))
-    .offset(bindparam("skipped", type_=BigInteger))
-    .subquery()
-)
-_LIST_PAGE = HotStatement(
-    select(User.live_projects, *_page.c)
-    .outerjoin(_page, true())
-    .where(User.id == bindparam("owner"))
-    .order_by(_page.c.id)
-)
-
-
-def list_page(
-    caller: Caller, user_id: int, page_no: int, page_size: int
-) -> tuple[list[dict[str, Any]], int]:
-    """Return one page of an account's live projects, ordered by id, and the number of all.
-
-    :param user_id: whose projects; 0 means the caller's.
-    :raises ApiError: 1000 when they are another user's and the caller is no admin.
-    """
-    owner_id = user_id or caller.id
-    if owner_id != caller.id and not caller.is_admin:
-        raise ApiError(
-            Code.ACCESS_DENIED, "These projects are another user's; with user_id 0 you get yours"
-        )
-    rows = _LIST_PAGE.all(
-        {"owner": owner_id, "page_size": page_size, "skipped": page_no * page_size}
-    )
-    total = rows[0].live_projects if rows else 0
-    zone = ZoneInfo(current_app.config["TIMEZONE"])
-    days = quota.days(clock.now())
-    return [_item(row, zone, days) for row in rows if row.id is not None], total
-
-
-def _item(project: Any, zone: ZoneInfo, days: tuple[date, date]) -> dict[str, Any]:
-    """Return the thirteen fields of a listed project.
-
-    :param project: a row of ``_LIST_PAGE``.
-    """
-    return {
-        "id": project.id,
-        "project_name": project.project_name,
-        "project_type": project.project_type,
-        "project_key": project.project_key,
-        "project_secret": _open_secret(project),
-        "end_points": [
-            template.replace("{pool_name}", project.pool_name)
-            for template in current_app.config["END_POINTS"]
-        ],
-        "deleted": project.deleted,
-        "created_time": _local_time(project.created_at, zone),
-        "request_total": project.request_total,
-        "request_today": quota.requests_on(project, *days),
-        "request_max": project.request_max,
-        "pool_id": project.pool_id or 0,
-        "pool_name": project.pool_name,
-    }
-
-
-def _open_secret(project: Any) -> str:
-    secret = crypto.unseal(project.sealed_secret)
-    if secret is None:
-        log.logger.error(
-            "no key opens the secret of project=%d; is SECRET_KEY_FALLBACKS complete?", project.id
-        )
-    return secret or ""
-
-
-def _local_time(moment: datetime, zone: ZoneInfo) -> str:
-    return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
+def _limit(sentence: str) -> ApiError:
+    return ApiError(Code.LIMIT_REACHED, sentence)
 
 
 def rotate(caller: Caller, project_id: int, grace_hours: int) -> tuple[str, str]:
     """Give a project a new secret; return its key and that secret.
 
-    The old secret works for ``grace_hours`` more. A secret that was still in its grace stops.
+    At most two secrets work: the new one, and with ``grace_hours`` one from before, for that many
+    hours from now. The latest rotation alone decides when the old one ends.
+
+    The old one is the secret that this rotation replaces; but while the grace of an earlier
+    rotation lasts, it is still the one that had the grace, and the secret in between stops at
+    once. A client that did not get the reply, and rotates again, thus keeps what it has deployed.
+    Without grace only the new secret works.
 
     :raises ApiError: 1006 when the caller has no such project.
     """
-    secret = crypto.random_text(SECRET_LENGTH)
-    until = clock.now() + timedelta(hours=grace_hours)
-    project_key = db.session.scalar(
+    secret = _new_secret(caller, project_id, grace_hours)
+    now = clock.now()
+    has_grace = and_(Project.old_secret_hash.is_not(None), Project.old_secret_until > now)
+    oldest = case((has_grace, Project.old_secret_hash), else_=Project.secret_hash)
+    changed = db.session.execute(
         update(Project)
         .where(*_may_change(caller, project_id))
         .values(
             secret_hash=crypto.secret_hash(secret),
             sealed_secret=crypto.seal(secret),
-            old_secret_hash=Project.secret_hash if grace_hours else None,
-            old_secret_until=until if grace_hours else None,
+            old_secret_hash=oldest if grace_hours else None,
+            old_secret_until=now + timedelta(hours=grace_hours) if grace_hours else None,
         )
-        .returning(Project.project_key)
+        .returning(Project.project_key, Project.user_id)
         .execution_options(synchronize_session=False)
-    )
-    if project_key is None:
+    ).first()
+    if changed is None:
         raise _no_such_project()
+    note_owner(caller, changed.user_id)
     db.session.commit()
-    return project_key, secret
+    return changed.project_key, secret
+
+
+def _new_secret(caller: Caller, project_id: int, grace_hours: int) -> str:
+    """Return a random secret; with grace it begins like the one that it replaces.
+
+    nginx knows by the beginning that both belong to one project, and gives them one rate.
+    """
+    secret = crypto.random_text(SECRET_LENGTH)
+    if not grace_hours:
+        return secret
+    sealed = db.session.scalar(
+        select(Project.sealed_secret).where(*_may_change(caller, project_id))
+    )
+    present = crypto.unseal(sealed) if sealed else None
+    return (present or secret)[:SECRET_PREFIX_LENGTH] + secret[SECRET_PREFIX_LENGTH:]
 
 
 def delete(caller: Caller, project_id: int) -> None:
@@ -183,8 +134,10 @@ def delete(caller: Caller, project_id: int) -> None:
 
     :raises ApiError: 1006 when the caller has no such project.
     """
-    if not mark_deleted(*_may_change(caller, project_id)):
+    owner_id = mark_deleted(*_may_change(caller, project_id))
+    if owner_id is None:
         raise _no_such_project()
+    note_owner(caller, owner_id)
 
 
 def _may_change(caller: Caller, project_id: int) -> tuple[ColumnElement[bool], ...]:
@@ -197,17 +150,33 @@ def _no_such_project() -> ApiError:
     return ApiError(Code.NOT_FOUND, "You have no project with this id; project/list shows yours")
 
 
-def mark_deleted(*filters: ColumnElement[bool]) -> bool:
-    """Mark the one live project that matches as deleted; return whether there was one."""
-    owner_id = db.session.scalar(
+def note_owner(caller: Caller, owner_id: int) -> None:
+    """Let the request's line in the log say whose projects they are."""
+    if owner_id != caller.id:
+        log.note(owner=owner_id)
+
+
+def mark_deleted(*filters: ColumnElement[bool]) -> int | None:
+    """Mark the one live project that matches as deleted; return its owner, None without one.
+
+    Its secrets are wiped at once. The row is purged later.
+    """
+    owner_id: int | None = db.session.scalar(
         update(Project)
         .where(*filters)
-        .values(deleted=True)
+        .values(
+            deleted=True,
+            expires_at=clock.now() + KEPT,
+            secret_hash="",
+            sealed_secret="",
+            old_secret_hash=None,
+            old_secret_until=None,
+        )
         .returning(Project.user_id)
         .execution_options(synchronize_session=False)
     )
     if owner_id is None:
-        return False
+        return None
     db.session.execute(
         update(User)
         .where(User.id == owner_id)
@@ -215,4 +184,4 @@ def mark_deleted(*filters: ColumnElement[bool]) -> bool:
         .execution_options(synchronize_session=False)
     )
     db.session.commit()
-    return True
+    return owner_id

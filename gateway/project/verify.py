@@ -7,24 +7,19 @@ Only a refusal takes a second statement, which explains it.
 
 from __future__ import annotations
 
-import base64
-import re
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from sqlalchemy import Date, String, and_, bindparam, case, exists, or_, select, update
+from werkzeug.datastructures import Headers
 
 from gateway import clock, crypto, log
 from gateway.auth.models import User
 from gateway.db import UtcDateTime
 from gateway.db.hot_sql import HotStatement
 from gateway.errors import ApiError, Code
-from gateway.project import quota
+from gateway.project import credentials, quota
 from gateway.project.models import POOL_NAME, Project
-
-# A key has 16 characters and a secret 48: 65 with the colon, 88 in base64.
-_BASIC = re.compile(r"basic +([A-Za-z0-9+/]{87}=)", re.IGNORECASE | re.ASCII)
-_KEY_AND_SECRET = re.compile(rb"([A-Za-z0-9]{16}):([A-Za-z0-9]{48})")
 
 _pool = bindparam("pool", type_=String)
 _now = bindparam("now", type_=UtcDateTime)
@@ -98,19 +93,20 @@ class Decision(NamedTuple):
         return headers
 
 
-def decide(authorization: str, pool: str | None) -> Decision:
+def decide(headers: Headers, pools: list[str]) -> Decision:
     """Let one request of a project pass and count it, or refuse it.
 
-    :param authorization: the Authorization header of the request.
-    :param pool: the pool of the end point that was called, "" for the one without a pool; None
-        when any pool will do.
+    :param headers: those of the request; two of them may hold the credentials.
+    :param pools: the pool of the end point that was called, "" for the one without a pool; empty
+        when any pool will do. Two are refused, because a proxy asks for one.
     :raises ApiError: 1001 (HTTP 401) when the credentials are wrong or malformed, the project is
         deleted or of another pool, or its owner is banned. 429 (HTTP 403) when the quota is used
         up.
     """
-    key, secret = _parse(authorization)
-    if pool and not POOL_NAME.fullmatch(pool):
-        raise _wrong_credentials()
+    key, secret = credentials.read(headers)
+    pool = pools[0] if pools else None
+    if len(pools) > 1 or (pool and not POOL_NAME.fullmatch(pool)):
+        raise credentials.refusal()
     now = clock.now()
     today, latest_day = quota.days(now)
     values = {
@@ -125,15 +121,6 @@ def decide(authorization: str, pool: str | None) -> Decision:
     if row is None:
         raise _explain(EXPLAIN_REFUSAL.first(values), now)
     return _decision(row, max(0, row.request_max - row.request_count), now)
-
-
-def _parse(authorization: str) -> tuple[str, str]:
-    """Return the key and the secret of HTTP Basic; refuse any other form."""
-    basic = _BASIC.fullmatch(authorization)
-    pair = _KEY_AND_SECRET.fullmatch(base64.b64decode(basic[1])) if basic else None
-    if pair is None:
-        raise _wrong_credentials()
-    return pair[1].decode(), pair[2].decode()
 
 
 def _decision(row: Any, remaining: int, now: Any) -> Decision:
@@ -155,7 +142,7 @@ def _explain(row: Any, now: Any) -> ApiError:
     if row is not None:
         log.note(project=row.id)
     if row is None or not row.is_valid:
-        return _wrong_credentials()
+        return credentials.refusal()
     decision = _decision(row, 0, now)
     return ApiError(
         Code.TOO_MANY_REQUESTS,
@@ -163,13 +150,4 @@ def _explain(row: Any, now: Any) -> ApiError:
         status=HTTPStatus.FORBIDDEN,  # auth_request passes on only 401 and 403
         retry_after=decision.reset,
         headers={**decision.headers(), "X-Gateway-Code": str(Code.TOO_MANY_REQUESTS.number)},
-    )
-
-
-def _wrong_credentials() -> ApiError:
-    """Return the refusal of wrong credentials; it does not say what is wrong with them."""
-    return ApiError(
-        Code.UNAUTHENTICATED,
-        "The project key or secret is wrong, or not for this end point; project/list shows them",
-        headers={"WWW-Authenticate": 'Basic realm="gateway"'},
     )

@@ -8,6 +8,8 @@ import uuid
 
 from flask import current_app, g, has_request_context, request
 
+# As proxies write an address: bare, with a port, in brackets, in brackets with a port.
+_ADDRESS = re.compile(r"\[([0-9A-Fa-f:.]+(?:%[^\]]*)?)\](?::\d*)?|([\d.]+):\d*")
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
@@ -28,14 +30,17 @@ def client_ip() -> str:
     """Return the client's IP address in canonical form, or "" when the peer has none.
 
     The last TRUSTED_PROXIES entries of X-Forwarded-For come from our own proxies; the first of
-    these is the client. When it is not an IP address, the answer is the peer's address.
+    these is the client. When it is not an IP address, the answer is the peer's address. The zone of
+    an IPv6 address is dropped, because it means something only on the machine that wrote it.
     """
     hops = current_app.config["TRUSTED_PROXIES"]
     forwarded = request.headers.get("X-Forwarded-For", "").split(",")
     client = forwarded[-hops].strip() if 0 < hops <= len(forwarded) else ""
-    for text in (client, request.remote_addr):
+    for text in (client, request.remote_addr or ""):
+        written = _ADDRESS.fullmatch(text)
+        bare = (written[1] or written[2]) if written else text
         try:
-            address = ipaddress.ip_address(text or "")
+            address = ipaddress.ip_address(bare.partition("%")[0])
         except ValueError:
             continue
         mapped = getattr(address, "ipv4_mapped", None)
@@ -50,4 +55,4 @@ def network(ip: str) -> str:
     """
     if ":" not in ip:
         return ip
-    return str(ipaddress.ip_network(f"{ip.partition('%')[0]}/64", strict=False))
+    return str(ipaddress.ip_network(f"{ip}/64", strict=False))

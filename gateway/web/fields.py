@@ -9,17 +9,15 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import EXCLUDE, RAISE, Schema, fields, validate
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from gateway.config import INT32_MAX
 
-# In regular expressions of JSON Schema: control characters, and white space that is not control.
-CONTROLS = r"\u0000-\u001f\u007f-\u009f"
-SPACE = rf"[^\S{CONTROLS}]"
+MAX_SENT = 256  # characters; longer text is refused unread, because normalising can be slow
 
 
 class Text(fields.String):
-    """Text without control characters or lone surrogates."""
+    """Text without control characters or broken Unicode."""
 
     default_error_messages = {
         "required": "is missing",
@@ -36,12 +34,15 @@ class Text(fields.String):
 
     @property
     def rule(self) -> dict[str, Any]:
-        """The part of the field's rule that JSON Schema can express, for the description."""
-        return {
-            "minLength": self.min_length,
-            "maxLength": self.max_length,
-            "pattern": rf"^[^{CONTROLS}]*$",
-        }
+        """The part of the rule that JSON Schema can express; the docstring says all of it.
+
+        It holds no pattern, because tools differ in the regular expressions that they understand.
+        """
+        return {"minLength": self.min_length, "maxLength": self.max_length}
+
+    def wrong_length(self) -> ValidationError:
+        """Return the refusal of a text that is too short or too long."""
+        return self.make_error("length", min_length=self.min_length, max_length=self.max_length)
 
     def clean(self, text: str) -> str:
         """Return the text in the form that is checked and stored. Subclasses override this."""
@@ -52,27 +53,31 @@ class Text(fields.String):
     ) -> str:
         if not isinstance(value, str):
             raise self.make_error("invalid")
+        if len(value) > MAX_SENT:
+            raise self.wrong_length()
         if any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
             raise self.make_error("characters")
         text = self.clean(value)
         if not self.min_length <= len(text) <= self.max_length:
-            raise self.make_error("length", min_length=self.min_length, max_length=self.max_length)
+            raise self.wrong_length()
         return text
 
 
 class Stripped(Text):
-    """Text without the white space around it."""
-
-    @property
-    def rule(self) -> dict[str, Any]:
-        """A pattern that counts the characters between the white space."""
-        visible = rf"[^\s{CONTROLS}]"
-        text = rf"{visible}([^{CONTROLS}]{{0,{self.max_length - 2}}}{visible})?"
-        return {"pattern": rf"^{SPACE}*{text if self.min_length else f'({text})?'}{SPACE}*$"}
+    """Text without control characters; the service drops the white space around it."""
 
     def clean(self, text: str) -> str:
         """Remove the white space around the text."""
         return text.strip()
+
+
+def without_invisible_ends(text: str) -> str:
+    """Return a text without white space and invisible marks (category Cf) around it.
+
+    Phones and chat programs add them when an address is copied.
+    """
+    shown = [n for n, c in enumerate(text) if not c.isspace() and unicodedata.category(c) != "Cf"]
+    return text[shown[0] : shown[-1] + 1] if shown else ""
 
 
 class Int32(fields.Integer):
@@ -106,21 +111,36 @@ class Request(Schema):
 
 
 class Reply(Schema):
-    """The ``data`` of a reply: exactly these fields, all of them.
+    """The ``data`` of a reply: these fields, all of them. A later version may add fields.
 
     Views write plain dictionaries. These schemas describe them, and tests compare the two.
     """
 
     class Meta:
-        """Refuse other fields."""
+        """Leave the schema open in the description."""
 
-        unknown = RAISE
+        unknown = EXCLUDE
 
 
 class Empty(Reply):
     """An empty object."""
 
 
-def output_field(field: type[fields.Field[Any]], example: Any, **kwargs: Any) -> fields.Field[Any]:
-    """Return a field that is always in the reply, with an example of its value."""
-    return field(required=True, metadata={"example": example}, **kwargs)
+def output_field(
+    field: type[fields.Field[Any]],
+    example: Any,
+    description: str,
+    *,
+    format: str | None = None,
+    **kwargs: Any,
+) -> fields.Field[Any]:
+    """Return a field that is always in the reply.
+
+    :param example: a value of it.
+    :param description: what it means, for the description of the API.
+    :param format: its format in OpenAPI, where it is not that of its type.
+    """
+    metadata = {"example": example, "description": description}
+    if format:
+        metadata["format"] = format
+    return field(required=True, metadata=metadata, **kwargs)

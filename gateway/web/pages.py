@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from pathlib import Path
+from typing import NamedTuple
 
 import flask_swagger_ui
-from flask import Blueprint, abort, current_app, jsonify, redirect, render_template, request
+from flask import Blueprint, abort, current_app, redirect, render_template, request
 from flask.helpers import send_from_directory
 from werkzeug.exceptions import NotFound
+from werkzeug.http import generate_etag
 from werkzeug.wrappers import Response
 
 from gateway.web import openapi
@@ -19,10 +21,12 @@ from gateway.web.reply import http_failure
 
 bp = Blueprint("docs", __name__, template_folder="docs")
 
-# /docs loads these files. start.js is ours; the others are Swagger UI's own.
+# /docs loads these files. Some are ours; the others are Swagger UI's own.
 OURS = Path(__file__).parent / "docs"
 SWAGGER_UI = Path(flask_swagger_ui.__file__).parent / "dist"
 ASSETS = {
+    "page.css": OURS,
+    "samples.js": OURS,
     "start.js": OURS,
     "swagger-ui-bundle.js": SWAGGER_UI,
     "swagger-ui.css": SWAGGER_UI,
@@ -49,10 +53,30 @@ HEADERS = {
 ENTRANCES = {"/": "docs", "/docs/": "../docs", "/api/v1": "../docs", "/api/v1/": "../../docs"}
 
 
+class Description(NamedTuple):
+    """The description as it is sent."""
+
+    content: bytes
+    etag: str
+
+
 @bp.get("/openapi.json", endpoint="openapi")
 def description() -> Response:
     """Describe the API in OpenAPI 3.1."""
-    return jsonify(openapi.describe(current_app))
+    made = _description()
+    response = current_app.response_class(made.content, mimetype="application/json")
+    response.set_etag(made.etag)
+    return response.make_conditional(request)
+
+
+def _description() -> Description:
+    """Return the description, which is made once in a process, at its first request."""
+    made: Description | None = current_app.extensions.get("gateway-description")
+    if made is None:
+        content = current_app.json.dumps(openapi.describe(current_app)).encode()
+        made = Description(content, generate_etag(content))
+        current_app.extensions["gateway-description"] = made
+    return made
 
 
 @bp.get("/docs")

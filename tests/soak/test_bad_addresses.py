@@ -13,7 +13,16 @@ from fuzz import INVALID, RawConnection, fuzz_text, run_fuzz, words
 from hypothesis import strategies as st
 
 SENT = {(200, 0)}
-MAIL_HEADERS = {"From", "To", "Subject", "Date", "Message-ID", "MIME-Version", "Content-Type"}
+MAIL_HEADERS = {
+    "Auto-Submitted",
+    "Content-Type",
+    "Date",
+    "From",
+    "MIME-Version",
+    "Message-ID",
+    "Subject",
+    "To",
+}
 LANGUAGES = st.sampled_from(words("zh  en  zh-CN,zh;q=0.9  *  zh;q=x  \xe9  ,;="))
 ATOM = st.text("abcXYZ019_-+", min_size=1, max_size=12)
 ODD_ATOM = st.text("abc019!#$%&'*+/=?^_`{|}~-", min_size=1, max_size=57)

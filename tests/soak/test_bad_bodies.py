@@ -91,15 +91,18 @@ BAD_FOR_ALL = words(
 )
 BAD_FOR_ALL += ["9" * 5000, "-" + "9" * 5000]
 BAD_NAMES = words(
-    """a b  a@b  a/b  a<b  \u0301a  a\u200bb  😀  a\u202eb  %s  \u3164  admin\ufe0f  ' OR 1=1 --"""
+    """a b  a@b  a/b  a<b  \u0301a  a\u200bb  😀  a\u202eb  %s  \u3164  admin\ufe0f  ' OR 1=1 --
+    --help  -x  .a  _a  ·a  a·  a··b  1·a  ・a"""
 )
 BAD_NAMES += ["", " \u3000 ", "ﷺ" * 64]
 BAD_EMAILS = words(
     """@  lory  lory@  @126.com  a b@b.com  a@b@c.com  a@.com  a@b.com,c@d.com  a@b..com
     Lory <a@b.com>  .a@b.com  a@-b.com  =?utf-8?q?a?=@b.com"""
 )
-BAD_EMAILS += ["", " a@b.com ", "a@b.com\r\nBcc: x@y.com", "x" * 65 + "@b.com"]
-NAMES = st.text("abcXYZ019_-.é中", min_size=1, max_size=64)
+BAD_EMAILS += ["", "a @b.com", "a@b.com\r\nBcc: x@y.com", "x" * 65 + "@b.com"]
+NAMES = st.builds(
+    "{}{}".format, st.sampled_from("abcXYZ019é中〇"), st.text("abcXYZ019_-.é中", max_size=63)
+)
 EMAILS = st.builds("a{}@Ex-ample.COM".format, st.text("abcXYZ019_+-", max_size=20))
 HIDDEN = st.sampled_from(CONTROLS) | st.sampled_from(SURROGATES)
 
@@ -121,7 +124,12 @@ def integer(least, most=INT32):
 FIELDS = {
     "user_name": text(64, NAMES, BAD_NAMES),
     "email": text(254, EMAILS, BAD_EMAILS),
-    "password": text(128, st.text("aZ0 '\"%é中", min_size=8, max_size=128), ["", "x" * 7]),
+    # The first letter makes every password an uncommon one.
+    "password": text(
+        128,
+        st.builds("é{}".format, st.text("aZ0 '\"%é中", min_size=7, max_size=127)),
+        ["", "x" * 7],
+    ),
     "reg_code": text(64, st.text("0123456789", min_size=4, max_size=10)),
     "project_name": text(128, st.text("aZ0_é中", min_size=1, max_size=128), ["", " \u3000 "]),
     "page_size": integer(1, 100),
@@ -147,7 +155,7 @@ def unlisted(kind):
         return False
 
     numbers = st.integers(0, INT32) | st.integers(0, 99)
-    texts = NAMES | EMAILS | st.text("0123456789abcdef", min_size=1, max_size=64)
+    texts = NAMES | EMAILS | st.text("0123456789abcdef", min_size=9, max_size=64)
     good = (numbers if isinstance(kind, Integer) else texts).map(json.dumps).filter(takes)
     return Field(good, st.sampled_from(["null", "[]", "{}", "1e400", '"\\u0000"', "[[1]]"]))
 

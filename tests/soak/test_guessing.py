@@ -49,7 +49,7 @@ def test_all_codes_are_equally_likely():
 def attack(make_app, clock):
     """Return a function that attacks an address for a day."""
     clock.freeze(2026, 11, 22, 12)
-    client = make_app(REG_CODE_DIGITS=4, MAILS_PER_IP=1_000_000).test_client()
+    client = make_app(REG_CODE_DIGITS=4, MAILS_PER_IP=10**6, MAILS_PER_HOUR=10**6).test_client()
 
     def run(number, guesses_of):
         """Return how many codes were mailed and whether one of the guesses made an account."""
@@ -119,3 +119,73 @@ def test_login_of_unknown_user_takes_as_long_as_of_known_user(make_app, sign_up,
     ratio = statistics.median(times["known"]) / statistics.median(times["unknown"])
     title = f"wrong logins; known / unknown user: {ratio:.2f} of the median time"
     tally("guessing", title, 2 * len(times["known"]), [] if 1 / 1.5 < ratio < 1.5 else [title])
+
+
+# Passwords, from many networks
+
+A_DAY = 100  # wrong passwords for one account, by its name and by its address together
+LATER = 30  # guesses beyond those, which must yield nothing
+
+
+@pytest.fixture
+def guess_at(make_app, sign_up, clock):
+    """Return a function that guesses at an account from many networks, by name and by address."""
+    clock.freeze(2026, 11, 22, 12)
+    client = make_app(TRUSTED_PROXIES=1).test_client()
+
+    def send(who, password, ip):
+        body = {"user_name": who, "password": password}
+        headers = {"X-Forwarded-For": ip}
+        return code_of(client.post("/api/v1/login", json=body, headers=headers))
+
+    def run(name, lucky, spelling):
+        """Return whether the guess with this number wins; the owner logs in from home meanwhile."""
+        sign_up(name, client=client)
+        assert send(name, PASSWORD, "192.0.2.1") == 0
+        for number in range(A_DAY + LATER):
+            password = PASSWORD if number == lucky else f"wrong password {number}"
+            who = name if spelling(number) else f"{name}@126.com"
+            code = send(who, password, f"2001:db8:{number // TRIES:x}::1")
+            assert code in ((0,) if code == 0 and number == lucky else (1002, 429))
+            if code == 0:
+                return True
+            if number % 10 == 0:
+                clock.advance(seconds=60)
+                assert send(name, PASSWORD, "192.0.2.1") == 0
+        return False
+
+    return run
+
+
+SPELLINGS = {
+    "name": lambda _number: True,
+    "address": lambda _number: False,
+    "both in turn": lambda number: number % 2,
+    "one after the other": lambda number: number < A_DAY // 2,
+}
+
+
+@sqlite_only
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_many_networks_guess_a_hundred_passwords_in_a_day(guess_at, scale, tally, spelling):
+    edges = [0, A_DAY - 1, A_DAY, A_DAY + LATER - 1]
+    lucky = scale(edges, edges + random.sample(range(A_DAY + LATER), 20))
+    wrong = [
+        (number, lucky_guess)
+        for number, lucky_guess in enumerate(lucky)
+        if guess_at(f"lory{number}", lucky_guess, SPELLINGS[spelling]) != (lucky_guess < A_DAY)
+    ]
+    title = f"days of guessing a password from many networks, by {spelling}"
+    tally("guessing", title, len(lucky), wrong)
+
+
+def test_documented_chance_of_guessing_a_reset_code_is_right():
+    """Five codes of strangers and five of the owner, with five tries each."""
+    guide = (ROOT / "gateway" / "deploy" / "README.md").read_text()
+    chance = 2 * CODES_A_DAY * TRIES / 10**8
+    assert f"at most 1 in {1 / chance / 1e6:.0f} million a day" in guide
+
+
+def test_documented_guesses_from_a_known_address_are_right():
+    guide = (ROOT / "gateway" / "deploy" / "README.md").read_text()
+    assert f"{TRIES * 24 * 60 // 15} guesses in 24 hours" in guide

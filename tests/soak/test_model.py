@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import jwt
 import pytest
-from helpers import basic, code_of, wait_for_background
+from helpers import code_of, forms, wait_for_background
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -35,6 +35,7 @@ from gateway.version import __version__
 SETTINGS = {
     "TRUSTED_PROXIES": 1,
     "MAILS_PER_IP": 4,
+    "MAILS_PER_HOUR": 10,
     "PROJECTS_PER_USER": 3,
     "REQUEST_MAX": 7,
     "TIMEZONE": "Asia/Shanghai",
@@ -42,6 +43,7 @@ SETTINGS = {
 SHANGHAI = timedelta(hours=8)
 NEARLY_MIDNIGHT = (2024, 3, 7, 15, 59, 30)  # in Shanghai
 
+KNOWN_FOR = timedelta(days=90)  # a client from which an account logged in
 CODE_LIFE = timedelta(minutes=10)
 CODE_TRIES = 5
 TOKEN_LIFE = timedelta(hours=12)
@@ -80,6 +82,9 @@ STATUS = {
     TOO_MANY_REQUESTS: 429,
 }
 
+# It has as many digits as a code for a new password, because another number costs no try.
+WRONG_RESET_CODE = "00000000"
+
 VERIFY = ["verify 204", "verify 401", "verify 403"]
 
 # What is sent, whose it is, how it is shown. The spellings of one person are one name: NFKC, the
@@ -100,6 +105,7 @@ ADDRESSES = {
     "Civet148@126.COM": "civet148@126.com",
     "lory@126.com": "lory@126.com",
     "LORY@126.com": "lory@126.com",
+    "a@mail.example.com": "a@mail.example.com",
     "a+b@mail.example.com": "a+b@mail.example.com",
     "li.bin@example.org": "li.bin@example.org",
     "x@y.example": "x@y.example",
@@ -218,7 +224,8 @@ class MailedCode:
 
     text: str
     expires_at: datetime
-    tries: int = 0
+    tries: int = 0  # by the client that it is for
+    other_tries: int = 0
 
 
 @dataclass(eq=False)
@@ -269,13 +276,18 @@ class Limit:
         self.length = timedelta(**length)
         self.windows = {}
 
-    def add(self, subject, now):
+    def add(self, subject, now, account=None):
+        """Count an event; ``account`` is the one that a full window keeps out."""
         if subject not in self.windows or self.windows[subject].ends <= now:
             self.windows[subject] = SimpleNamespace(count=0, ends=now + self.length)
         self.windows[subject].count += 1
+        self.windows[subject].account = account
 
     def forget(self, subject):
         self.windows.pop(subject, None)
+
+    def forget_account(self, account):
+        self.windows = {s: w for s, w in self.windows.items() if w.account is not account}
 
     def wait(self, subject, now):
         """Return the whole seconds until there is room again; 0 when there is now."""
@@ -283,6 +295,15 @@ class Limit:
         if window is None or window.ends <= now or window.count < self.most:
             return 0
         return math.ceil((window.ends - now).total_seconds())
+
+
+def mailbox(address):
+    local, _, domain = address.partition("@")
+    return f"{local.partition('+')[0]}@{domain}"
+
+
+def network_of(client):
+    return CLIENTS.get(client, (client, client))[1]
 
 
 def client_of(network):
@@ -297,6 +318,7 @@ class Contract(RuleBasedStateMachine):
         self.service = service
         self.http = service.app.test_client(use_cookies=False)
         self.operator = service.app.test_cli_runner()
+        self.asked = 0  # requests to verify; they take turns in the forms of credentials
         service.clock.freeze(*NEARLY_MIDNIGHT)
         service.outbox.reset()
         for table in reversed(db.metadata.sorted_tables):
@@ -309,14 +331,25 @@ class Contract(RuleBasedStateMachine):
         self.open_codes = {}  # by address
         self.mailed = []  # (address, code), the newest last
         self.reset_mails = 0
-        self.reset_codes = {}  # by address; one that has no account has a code nobody knows
+        # By address, then by client, "" for all that the account does not know. An address that has
+        # no account has a code nobody knows.
+        self.reset_codes = {}
+        self.known_until = {}  # by account and client
 
         self.mails_of_address = Limit("mails of address", 1, seconds=60)
         self.mails_of_address_in_a_day = Limit("mails of address in a day", 5, days=1)
         self.mails_of_client = Limit("mails of client", 4, hours=1)
+        self.mails_of_strangers = Limit("mails of strangers", 10, hours=1)
+        self.mails_in_all = Limit("mails in all", 10, hours=1)
         self.failures = Limit("failures of account and client", 5, minutes=15)
         self.failures_of_account = Limit("failures of account", 100, days=1)
+        self.failures_as_written = Limit("failures of name and client", 5, minutes=15)
+        self.failures_of_written = Limit("failures of name", 100, days=1)
         self.failures_of_client = Limit("failures of client", 50, minutes=15)
+        self.failures_with_token = Limit("failures with token of client", 5, minutes=15)
+        self.failures_of_tokens = Limit("failures with token", 100, days=1)
+        self.right_passwords = Limit("right passwords", 60, minutes=15)
+        self.creations = Limit("creations", 3, days=1)
         self.floods = 0
         for limit in vars(self).values():
             if isinstance(limit, Limit):
@@ -412,18 +445,18 @@ class Contract(RuleBasedStateMachine):
             self.post("/auth-code", body, taken, client=client)
             return
         address = ADDRESSES[email]
-        limits = [
-            (self.mails_of_address, address),
-            (self.mails_of_address_in_a_day, address),
-            (self.mails_of_client, CLIENTS[client][1]),
-        ]
+        limits = self.limits_of_mail("register", address, client, "")
         if self.refused(limits, "/auth-code", body, client):
             return
         if refusal:
-            # Counts for nothing: no limit is nearer, and an earlier code stays good.
+            # Counts for nothing: no limit is nearer, and an earlier code stays good. Only a refused
+            # address counts for the client, who could make up others without end.
+            expect = INVALID_PARAMETER if refusal == "refuse_recipient" else MAIL_NOT_SENT
             setattr(self.service.outbox, refusal, "550 5.7.1 no")
-            self.post("/auth-code", body, MAIL_NOT_SENT, client=client)
+            self.post("/auth-code", body, expect, client=client)
             setattr(self.service.outbox, refusal, None)
+            if expect == INVALID_PARAMETER:
+                self.mails_of_client.add(CLIENTS[client][1], self.now)
             return
         for limit, subject in limits:
             limit.add(subject, self.now)
@@ -431,6 +464,18 @@ class Contract(RuleBasedStateMachine):
         code = self.service.outbox.codes[email]
         self.open_codes[address] = MailedCode(code, self.now + CODE_LIFE)
         self.mailed.append((address, code))
+
+    def limits_of_mail(self, purpose, address, client, known):
+        subject = (purpose, mailbox(address), known)
+        of_address = [(self.mails_of_address, subject), (self.mails_of_address_in_a_day, subject)]
+        if known:
+            return [*of_address, (self.mails_in_all, "")]
+        return [
+            *of_address,
+            (self.mails_of_client, network_of(client)),
+            (self.mails_of_strangers, ""),
+            (self.mails_in_all, ""),
+        ]
 
     def register(self, user_name, email, password, reg_code):
         account = {"user_name": user_name, "password": password, "email": email}
@@ -448,6 +493,9 @@ class Contract(RuleBasedStateMachine):
                 del self.open_codes[address]
                 key, shown = NAMES[user_name]
                 self.accounts[key] = self.owners[address] = Account(key, shown, email, password)
+                for spelling in (key, address):
+                    self.failures_as_written.forget((spelling, "192.0.2.1"))
+                    self.failures_of_written.forget(spelling)
         self.post("/register", {**account, "reg_code": reg_code}, expect)
 
     def code_for(self, address, kind):
@@ -527,24 +575,40 @@ class Contract(RuleBasedStateMachine):
         address, network = CLIENTS.get(client, (client, client))
         account = self.account_of(login)
         # An unknown name has counters as well: nobody may learn whether it exists.
-        who = account or ADDRESSES.get(login) or NAMES.get(login, (login,))[0]
-        limits = [
-            (self.failures, (who, network)),
-            (self.failures_of_account, who),
-            (self.failures_of_client, network),
-        ]
-        if self.refused(limits, "/login", body, client):
+        written = ADDRESSES.get(login) or NAMES.get(login, (login,))[0]
+        who = account or ("nobody", written)
+        is_known = self.knows(account, network)
+        told = [(self.failures, (who, network))]
+        silent = []
+        if not is_known:
+            silent = [*told, (self.failures_of_account, who)]
+            told = [
+                (self.failures_as_written, (written, network)),
+                (self.failures_of_written, written),
+                (self.failures_of_client, network),
+            ]
+        right = (self.right_passwords, (who, network))
+        if self.refused([*told, right], "/login", body, client):
             return
-        if account is None or password != account.password:
-            for limit, subject in limits:
-                limit.add(subject, self.now)
+        full = [limit.name for limit, subject in silent if limit.wait(subject, self.now)]
+        if account is None or password != account.password or full:
+            self.service.seen.update(full)
+            for limit, subject in [*told, *silent]:
+                of_client = limit is self.failures_of_client
+                limit.add(subject, self.now, None if of_client else account)
             self.post("/login", body, WRONG_CREDENTIALS, client=client)
             return
+        self.right_passwords.add((who, network), self.now, account)
         if account.is_banned:  # said to the right password only
             self.post("/login", body, BANNED, client=client)
             return
-        for limit, subject in limits[:2]:  # the client's own failures stay
-            limit.forget(subject)
+        self.failures.forget((account, network))
+        if not is_known:  # the client's own failures stay
+            self.failures_of_account.forget(account)
+            for spelling in (account.key, ADDRESSES[account.email]):
+                self.failures_as_written.forget((spelling, network))
+                self.failures_of_written.forget(spelling)
+        self.known_until[account, network] = self.now + KNOWN_FOR
         data = self.post("/login", body, OK, client=client).json["data"]
         iat = int(self.now.timestamp())
         assert data == {
@@ -575,6 +639,9 @@ class Contract(RuleBasedStateMachine):
         expires_at = datetime.fromtimestamp(iat, timezone.utc) + TOKEN_LIFE
         self.tokens.append(Token(account, data["auth_token"], expires_at))
 
+    def knows(self, account, network):
+        return self.now < self.known_until.get((account, network), self.now)
+
     def right_password(self, login):
         account = self.account_of(login)
         return account.password if account else "of nobody"
@@ -595,6 +662,25 @@ class Contract(RuleBasedStateMachine):
         self.floods += 1
         for number in range(times):
             self.log_in(login, "somebody else's", f"203.0.113.{number // 5}")
+        account = self.account_of(login)
+        for spelling in (account.key, ADDRESSES[account.email]) if account else ():
+            self.log_in(spelling, account.password, "203.0.113.99")
+
+    @precondition(lambda self: self.floods < 1 and self.accounts)
+    @rule(data=st.data(), client=clients, times=st.sampled_from([59, 60, 61]))
+    def somebody_logs_in_again_and_again(self, data, client, times):
+        self.floods += 1
+        login = data.draw(st.sampled_from(sorted(self.accounts)))
+        for _ in range(times):
+            self.log_in(login, self.right_password(login), client)
+
+    @precondition(lambda self: self.floods < 1)
+    @somebody_is_in
+    @rule(token=good_tokens, times=st.sampled_from([99, 100, 101]))
+    def a_thief_of_a_token_guesses_the_password(self, token, times):
+        self.floods += 1
+        for number in range(times):
+            self.change_password(token, "not the old one", "x" * 9, f"203.0.113.{number // 5}")
 
     @precondition(lambda self: self.floods < 1)
     @rule(client=clients, times=st.sampled_from([48, 49, 50]), login=logins)
@@ -615,11 +701,24 @@ class Contract(RuleBasedStateMachine):
     # Passwords.
 
     def failures_of(self, account, network):
+        if self.knows(account, network):
+            return [(self.failures, (account, network))]
         return [
-            (self.failures, (account, network)),
-            (self.failures_of_account, account),
-            (self.failures_of_client, network),
+            (self.failures_with_token, (account, network)),
+            (self.failures_of_tokens, account),
         ]
+
+    def lift_locks(self, account):
+        for limit in (
+            self.failures,
+            self.failures_of_account,
+            self.failures_as_written,
+            self.failures_of_written,
+            self.failures_with_token,
+            self.failures_of_tokens,
+            self.right_passwords,
+        ):
+            limit.forget_account(account)
 
     def revoke_all(self, account, but=None):
         for token in self.tokens:
@@ -635,24 +734,31 @@ class Contract(RuleBasedStateMachine):
     )
     def somebody_changes_the_password(self, token, new_password, client, times):
         """After some wrong old ones; the last one is right."""
-        account, network = token.owner, CLIENTS[client][1]
-        for old_password in ["not the old one"] * times + [account.password]:
-            body = {"old_password": old_password, "new_password": new_password}
-            limits = self.failures_of(account, network)
-            if any(limit.wait(subject, self.now) for limit, subject in limits):
-                expect = TOO_MANY_REQUESTS
-            elif old_password != account.password:
-                expect = WRONG_CREDENTIALS
-                for limit, subject in limits:
-                    limit.add(subject, self.now)
-            else:
-                expect = OK
-                for limit, subject in limits[:2]:
-                    limit.forget(subject)
-            self.post_with(token, "/platform/change-password", body, expect, client=client)
-            if expect == OK:
-                account.password = new_password
-                self.revoke_all(account, but=token)
+        for old_password in ["not the old one"] * times + [token.owner.password]:
+            self.change_password(token, old_password, new_password, client)
+
+    def change_password(self, token, old_password, new_password, client):
+        account, network = token.owner, network_of(client)
+        body = {"old_password": old_password, "new_password": new_password}
+        limits = self.failures_of(account, network)
+        right = (self.right_passwords, (account, network))
+        waits = {limit.name: limit.wait(subject, self.now) for limit, subject in [*limits, right]}
+        if any(waits.values()):
+            expect = TOO_MANY_REQUESTS
+            self.service.seen.update(name for name, wait in waits.items() if wait)
+        elif old_password != account.password:
+            expect = WRONG_CREDENTIALS
+            for limit, subject in limits:
+                limit.add(subject, self.now, account)
+        else:
+            expect = OK
+            self.right_passwords.add((account, network), self.now, account)
+            for limit, subject in limits:
+                limit.forget(subject)
+        self.post_with(token, "/platform/change-password", body, expect, client=client)
+        if expect == OK:
+            account.password = new_password
+            self.revoke_all(account, but=token)
 
     @rule(email=addresses, client=clients)
     def somebody_forgot_the_password(self, email, client):
@@ -660,21 +766,25 @@ class Contract(RuleBasedStateMachine):
 
     def ask_for_a_reset_code(self, email, client):
         body, address = {"email": email}, ADDRESSES[email]
-        limits = [
-            (self.mails_of_address, ("reset", address)),
-            (self.mails_of_address_in_a_day, ("reset", address)),
-            (self.mails_of_client, CLIENTS[client][1]),
-        ]
+        account = self.owners.get(address)
+        known = self.known_name(account, client)
+        limits = self.limits_of_mail("reset", address, client, known)
         if self.refused(limits, "/reset-code", body, client):
             return
         for limit, subject in limits:
-            limit.add(subject, self.now)
+            of_address = limit in (self.mails_of_address, self.mails_of_address_in_a_day)
+            limit.add(subject, self.now, account if of_address else None)
         self.post("/reset-code", body, OK, client=client)
         wait_for_background()
-        account = self.owners.get(address)
         self.reset_mails += 1 if account else 0
         code = self.service.outbox.codes[account.email] if account else None
-        self.reset_codes[address] = MailedCode(code, self.now + CODE_LIFE)
+        codes = self.reset_codes.setdefault(address, {})
+        codes[known] = MailedCode(code, self.now + CODE_LIFE)
+
+    def known_name(self, account, client):
+        """Return the client's network if the account knows it, else ""."""
+        network = network_of(client)
+        return network if self.knows(account, network) else ""
 
     @precondition(lambda self: self.reset_codes)
     @rule(
@@ -686,24 +796,31 @@ class Contract(RuleBasedStateMachine):
     def somebody_resets_the_password(self, data, password, client, times):
         """After some wrong codes, with the right one, if there is one still."""
         address = data.draw(st.sampled_from(sorted(self.reset_codes)))
+        whose = data.draw(st.sampled_from(sorted(self.reset_codes[address])))
+        text = self.reset_codes[address][whose].text or WRONG_RESET_CODE
         for _ in range(times):
-            self.reset_password(address, "0000", password, client)
-        self.reset_password(address, self.reset_codes[address].text or "0000", password, client)
+            self.reset_password(address, WRONG_RESET_CODE, password, client)
+        self.reset_password(address, text, password, client)
 
     def reset_password(self, address, reg_code, password, client):
-        code, account = self.reset_codes[address], self.owners.get(address)
+        codes, account = self.reset_codes[address], self.owners.get(address)
         body = {"email": address, "reg_code": reg_code, "password": password}
-        is_open = self.now < code.expires_at and code.tries < CODE_TRIES
-        if not is_open or reg_code != code.text:
-            code.tries += is_open
+        known = self.known_name(account, client)
+        is_right = False
+        for whose, code in codes.items():
+            kind = "tries" if whose == known else "other_tries"
+            if self.now < code.expires_at and getattr(code, kind) < CODE_TRIES:
+                setattr(code, kind, getattr(code, kind) + 1)
+                is_right |= reg_code == code.text
+        if not is_right:
             self.post("/reset-password", body, WRONG_CODE, client=client)
             return
         self.post("/reset-password", body, OK, client=client)
-        code.tries = CODE_TRIES  # it is used
+        for code in codes.values():
+            code.tries = code.other_tries = CODE_TRIES  # it is used
         account.password = password
         self.revoke_all(account)
-        for limit, subject in self.failures_of(account, CLIENTS[client][1])[:2]:
-            limit.forget(subject)
+        self.lift_locks(account)
 
     @rule(request=requests_with_a_token, token=st.sampled_from([None, "", "Bearer", "a.b.c"]))
     def somebody_has_no_token(self, request, token):
@@ -757,22 +874,28 @@ class Contract(RuleBasedStateMachine):
     )
     def somebody_makes_projects(self, token, project_type, project_name, times):
         for _ in range(times):
-            expect = OK if len(self.live(token.owner)) < 3 else LIMIT_REACHED
-            body = {"project_type": project_type, "project_name": project_name}
-            expect, reply = self.post_with(token, "/project/create", body, expect)
-            if expect == OK:
-                project = Project(
-                    token.owner,
-                    project_name.strip(),
-                    project_type,
-                    **reply.json["data"],
-                    created_time=(self.now + SHANGHAI).strftime("%Y-%m-%d %H:%M:%S"),
-                )
-                self.projects.append(project)
-                self.list_all(token)
-                for _ in range(9 - 2 * times):
-                    self.verify(project, project.project_secret)
-                assert all(earlier.id < project.id for earlier in self.projects[:-1])
+            self.create_project(token, project_type, project_name, requests=9 - 2 * times)
+
+    def create_project(self, token, project_type=1, project_name="x", requests=1):
+        is_full = self.creations.wait(token.owner, self.now)
+        self.service.seen.update([self.creations.name] if is_full else [])
+        expect = LIMIT_REACHED if is_full or len(self.live(token.owner)) >= 3 else OK
+        body = {"project_type": project_type, "project_name": project_name}
+        expect, reply = self.post_with(token, "/project/create", body, expect)
+        if expect == OK:
+            self.creations.add(token.owner, self.now, token.owner)
+            project = Project(
+                token.owner,
+                project_name.strip(),
+                project_type,
+                **reply.json["data"],
+                created_time=(self.now + SHANGHAI).strftime("%Y-%m-%d %H:%M:%S"),
+            )
+            self.projects.append(project)
+            self.list_all(token)
+            for _ in range(requests):
+                self.verify(project, project.project_secret)
+            assert all(earlier.id < project.id for earlier in self.projects[:-1])
 
     @somebody_is_in
     @rule(
@@ -824,19 +947,24 @@ class Contract(RuleBasedStateMachine):
         expect, reply = self.post_with(token, "/project/rotate", body, expect)
         if expect == OK:
             assert reply.json["data"]["project_key"] == project.project_key
-            project.old_secret = project.project_secret
+            replaced = project.project_secret
+            in_grace = project.old_secret and self.now < project.old_secret_until
+            if not (in_grace and grace_hours):
+                project.old_secret = replaced
             project.old_secret_until = self.now + timedelta(hours=grace_hours)
             project.project_secret = reply.json["data"]["project_secret"]
-            for secret in (project.old_secret, project.project_secret):
+            for secret in (project.old_secret, replaced, project.project_secret):
                 self.verify(project, secret)
 
     def verify(self, project, secret):
         """Ask as nginx does whether a request may pass; expect what the contract says."""
+        self.asked += 1
+        form = list(forms({"project_key": project.project_key, "project_secret": secret}).values())
         is_old = secret == project.old_secret and self.now < project.old_secret_until
         is_known = not project.deleted and not project.owner.is_banned
         reply = self.http.get(
             "/api/v1/project/verify",
-            headers={"Authorization": basic(project.project_key, secret)},
+            headers=form[self.asked % len(form)],
         )
         self.service.seen[f"verify {reply.status_code}"] += 1
         if not is_known or not (secret == project.project_secret or is_old):
@@ -896,15 +1024,31 @@ class Contract(RuleBasedStateMachine):
         assert answer == UNAUTHENTICATED or culprit in reply.json["header"]["message"]
 
     @rule(
-        command=st.sampled_from(["ban", "unban", "promote", "demote"]), who=logins, client=clients
+        command=st.sampled_from(["ban", "unban", "promote", "demote", "unlock"]),
+        who=logins,
+        client=clients,
+        yes=st.booleans(),
     )
-    def an_operator_says(self, command, who, client):
-        result = self.operator.invoke(main, args=["user", command, who])
+    def an_operator_says(self, command, who, client, yes):
+        removes = command in ("ban", "demote")
+        result = self.operator.invoke(
+            main, args=["user", command, who, *(["--yes"] if yes and removes else [])]
+        )
         account = self.account_of(who)
-        assert result.exit_code == (0 if account else 1)
-        if account and command in ("ban", "unban"):
+        admins = [a for a in self.accounts.values() if a.is_admin and not a.is_banned]
+        refused = account is None or (removes and not yes and admins == [account])
+        assert result.exit_code == (1 if refused else 0)
+        if refused:
+            pass
+        elif command in ("ban", "unban"):
             account.is_banned = command == "ban"
-        elif account:
+            if account.is_banned:
+                self.revoke_all(account)
+        elif command == "unlock":
+            for limit in vars(self).values():
+                if isinstance(limit, Limit):
+                    limit.forget_account(account)
+        else:
             account.is_admin = command == "promote"
         # It is so at once, for who is in and for who comes, and for the projects.
         for project in self.live(account)[:2]:
@@ -925,19 +1069,33 @@ class Contract(RuleBasedStateMachine):
         def use_code(address):
             self.register(name, address, " of my own ", self.code_for(address, "right"))
 
-        def use_reset_code(address):
-            text = self.reset_codes[address].text or "0000"
-            self.reset_password(address, text, " of my own ", "192.0.2.1")
+        def use_reset_code(address_and_client):
+            address, whose = address_and_client
+            text = self.reset_codes[address][whose].text or WRONG_RESET_CODE
+            self.reset_password(address, text, " of my own ", client_of(whose or "192.0.2.1"))
 
-        def ask(address, network="192.0.2.1"):
-            if isinstance(address, tuple):
-                self.ask_for_a_reset_code(address[1], client_of(network))
-                return
-            self.ask_for_a_code(name, address, client_of(network))
+        def ask(subject):
+            purpose, address, network = subject
+            if purpose == "reset":
+                self.ask_for_a_reset_code(address, client_of(network or "192.0.2.1"))
+            else:
+                self.ask_for_a_code(name, address, "192.0.2.1")
+
+        def ask_new(network):
+            self.ask_for_a_code(name, email, client_of(network))
 
         def log_in(who, network="192.0.2.1"):
             login = who.key if isinstance(who, Account) else who
+            login = login[1] if isinstance(login, tuple) else login
             self.log_in(login, self.right_password(login), client_of(network))
+
+        def change(account, network="192.0.2.1"):
+            for token in [token for token in self.good() if token.owner is account][-1:]:
+                self.change_password(token, account.password, "x" * 9, client_of(network))
+
+        def create(account):
+            for token in [token for token in self.good() if token.owner is account][-1:]:
+                self.create_project(token)
 
         def look(_subject):
             for project in self.projects[-1:]:
@@ -951,9 +1109,17 @@ class Contract(RuleBasedStateMachine):
         limits = {
             self.mails_of_address: ask,
             self.mails_of_address_in_a_day: ask,
-            self.mails_of_client: lambda network: ask(email, network),
+            self.mails_of_client: ask_new,
+            self.mails_of_strangers: lambda _: ask_new("192.0.2.1"),
+            self.mails_in_all: lambda _: ask_new("192.0.2.2"),
             self.failures: lambda subject: log_in(*subject),
             self.failures_of_account: log_in,
+            self.failures_as_written: lambda subject: log_in(*subject),
+            self.failures_of_written: log_in,
+            self.failures_with_token: lambda subject: change(*subject),
+            self.failures_of_tokens: change,
+            self.right_passwords: lambda subject: log_in(*subject),
+            self.creations: create,
             self.failures_of_client: lambda network: log_in("nobody", network),
         }
         # Past the midnight that is a microsecond away.
@@ -969,8 +1135,13 @@ class Contract(RuleBasedStateMachine):
             *[Border("token", t.expires_at + LEEWAY, t, self.list_all) for t in self.tokens],
             *[Border("code", code.expires_at, a, use_code) for a, code in self.open_codes.items()],
             *[
-                Border("reset code", code.expires_at, a, use_reset_code)
-                for a, code in self.reset_codes.items()
+                Border("reset code", code.expires_at, (address, whose), use_reset_code)
+                for address, codes in self.reset_codes.items()
+                for whose, code in codes.items()
+            ],
+            *[
+                Border("known client", until, subject, lambda subject: log_in(*subject))
+                for subject, until in self.known_until.items()
             ],
             *[
                 Border(limit.name, window.ends, subject, request)

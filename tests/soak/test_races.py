@@ -220,6 +220,7 @@ def test_same_deletion_eight_times(race, service, sql):
     token = service.sign_up("lory")
 
     def prepare(n):
+        sql("DELETE FROM throttle_counts")  # an account creates only as many in a day
         service.post("/project/create", {"project_type": 1, "project_name": f"p{n}"}, token)
         ((newest,),) = sql("SELECT max(id) FROM projects")
         return [("/project/delete", {"id": newest}, token)] * 8
@@ -234,10 +235,30 @@ def test_last_project_of_an_account(race, service, sql):
     def prepare(n):
         for (live,) in sql("SELECT id FROM projects WHERE NOT deleted"):
             assert service.post("/project/delete", {"id": live}, token)[1] == 0
+        sql("DELETE FROM throttle_counts")  # an account creates only as many in a day
         return [("/project/create", {"project_type": 1, "project_name": f"p{n}"}, token)] * 8
 
     race(prepare, losers={1009})
     assert sql("SELECT live_projects FROM users") == [(1,)]
+
+
+def test_last_creation_of_a_day(race, start_service, sql):
+    service = start_service(PROJECTS_PER_USER=100)
+    race.port = service.port
+    token = service.sign_up("lory")
+
+    def prepare(n):
+        service.post("/project/create", {"project_type": 1, "project_name": "first"}, token)
+        sql("UPDATE projects SET deleted = true")
+        sql("UPDATE users SET live_projects = 0")
+        sql("UPDATE throttle_counts SET count = 99 WHERE name = 'project-create'")
+        return [("/project/create", {"project_type": 1, "project_name": f"p{n}"}, token)] * 8
+
+    def only_the_next_round_starts_anew(n):
+        sql("DELETE FROM throttle_counts")
+        return sql("SELECT live_projects FROM users") == [(1,)]
+
+    race(prepare, losers={1009}, then=only_the_next_round_starts_anew)
 
 
 def test_last_free_failure_of_account_and_client(race, service):
@@ -259,7 +280,7 @@ def test_last_free_failure_of_account_and_client(race, service):
 def test_last_free_failure_of_an_account(race, service, sql):
     def prepare(n):
         service.post(*login(f"nobody{n}", f"2001:db8:{n:x}::1", "a wrong password"))
-        sql("UPDATE throttle_counts SET count = 99 WHERE count = 1")
+        sql("UPDATE throttle_counts SET count = 99 WHERE name = 'login-written'")
         clients = [f"2001:db8:{n:x}:{k}::1" for k in range(2, 10)]
         return [login(f"nobody{n}", client, "a wrong password") for client in clients]
 
@@ -270,7 +291,7 @@ def test_last_free_failure_of_a_client(race, service, sql):
     def prepare(n):
         ip = f"2001:db8:{n:x}::1"
         service.post(*login(f"nobody{n}", ip, "a wrong password"))
-        sql("UPDATE throttle_counts SET count = 49 WHERE count = 1")
+        sql("UPDATE throttle_counts SET count = 49 WHERE name = 'login-ip'")
         return [login(f"nobody{n}x{k}", ip, "a wrong password") for k in range(8)]
 
     race(prepare, winner=1002, losers={429})
@@ -286,6 +307,105 @@ def test_last_mail_of_a_client(race, start_service):
     race(prepare, losers={429})
 
 
-def test_right_passwords_are_not_throttled(race, service):
+def test_last_mail_in_all(race, start_service, sql):
+    race.port = start_service(MAILS_PER_HOUR=1).port
+
+    def prepare(n):
+        sql("DELETE FROM throttle_counts")
+        people = [{"user_name": f"u{n}x{k}", "email": f"u{n}x{k}@126.com"} for k in range(8)]
+        return [
+            ("/auth-code", person, "", f"2001:db8:{n:x}:{k}::1") for k, person in enumerate(people)
+        ]
+
+    race(prepare, losers={429})
+
+
+def test_one_mail_per_mailbox_and_minute(race, service):
+    def prepare(n):
+        return [
+            ("/auth-code", {"user_name": f"u{n}x{k}", "email": f"u{n}+{k}@126.com"})
+            for k in range(8)
+        ]
+
+    race(prepare, losers={429})
+
+
+def test_eight_guesses_by_name_and_by_address(race, service, sql):
+    """Both spellings fill the account's counts; by each, exactly the last free one is answered."""
+
+    def prepare(n):
+        service.sign_up(f"lory{n}")
+        sql("DELETE FROM known_clients")
+        ip = f"2001:db8:{n:x}::1"
+        both = [login(who, ip, "a wrong password") for who in (f"lory{n}", f"lory{n}@126.com")]
+        for guess in both:
+            assert [service.post(*guess)[1] for _ in range(4)] == [1002] * 4
+        return both * 4
+
+    race(prepare, winner=1002, winners=2, losers={429})
+
+
+def test_right_passwords_of_one_client(race, service):
     service.sign_up("lory")
-    race(lambda n: [login("lory", "192.0.2.1")] * 8, winners=8)
+    race(lambda n: [login("lory", f"2001:db8:{n:x}::1")] * 8, winners=8)
+
+
+def test_last_right_password_of_a_client(race, service, sql):
+    service.sign_up("lory")
+
+    def prepare(n):
+        ip = f"2001:db8:{n:x}::1"
+        assert service.post(*login("lory", ip))[1] == 0
+        sql("UPDATE throttle_counts SET count = 59 WHERE name = 'right-password'")
+        return [login("lory", ip)] * 8
+
+    race(prepare, losers={429})
+
+
+def test_eight_clients_become_known_at_once(race, service, sql):
+    """The account knows fifty and those of one round, which do not see each other."""
+    service.sign_up("lory")
+
+    def the_account_knows_the_newest(n):
+        ((known,),) = sql("SELECT count(*) FROM known_clients")
+        return known <= 50 + 8
+
+    race(
+        lambda n: [login("lory", f"2001:db8:{n:x}:{k}::1") for k in range(8)],
+        winners=8,
+        then=the_account_knows_the_newest,
+    )
+
+
+def test_last_try_of_strangers_and_of_the_owner(race, service, sql):
+    """Strangers and the owner have one try left each, and only the owner has the right code."""
+    service.sign_up("lory")
+    (home,) = sql("SELECT client FROM known_clients")
+
+    def prepare(n):
+        code = reset_code(service, sql, "lory@126.com")
+        assert sql("SELECT client FROM mail_codes") == [home]
+        sql("UPDATE mail_codes SET tries = 4, other_tries = 4")
+        right = {"email": "lory@126.com", "reg_code": code, "password": PASSWORD}
+        wrong = {**right, "reg_code": other_code(code)}
+        strangers = [("/reset-password", wrong, "", f"2001:db8:{n:x}::1")] * 4
+        return strangers + [("/reset-password", right)] * 4
+
+    race(prepare, losers={1008})
+
+
+def test_codes_of_many_clients_and_one_right_one(race, service, sql):
+    """Rows of many clients are locked in one order, so nobody waits for ever."""
+    service.sign_up("lory")
+
+    def prepare(n):
+        code = reset_code(service, sql, "lory@126.com")
+        sql(
+            "INSERT INTO mail_codes SELECT purpose, email_key, k.name, 'another', 0, 0, expires_at"
+            " FROM mail_codes, (SELECT '' AS name UNION SELECT 'a' UNION SELECT 'z') AS k"
+        )
+        right = {"email": "lory@126.com", "reg_code": code, "password": PASSWORD}
+        clients = ["", "", *(f"2001:db8:{n:x}:{k}::1" for k in range(6))]
+        return [("/reset-password", right, "", client) for client in clients]
+
+    race(prepare, losers={1008})

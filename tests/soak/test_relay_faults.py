@@ -63,11 +63,13 @@ FAST_FAULTS = (
     *(Fault(step, act) for act, step in product(REFUSALS, STEPS)),
     Fault("content", smtp.close),
     Fault("content", smtp.reset),
+    Fault("RCPT", smtp.refuse_and_hang),
 )
+REFUSES = (smtp.repeat_the_mail, smtp.refuse_and_hang)  # with 554 and 550
 HANGS = (smtp.hang, smtp.drip, smtp.drip_lines)
 HANGING = (  # each batch at once; smaller than what one worker sends in parallel
     *([Fault(step, HANGS[(k + n) % 3]) for k, step in enumerate(STEPS)] for n in range(3)),
-    [Fault(step, smtp.refuse_and_hang) for step in STEPS[2:]],
+    [Fault(step, smtp.refuse_and_hang) for step in STEPS[2:] if step != "RCPT"],
 )
 TLS_FAULTS = (
     *(Fault("TLS", kind, once=True) for kind in ("another name", "expired", "stranger")),
@@ -129,12 +131,12 @@ def register(service, relay, who):
 def breaches(reply, code):
     """Yield what is wrong in a reply to auth-code that should have this code."""
     header = reply.body["header"]
-    due = (503, 0, 0) if code else (200, 1, 1)
+    due = {0: (200, 1, 1), 1003: (400, 0, 0), 1029: (503, 0, 0)}[code]
     if (header["code"], reply.status, header["total"], header["count"]) != (code, *due):
         yield f"{reply.status} {header} instead of {code}"
     if (set(reply.body), reply.body["data"]) != ({"header", "data"}, {}) or not header["message"]:
         yield f"no envelope: {reply.body}"
-    if code and not re.fullmatch(r"[1-9]\d*", reply.headers["Retry-After"] or ""):
+    if code == 1029 and not re.fullmatch(r"[1-9]\d*", reply.headers["Retry-After"] or ""):
         yield f"Retry-After: {reply.headers['Retry-After']}"
     if reply.seconds >= IN_TIME:
         yield f"{reply.seconds:.1f} s"
@@ -178,8 +180,14 @@ def suffer(service, relay, faults, code=1029, meanwhile=lambda waiting: None, me
 def test_relay_fails_at_a_step(relay_with, scale, tally):
     service, relay = relay_with()
     faults = FAST_FAULTS[:: scale(5, 1)] * scale(1, 4)  # every fifth covers each act and each step
-    lost = [what for fault in faults for what in suffer(service, relay, [fault])]
+    lost = [what for f in faults for what in suffer(service, relay, [f], code_for(f))]
     tally("relay", "faults at every step", len(faults), lost)
+
+
+def code_for(fault):
+    """Return the code of the reply: a recipient who is refused for good is an invalid address."""
+    is_for_good = isinstance(fault.act, bytes) and re.match(rb"5\d\d[ -]", fault.act)
+    return 1003 if fault.step == "RCPT" and (is_for_good or fault.act in REFUSES) else 1029
 
 
 def test_relay_accepts_the_mail_in_an_unusual_way(relay_with, scale, tally):
@@ -228,6 +236,8 @@ class Bystander:
         self.service = service
         who = f"u{next(number)}"
         assert ask(service, who).code == register(service, relay, who) == 0
+        # Each login from another network, because a client may log in only so often.
+        self.networks = map("2001:db8:{:x}::1".format, count())
         login = ("/api/v1/login", {"user_name": who, "password": PASSWORD})
         token = call(service.port, *login).body["data"]["auth_token"]
         self.requests = {
@@ -243,7 +253,8 @@ class Bystander:
         more = True
         while more:
             for name, request in self.requests.items():
-                reply = call(self.service.port, *request)
+                ip = next(self.networks) if name == "login" else ""
+                reply = call(self.service.port, *request, ip=ip)
                 seconds[name].append(reply.seconds)
                 if (reply.status, reply.code) != (200, 0):
                     self.lost.append(f"{name}: {reply.body['header']}")

@@ -84,7 +84,9 @@ def test_copied_database_cannot_decrypt_a_project_secret(stolen, tally):
 def test_copied_database_does_not_reveal_a_code(stolen, tally):
     """A code has so few digits that its unkeyed hash would be as good as the code."""
     app, _files, rows, _person, _secret, code = stolen
-    ((purpose, email, stored),) = [r[:3] for r in rows["mail_codes"]]
+    ((purpose, email, stored),) = [
+        (row.purpose, row.email_key, row.code_hash) for row in rows["mail_codes"]
+    ]
     assert (purpose, email) == ("register", "new@126.com")
     parts = [[], [email], [purpose, email], [email, purpose], [purpose]]
     plain = [

@@ -17,7 +17,7 @@ from flask.cli import FlaskGroup, ScriptInfo
 from gateway import config, create_app, instance
 from gateway.db import db
 from gateway.errors import ConfigError
-from gateway.ops.cli import database, health, mail, pool, project, user
+from gateway.ops.cli import database, health, mail, pool, project, trail, user
 from gateway.version import __version__
 
 COMMANDS = (
@@ -69,15 +69,20 @@ def _load_db_command(ctx: click.Context) -> click.Command:
     except ConfigError as error:
         config.stop(error)
     Migrate(app, db, directory=Path(app.root_path) / "db" / "migrations")
-    command: click.Command = cli.db
-    return command
+    group: click.Group = cli.db
+    for name, command in group.commands.items():
+        if name != "upgrade":  # each start of the service runs it, and speaks only of failures
+            trail.recorded(command, f"db {name}")
+    return group
 
 
 def _create_app() -> Flask:
     try:
-        return create_app()
+        app = create_app()
     except ConfigError as error:
         config.stop(error)
+    trail.start()
+    return app
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -16,7 +16,8 @@ from gateway.ops.cli.output import as_json, command, print_one, print_table
 @command("purge")
 @as_json
 def purge(as_json: bool) -> None:
-    """Delete expired codes, counters and revocations. The service also does this by itself."""
+    """Delete expired codes, counters, revocations, known clients, and projects that were deleted
+    30 days ago. The service also does this by itself."""
     print_one(purging.purge_expired(), as_json=as_json)
 
 

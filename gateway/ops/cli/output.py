@@ -12,11 +12,14 @@ from flask.cli import AppGroup, with_appcontext
 from sqlalchemy.exc import DBAPIError
 
 from gateway import log
+from gateway.auth.schemas import INVISIBLE
 from gateway.config import INT32_MAX
 from gateway.errors import ApiError
 from gateway.mail import MailError
+from gateway.ops.cli import trail
 
 PAGE_SIZE = 50
+BLANK = "\u2800"  # a Braille pattern without dots
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 page_option = click.option(
@@ -37,14 +40,16 @@ class Command(click.Command):
 
         :raises click.ClickException: when the command, the relay or the database refuses or fails.
         """
+        with trail.line(ctx.command_path.partition(" ")[2]):
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except ApiError as error:
             raise click.ClickException(error.text) from None
         except MailError as error:
-            raise click.ClickException(
-                f"the mail was not sent: {error}; see: gateway doctor"
-            ) from None
+            raise click.ClickException(f"the mail was not sent: {error}; {error.cure}") from None
         except OSError as error:
             if error.filename is None:  # such as a closed pipe; click handles it
                 raise
@@ -73,9 +78,27 @@ def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
     return decorate
 
 
+def visible(text: str) -> str:
+    """Replace characters that are invisible, or turn the direction of what follows, by escapes.
+
+    People choose the names of accounts and projects. No name must look like another one, or like
+    another part of the table or the question that it stands in.
+    """
+    return "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    is_seen = character.isprintable() or unicodedata.category(character) == "Zs"
+    if is_seen and character != BLANK and not INVISIBLE.match(character):
+        return character
+    units = character.encode("utf-16-be", "surrogatepass")  # as JSON writes them
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON, for scripts."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    lines = json.dumps(value, ensure_ascii=False, indent=2).split("\n")
+    click.echo("\n".join(map(visible, lines)))
 
 
 def print_page(rows: Sequence[Mapping[str, Any]], total: int, page: int, *, as_json: bool) -> None:
@@ -117,8 +140,8 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(value)
-    return "-" if value in (None, "") else str(value)
+        return visible(", ".join(value))
+    return "-" if value in (None, "") else visible(str(value))
 
 
 def _width(text: str) -> int:

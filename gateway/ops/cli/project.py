@@ -15,6 +15,7 @@ from gateway.ops.cli.output import (
     page_option,
     print_one,
     print_page,
+    visible,
     yes_option,
 )
 from gateway.project import admin, quota
@@ -67,7 +68,8 @@ def delete(id_or_key: str, yes: bool) -> None:
     """Delete a project; its key stops working at once. This cannot be undone."""
     project, owner = admin.find(id_or_key)
     if not yes:
-        question = f'Delete project {project.id} "{project.project_name}" of {owner}?'
+        name = visible(project.project_name)
+        question = f'Delete project {project.id} "{name}" of {visible(owner)}?'
         click.confirm(question, abort=True)
     admin.delete(id_or_key)
     log.logger.info("operator project=%d deleted", project.id)

@@ -10,9 +10,17 @@ import click
 
 from gateway import log
 from gateway.auth import admin as accounts
-from gateway.auth import schemas
+from gateway.auth import schemas, strength
 from gateway.auth.models import User
-from gateway.ops.cli.output import PAGE_SIZE, Group, as_json, page_option, print_one, print_page
+from gateway.ops.cli.output import (
+    PAGE_SIZE,
+    Group,
+    as_json,
+    page_option,
+    print_one,
+    print_page,
+    visible,
+)
 from gateway.web.body import read
 
 group = Group("user", help="Manage accounts by user name or e-mail address.")
@@ -25,15 +33,18 @@ as_md5 = click.option(
     "--md5", is_flag=True, help="Store the password's MD5 digest, because most clients send that."
 )
 
+even_last_admin = click.option("--yes", is_flag=True, help="Do it even to the last admin.")
 
-def _read_password(*, password_stdin: bool, md5: bool) -> str:
+
+def _read_password(name: str, email: str, *, password_stdin: bool, md5: bool) -> str:
     if password_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
     else:
-        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+        password = str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
     if md5:
+        strength.refuse_weak(password, name=name, email=email)  # the digest tells nothing
         return hashlib.md5(password.encode(), usedforsecurity=False).hexdigest()
-    return str(password)
+    return password
 
 
 def _row(user: User) -> dict[str, Any]:
@@ -50,7 +61,7 @@ def _row(user: User) -> dict[str, Any]:
 
 def _report(user: User, what: str) -> None:
     log.logger.info("operator user=%d %s", user.id, what)
-    click.echo(f"{user.user_name}: {what}")
+    click.echo(f"{visible(user.user_name)}: {what}")
 
 
 @group.command("list")
@@ -68,8 +79,10 @@ def list_users(admins: bool, banned: bool, page: int, as_json: bool) -> None:
 @click.argument("who")
 @as_json
 def show(who: str, as_json: bool) -> None:
-    """Show one account; times are UTC."""
-    print_one(_row(accounts.find(who)), as_json=as_json)
+    """Show one account, and what it is locked out of; times are UTC."""
+    user = accounts.find(who)
+    locked = [f"{what} until {until:%Y-%m-%d %H:%M:%S}" for what, until in accounts.locks(user)]
+    print_one({**_row(user), **({"cannot": locked} if locked else {})}, as_json=as_json)
 
 
 @group.command("create")
@@ -80,7 +93,8 @@ def show(who: str, as_json: bool) -> None:
 @as_md5
 def create(user_name: str, email: str, admin: bool, **password: bool) -> None:
     """Create an account without a mailed code. This asks for the password."""
-    given = {"user_name": user_name, "email": email, "password": _read_password(**password)}
+    typed = _read_password(user_name, email, **password)
+    given = {"user_name": user_name, "email": email, "password": typed}
     user = accounts.create(**read(schemas.NewAccount, given), is_admin=admin)
     _report(user, f"created is_admin={admin}")
 
@@ -90,11 +104,19 @@ def create(user_name: str, email: str, admin: bool, **password: bool) -> None:
 @from_stdin
 @as_md5
 def set_password(who: str, **password: bool) -> None:
-    """Set a new password, and sign the account out everywhere."""
-    accounts.find(who)  # before the password is asked for
-    new = read(schemas.NewPassword, {"password": _read_password(**password)})
+    """Set a new password, lift every lock, and sign the account out everywhere."""
+    user = accounts.find(who)  # before the password is asked for
+    typed = _read_password(user.user_name, user.email, **password)
+    new = read(schemas.NewPassword, {"password": typed})
     user = accounts.set_password(who, **new)
     _report(user, "password set, every token revoked")
+
+
+@group.command("unlock")
+@click.argument("who")
+def unlock(who: str) -> None:
+    """Lift every lock of an account that wrong passwords or many mails have caused."""
+    _report(accounts.unlock(who), "unlocked")
 
 
 @group.command("logout")
@@ -106,9 +128,10 @@ def logout(who: str) -> None:
 
 @group.command("ban")
 @click.argument("who")
-def ban(who: str) -> None:
-    """Shut an account out at once, with its tokens and projects."""
-    _report(accounts.set_banned(who, True), "is_banned=True")
+@even_last_admin
+def ban(who: str, yes: bool) -> None:
+    """Shut an account out at once, with its projects, and revoke its tokens for good."""
+    _report(accounts.set_banned(who, True, even_last_admin=yes), "is_banned=True")
 
 
 @group.command("unban")
@@ -127,6 +150,7 @@ def promote(who: str) -> None:
 
 @group.command("demote")
 @click.argument("who")
-def demote(who: str) -> None:
+@even_last_admin
+def demote(who: str, yes: bool) -> None:
     """Make an admin an ordinary account."""
-    _report(accounts.set_admin(who, False), "is_admin=False")
+    _report(accounts.set_admin(who, False, even_last_admin=yes), "is_admin=False")

@@ -1,0 +1,83 @@
+"""The trail that operators leave: each command writes a line to the log, with who ran it.
+
+At a terminal the lines go to syslog, which is the journal on a system with systemd, because nobody
+keeps what a terminal shows. Elsewhere they go to stderr, as those of the service do.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import wraps
+from logging import Handler
+from logging.handlers import SysLogHandler
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway import log
+
+SYSLOG = "/dev/log"
+IDENT = "gateway: "  # journalctl -t gateway
+
+
+def start() -> None:
+    """Send the lines of this process where operators' lines belong, with the operator's name."""
+    handlers: list[Handler] = list(log.logger.handlers)
+    if sys.stderr.isatty() and Path(SYSLOG).is_socket():
+        syslog = SysLogHandler(SYSLOG, SysLogHandler.LOG_AUTHPRIV)
+        syslog.ident = IDENT
+        handlers = [syslog]
+    log.logger.handlers = handlers
+    log.name_operator(operator())
+
+
+def operator() -> str:
+    """Return the name of the person who runs this command, also behind sudo."""
+    try:
+        login = os.getlogin()  # who logged in at this terminal
+    except OSError:
+        login = ""
+    name = os.environ.get("SUDO_USER") or login or _account()
+    return re.sub(r"[^\w.@-]", "?", name, flags=re.ASCII)
+
+
+def _account() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+@contextmanager
+def line(command: str) -> Iterator[None]:
+    """Write the line of a command, also when it fails. It does not hold the arguments."""
+    outcome = "failed"
+    try:
+        yield
+        outcome = "done"
+    except (click.ClickException, click.Abort):
+        outcome = "refused"
+        raise
+    finally:
+        log.logger.info("command=%s outcome=%s", command.replace(" ", "."), outcome)
+
+
+def recorded(command: click.Command, name: str) -> None:
+    """Let a command of another package write its line."""
+    run: Any = command.callback
+    if hasattr(run, "is_recorded"):
+        return
+
+    @wraps(run)
+    def with_line(*args: Any, **kwargs: Any) -> Any:
+        with line(name):
+            return run(*args, **kwargs)
+
+    with_line.is_recorded = True  # type: ignore[attr-defined]
+    command.callback = with_line

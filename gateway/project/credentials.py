@@ -1,0 +1,74 @@
+"""Read a project's key and secret from the headers of a request.
+
+A client sends them in one of three forms, which mean the same. KEY.SECRET is the key, a dot and the
+secret. nginx also takes KEY.SECRET from a path, and sends it here as X-API-Key.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+
+from werkzeug.datastructures import Headers
+
+from gateway.errors import ApiError, Code
+
+_DOTTED = re.compile(r"([A-Za-z0-9]{16})[.]([A-Za-z0-9]{48})")
+_BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE | re.ASCII)
+# 16 and 48 characters are 65 with the colon, and 88 in base64.
+_BASIC = re.compile(r"basic +([A-Za-z0-9+/]{87}=)", re.IGNORECASE | re.ASCII)
+_USER_AND_PASSWORD = re.compile(rb"([A-Za-z0-9]{16}):([A-Za-z0-9]{48})")
+
+
+def read(headers: Headers) -> tuple[str, str]:
+    """Return the key and the secret that a request sends.
+
+    The same pair in both headers counts once. Anything else beside a right pair is refused, because
+    nobody could tell which of the two was meant.
+
+    :raises ApiError: 1001 when there are none, when they are malformed, or when there are two.
+    """
+    pairs = set()
+    if authorization := headers.get("Authorization"):
+        pairs.add(_from_authorization(authorization))
+    if api_key := headers.get("X-API-Key"):
+        pairs.add(_from_dotted(api_key))
+    pair = pairs.pop() if len(pairs) == 1 else None
+    if pair is None:
+        raise refusal()
+    return pair
+
+
+def _from_authorization(text: str) -> tuple[str, str] | None:
+    if bearer := _BEARER.fullmatch(text):
+        return _from_dotted(bearer[1])
+    basic = _BASIC.fullmatch(text)
+    return _from_base64(basic[1]) if basic else None
+
+
+def _from_dotted(text: str) -> tuple[str, str] | None:
+    pair = _DOTTED.fullmatch(text)
+    return (pair[1], pair[2]) if pair else None
+
+
+def _from_base64(text: str) -> tuple[str, str] | None:
+    """Return the pair in base64; refuse a spelling that no encoder writes.
+
+    65 bytes leave two bits unused, so four texts stand for one pair.
+    """
+    content = base64.b64decode(text)
+    pair = _USER_AND_PASSWORD.fullmatch(content)
+    if pair is None or base64.b64encode(content).decode() != text:
+        return None
+    return pair[1].decode(), pair[2].decode()
+
+
+def refusal() -> ApiError:
+    """Return the refusal of credentials; it does not say what is wrong with them."""
+    return ApiError(
+        Code.UNAUTHENTICATED,
+        "The project key or secret is wrong, or not for this end point; project/list shows them."
+        " Send them as HTTP Basic, as Authorization: Bearer KEY.SECRET, as X-API-Key: KEY.SECRET,"
+        " or in the path after the end point: /rpc/KEY.SECRET",
+        headers={"WWW-Authenticate": 'Basic realm="gateway"'},
+    )

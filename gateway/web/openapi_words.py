@@ -1,0 +1,67 @@
+"""The words of the description that belong to no single endpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SUMMARY = "Accounts, and API keys with a daily allowance"
+TAGS = {
+    "accounts": "Registration with a mailed code, login, passwords",
+    "projects": "API keys with end points and a daily allowance",
+    "nginx": "Asked by nginx and by load balancers alone; no client needs these",
+}
+SECURITY: dict[str, dict[str, Any]] = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "`auth_token` of login; the header may also hold it without `Bearer`.",
+    },
+    "project_basic": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "`project_key` as user, `project_secret` as password.",
+    },
+    "project_bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "KEY.SECRET",
+        "description": "`project_key`, a dot, `project_secret`.",
+    },
+    "project_api_key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "`project_key`, a dot, `project_secret`.",
+    },
+}
+# Of an allowed request, what verify tells nginx. The last three are absent where the project has
+# no daily limit.
+VERIFY_HEADERS = [
+    ("X-Gateway-Project", "integer", "The project's id"),
+    ("X-Gateway-Key", "string", "Its project_key"),
+    ("X-Gateway-Pool", "string", "Its pool_name"),
+    ("RateLimit-Limit", "integer", "The daily allowance; absent where there is none"),
+    ("RateLimit-Remaining", "integer", "The rest of the daily allowance; absent likewise"),
+    ("RateLimit-Reset", "integer", "Seconds until the allowance begins anew; absent likewise"),
+]
+INTRODUCTION = """
+To try it: *auth-code* mails a code, *register* makes an account with it, *login* gives an
+`auth_token`; put that into **Authorize**.
+
+Every reply is `{{"header": {{"code", "message", "total", "count"}}, "data": {{}}}}`. HTTP is 200
+when the endpoint answered, and `code` says what; another status when the request never got that
+far. A later version may add fields; ignore those that you do not know.
+
+A body is a JSON object in UTF-8 of at most 16 KiB, whatever its Content-Type; an empty body counts
+as `{{}}`. Unknown fields are ignored. Types are strict: `"2"`, `2.0` and `true` are not integers.
+The service refuses control characters, broken Unicode, `NaN`, the same key twice, and nesting
+deeper than 20 levels.
+
+User names and e-mail addresses are unique without regard to upper and lower case. Times are unix
+seconds, except `created_time`, which is `YYYY-MM-DD HH:MM:SS` in the service's time zone.
+
+| code | HTTP | message |
+|---|---|---|
+{codes}
+"""

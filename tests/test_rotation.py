@@ -1,0 +1,94 @@
+"""rotate: which secrets work afterwards, and for how long."""
+
+import pytest
+
+
+@pytest.fixture
+def person(sign_up, clock):
+    clock.freeze(2024, 3, 7, 12)
+    return sign_up()
+
+
+@pytest.fixture
+def secrets(person):
+    """The secrets of project 1 in the order in which it got them."""
+    return [person.create_project()["project_secret"]]
+
+
+@pytest.fixture
+def rotate(person, secrets):
+    def rotate(grace_hours):
+        reply = person.post("/project/rotate", {"id": 1, "grace_hours": grace_hours})
+        secrets.append(reply.json["data"]["project_secret"])
+
+    return rotate
+
+
+@pytest.fixture
+def working(person, secrets):
+    """Return a function that returns the numbers of the secrets that work."""
+
+    (project,) = person.projects()
+
+    def working():
+        return [n for n, s in enumerate(secrets) if person.verify(project, s).status_code == 204]
+
+    return working
+
+
+def test_a_retry_after_a_lost_reply_keeps_what_is_deployed(rotate, working, clock):
+    for retries in range(1, 5):
+        rotate(24)
+        assert working() == [0, retries]
+        clock.advance(seconds=1)
+    clock.advance(hours=24, seconds=-2)
+    assert working() == [0, 4]
+    clock.advance(seconds=1)
+    assert working() == [4]
+
+
+def test_a_rotation_without_grace_keeps_only_the_new_secret(rotate, working):
+    rotate(24)
+    rotate(0)
+    assert working() == [2]
+    rotate(24)
+    rotate(24)
+    rotate(0)
+    assert working() == [5]
+
+
+@pytest.mark.parametrize(("first", "second"), [(168, 1), (1, 168), (2, 2)])
+def test_the_latest_rotation_decides_when_the_old_secret_ends(
+    rotate, working, clock, first, second
+):
+    rotate(first)
+    clock.advance(minutes=30)
+    rotate(second)
+    clock.advance(hours=second, seconds=-1)
+    assert working() == [0, 2]
+    clock.advance(seconds=1)
+    assert working() == [2]
+
+
+def test_after_the_grace_the_next_rotation_keeps_the_secret_before_it(rotate, working, clock):
+    rotate(1)
+    clock.advance(hours=1)  # to the second
+    rotate(1)
+    assert working() == [1, 2]
+    clock.advance(minutes=59)
+    rotate(1)
+    assert working() == [1, 3]
+
+
+def test_secrets_of_a_grace_begin_alike(rotate, secrets, sql):
+    """nginx limits the rate by this beginning, so a project has one rate in its grace too."""
+    rotate(1)
+    rotate(1)
+    assert len({secret[:12] for secret in secrets}) == 1
+    assert len({secret[12:] for secret in secrets}) == 3
+    rotate(0)
+    assert len({secret[:12] for secret in secrets}) == 2
+    sql("UPDATE projects SET sealed_secret = 'damaged'")
+    rotate(1)
+    assert len({secret[:12] for secret in secrets}) == 3
+    assert {len(secret) for secret in secrets} == {48}
