@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
@@ -182,6 +182,23 @@ def folder(value: Any) -> str:
     if not Path(text(value)).is_absolute():
         raise ValueError("must be an absolute path like /var/lib/gateway")
     return str(value)
+
+
+def mail(config: Mapping[str, Any]) -> None:
+    """Check that the settings of the mail server fit together; the message is a whole sentence."""
+    if config["MAIL_USE_TLS"] and config["MAIL_USE_SSL"]:
+        raise ValueError("MAIL_USE_TLS and MAIL_USE_SSL exclude each other; set one")
+    for name, other in (("MAIL_USERNAME", "MAIL_PASSWORD"), ("MAIL_PASSWORD", "MAIL_USERNAME")):
+        # Flask-Mail would send without logging in, and say nothing.
+        if config[name] is not None and config[other] is None:
+            raise ValueError(f"{other} must be set, because {name} is")
+    encrypted = config["MAIL_USE_TLS"] or config["MAIL_USE_SSL"] or config["MAIL_SUPPRESS_SEND"]
+    server = config["MAIL_SERVER"]
+    if config["MAIL_USERNAME"] and server and not encrypted and not is_this_machine(server):
+        raise ValueError(
+            "MAIL_USERNAME and MAIL_PASSWORD would cross the network readable;"
+            " set MAIL_USE_TLS or MAIL_USE_SSL"
+        )
 
 
 def _parse_json(value: Any) -> Any:

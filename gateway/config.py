@@ -121,7 +121,10 @@ def load(app: Flask, overrides: Mapping[str, Any] | None = None) -> None:
     app.config.update(overrides or {})
     for setting in SETTINGS:
         app.config[setting.name] = _checked(setting, app.config[setting.name])
-    _check_mail(app.config)
+    try:
+        checks.mail(app.config)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     _check_web_concurrency()
     folder = Path(app.instance_path)
     if app.config["SECRET_KEY"] is None:
@@ -218,22 +221,6 @@ def _checked(setting: Setting, value: Any) -> Any:
         return setting.check(value)
     except ValueError as error:
         raise ConfigError(f"{setting.name} {error}") from None
-
-
-def _check_mail(config: Mapping[str, Any]) -> None:
-    if config["MAIL_USE_TLS"] and config["MAIL_USE_SSL"]:
-        raise ConfigError("MAIL_USE_TLS and MAIL_USE_SSL exclude each other; set one")
-    for name, other in (("MAIL_USERNAME", "MAIL_PASSWORD"), ("MAIL_PASSWORD", "MAIL_USERNAME")):
-        # Flask-Mail would send without logging in, and say nothing.
-        if config[name] is not None and config[other] is None:
-            raise ConfigError(f"{other} must be set, because {name} is")
-    encrypted = config["MAIL_USE_TLS"] or config["MAIL_USE_SSL"] or config["MAIL_SUPPRESS_SEND"]
-    server = config["MAIL_SERVER"]
-    if config["MAIL_USERNAME"] and server and not encrypted and not checks.is_this_machine(server):
-        raise ConfigError(
-            "MAIL_USERNAME and MAIL_PASSWORD would cross the network readable;"
-            " set MAIL_USE_TLS or MAIL_USE_SSL"
-        )
 
 
 def _check_web_concurrency() -> None:

@@ -15,7 +15,7 @@ import schemathesis
 from hypothesis import strategies as st
 
 from gateway.auth import strength
-from gateway.auth.schemas import INVISIBLE
+from gateway.auth.fields import INVISIBLE
 from gateway.errors import ApiError
 
 SERVER = os.environ["SERVER"]

@@ -14,7 +14,7 @@ from jsonschema_rs import ValidationError
 from openapi_check import check_body
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from gateway.auth.schemas import EMAIL
+from gateway.auth.fields import EMAIL
 from gateway.errors import Code
 from gateway.web import openapi
 

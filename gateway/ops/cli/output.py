@@ -12,7 +12,7 @@ from flask.cli import AppGroup, with_appcontext
 from sqlalchemy.exc import DBAPIError
 
 from gateway import log
-from gateway.auth.schemas import INVISIBLE
+from gateway.auth.fields import INVISIBLE
 from gateway.config import INT32_MAX
 from gateway.errors import ApiError
 from gateway.mail import MailError

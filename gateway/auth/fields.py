@@ -1,0 +1,150 @@
+"""What a user name, an e-mail address, a code and a password may be."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.web.fields import Stripped, Text, without_invisible_ends
+
+# "=?" begins an encoded word, which some relays would decode into another address.
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_LAST_LABEL = r"[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]"
+EMAIL = re.compile(
+    rf"(?!.*=\?)(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_LAST_LABEL}", re.ASCII
+)
+ZERO = "\u3007"  # the Chinese digit zero; for Unicode it is a letter-like number, not a digit
+MIDDLE_DOTS = "\u00b7\u30fb"  # of Catalan and of Japanese names
+
+# Letters and marks that are invisible (Unicode's Default_Ignorable_Code_Point). With them a name
+# could be invisible, or look like another name.
+INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0"
+    "\U00016fe4\U000e0100-\U000e01ef]"
+)
+
+
+class UserName(Stripped):
+    """Visible letters and digits of any script and `_ - .`; the first is a letter or a digit.
+
+    A middle dot may stand between two letters, as in some Catalan and Japanese names. The service
+    converts the name to NFKC and drops the white space around it; the lengths are those of what
+    remains.
+    """
+
+    default_error_messages = {
+        "name": "must be made of visible letters and digits, _ - and .",
+        "first": "must begin with a letter or a digit",
+        "dot": "may hold a middle dot only between two letters",
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(1, 64, **kwargs)
+
+    def clean(self, text: str) -> str:
+        """Convert to NFKC, which unifies forms of the same character; strip."""
+        return unicodedata.normalize("NFKC", text).strip()
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> str:
+        name = super()._deserialize(value, attr, data, **kwargs)
+        # Marks (M) are parts of letters in scripts like Devanagari or Thai. None begins a name.
+        kinds = "".join(_kind(character) for character in name)
+        if "?" in kinds or INVISIBLE.search(name):
+            raise self.make_error("name")
+        # A name like "--help" would be an option of an operator's command.
+        if kinds[0] not in "LN":
+            raise self.make_error("first")
+        if re.search(r"[^LM]D|D(?!L)", kinds):
+            raise self.make_error("dot")
+        return name
+
+
+def _kind(character: str) -> str:
+    """Return L for a letter, M for a mark, N for a digit, D for a middle dot, P for ``_ - .``.
+
+    For every other character return "?".
+    """
+    if character in "_-.":
+        return "P"
+    if character in MIDDLE_DOTS:
+        return "D"
+    category = unicodedata.category(character)
+    if category == "Nd" or character == ZERO:
+        return "N"
+    return category[0] if category[0] in "LM" else "?"
+
+
+class EmailAddress(Text):
+    """A plain ASCII address like `name@example.com`, kept as given but for invisible ends.
+
+    Before the `@` at most 64 letters, digits and ``!#$%&'*+/=?^_`{|}~-``, with single dots between
+    them but without `=?`. After it a domain name of two labels or more, each of 1 to 63 letters,
+    digits and inner hyphens; the last has at least two and begins with a letter.
+
+    The rule is stricter than marshmallow's, because the mail library and SMTP must accept the
+    address later.
+    """
+
+    default_error_messages = {"email": "must be an address like name@example.com"}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(1, 254, **kwargs)
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """The lengths, and OpenAPI's own format for addresses."""
+        return {**super().rule, "format": "email"}
+
+    def clean(self, text: str) -> str:
+        """Remove what nobody sees around the address."""
+        return without_invisible_ends(text)
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> str:
+        address = super()._deserialize(value, attr, data, **kwargs)
+        if not EMAIL.fullmatch(address):
+            raise self.make_error("email")
+        return address
+
+
+class RegCode(Text):
+    """The digits of a mailed code, as keyboards of any script write them."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(0, 64, **kwargs)
+
+    def clean(self, text: str) -> str:
+        """Return the decimal digits as 0 to 9, and drop all else."""
+        if len(text) > self.max_length:
+            return text  # it is refused, and NFKC would take long
+        numbers = (unicodedata.decimal(c, None) for c in unicodedata.normalize("NFKC", text))
+        return "".join(str(number) for number in numbers if number is not None)
+
+
+class LoginName(Stripped):
+    """A user name or an e-mail address."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(1, 254, **kwargs)
+
+    def clean(self, text: str) -> str:
+        """Remove white space around a name, and what nobody sees around an address."""
+        return without_invisible_ends(text) if "@" in text else text.strip()
+
+
+class Password(Text):
+    """An opaque text, usually a digest made by the client. A weak one cannot be chosen."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(8, 128, **kwargs)
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """The lengths, and the format that keeps forms from showing it."""
+        return {**super().rule, "format": "password"}
