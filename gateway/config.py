@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from flask import Config, Flask
 from flask_jwt_extended import JWTManager
+from sqlalchemy import URL
 
 from gateway import checks, instance
 from gateway.errors import ConfigError
@@ -128,10 +129,12 @@ def load(app: Flask, overrides: Mapping[str, Any] | None = None) -> None:
     _check_web_concurrency()
     folder = Path(app.instance_path)
     if app.config["SECRET_KEY"] is None:
+        app.extensions[instance.IS_USED] = os.path.exists(folder / "secret_key")
         app.config["SECRET_KEY"] = instance.secret_from_file(folder)
     if app.config["SQLALCHEMY_DATABASE_URI"] is None:
         instance.make_private(folder)
-        app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{folder / 'gateway.db'}"
+        url = URL.create("sqlite", database=str(folder / "gateway.db"))  # quotes ? and %
+        app.config["SQLALCHEMY_DATABASE_URI"] = str(url)
     _fix_flask_settings(app)
 
 

@@ -16,6 +16,9 @@ from sqlalchemy.engine import make_url
 from gateway import checks
 from gateway.errors import ConfigError
 
+# Key in app.extensions: whether the folder had a secret key before this process made one.
+IS_USED = "gateway.is_used"
+
 
 def make_private(folder: Path) -> None:
     """Make a folder that only this user may enter."""
@@ -97,10 +100,9 @@ def check_database_folder(app: Flask) -> None:
 
     :raises ConfigError: when the folder or a file cannot be written.
     """
-    url = make_url(app.config["SQLALCHEMY_DATABASE_URI"])
-    if url.get_backend_name() != "sqlite" or str(url.database).startswith("file:"):
+    file = _database_file(app)
+    if file is None:
         return
-    file = Path(app.instance_path, str(url.database))
     if file.parent == Path(app.instance_path):
         make_private(file.parent)
     if not os.path.isdir(file.parent):  # Path.is_dir raises when it may not look
@@ -113,6 +115,34 @@ def check_database_folder(app: Flask) -> None:
                 f"SQLALCHEMY_DATABASE_URI: {path} cannot be written by the user {_user()};"
                 f" run: {chown_command(path)}"
             )
+
+
+def make_database(app: Flask, *, again: bool) -> Path | None:
+    """Make SQLite's file, closed to others, if there is none; return its path if it was made.
+
+    :param again: whether to make it although this installation seems to have had one.
+    :raises ConfigError: when it seems to have had one, because its data is elsewhere then.
+    """
+    file = _database_file(app)
+    if file is None or file.exists():
+        return None
+    secret_key = Path(app.instance_path, "secret_key")
+    if app.extensions.get(IS_USED) and file.parent == secret_key.parent and not again:
+        raise ConfigError(
+            f"there is no database {file}, but {secret_key} is there, so there may have been one;"
+            " put it back, or make an empty one: gateway db upgrade --new"
+        )
+    os.close(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600))
+    return file
+
+
+def _database_file(app: Flask) -> Path | None:
+    """Return where SQLite's file really is, also behind a link; None without such a file."""
+    url = make_url(app.config["SQLALCHEMY_DATABASE_URI"])
+    if url.get_backend_name() != "sqlite" or str(url.database).startswith("file:"):
+        return None
+    file = Path(app.instance_path, str(url.database))
+    return Path(os.path.realpath(file)) if os.path.islink(file) else file
 
 
 def _may(mode: int, path: Path) -> bool:
