@@ -11,7 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import InternalError
 
 from gateway import create_app
-from gateway.db import db, postgres, postgres_server
+from gateway.db import db, postgres
+from gateway.db.postgres import server
 from gateway.db.schema import latest_revision
 from gateway.ops.cli import main
 
@@ -41,7 +42,7 @@ def served(primary, make_app, sign_up):
     person = sign_up(client=app.test_client())
     person.project = person.create_project()
     yield person
-    postgres_server.standby.__init__()
+    server.standby.__init__()
 
 
 def ready(person):
@@ -104,7 +105,7 @@ def test_a_lost_synchronous_standby_does_not_stop_verify(primary, served, monkey
     # What is answered 0 must be on the standby, too, so this is refused.
     assert code_of(served.post("/project/create", {"project_type": 1, "project_name": "x"})) == 501
     primary.reset()
-    monkeypatch.setattr(postgres_server, "STANDBY_RETRY", 0)
+    monkeypatch.setattr(server, "STANDBY_RETRY", 0)
     until(lambda: served.verify(served.project).status_code == 204)
     assert "project_key" in served.create_project()
 

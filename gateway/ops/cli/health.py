@@ -6,7 +6,7 @@ import click
 
 from gateway.ops import doctor as checks
 from gateway.ops.cli.output import as_json, command, print_json
-from gateway.ops.findings import FAULT
+from gateway.ops.doctor.finding import FAULT
 
 
 @command("doctor")

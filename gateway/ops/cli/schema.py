@@ -15,8 +15,8 @@ from gateway import config, instance, log
 from gateway.db import db, facts
 from gateway.db.schema import Schema, schema_of
 from gateway.errors import ConfigError
-from gateway.ops import timezone
 from gateway.ops.cli.output import Command, command, yes_option
+from gateway.project import admin
 
 NEW = click.Option(["--new"], is_flag=True, help="Make an empty database if it is gone (SQLite).")
 
@@ -86,6 +86,6 @@ def set_timezone(yes: bool) -> None:
     zone = current_app.config["TIMEZONE"]
     if not yes:
         click.confirm(f"Are all nodes stopped, and shall days begin in {zone}?", abort=True)
-    before = timezone.change(zone)
+    before = admin.change_timezone(zone)
     log.logger.info("operator timezone=%s before=%s", zone, before)
     click.echo(f"TIMEZONE of the database: {zone} (before: {before or 'none'})")

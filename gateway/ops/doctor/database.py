@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import Engine, select, text
+from sqlalchemy import URL, Engine, select, text
 
 from gateway import crypto
 from gateway.db import db, facts
 from gateway.db.schema import schema_of
-from gateway.ops.findings import FAULT, OK, WARNING, Finding
+from gateway.ops.doctor.finding import FAULT, OK, WARNING, Finding
 from gateway.project.models import Project
 
+HIDDEN = "***"
+_SECRET_OPTIONS = re.compile("pass(word|wd|phrase)|secret|_key$", re.IGNORECASE)
 MAX_LOG_BYTES = 64 * 2**20  # of SQLite's write-ahead log
 MAX_LAG_SECONDS = 60
 SECRETS = 5  # how many stored secrets are opened, the newest and the oldest among them
+
+
+def shown(url: URL) -> str:
+    """Return a URL for people; options such as ``?password=`` and ``sslpassword=`` are hidden."""
+    options = {
+        name: HIDDEN if _SECRET_OPTIONS.search(name) else value for name, value in url.query.items()
+    }
+    return url.set(query=options).render_as_string(hide_password=True)
 
 
 def zone() -> Iterator[Finding]:
@@ -56,12 +67,12 @@ def log_size() -> tuple[Path, int]:
 
 def describe_server() -> str:
     """Say what a Postgres server is: its encoding, its default isolation, a pooler between."""
-    from gateway.db import postgres_server  # noqa: PLC0415 - each dialect is loaded alone
+    from gateway.db.postgres import server  # noqa: PLC0415 - each dialect is loaded alone
 
     with db.engine.connect() as connection:
         driver: Any = connection.connection.dbapi_connection
-        state = postgres_server.state(driver)
-        pooler = postgres_server.has_pooler(driver, state)
+        state = server.state(driver)
+        pooler = server.has_pooler(driver, state)
         default = connection.scalar(text(_DEFAULT_ISOLATION)) or "read committed"
     said = [state.encoding]
     if default != "read committed":
@@ -72,14 +83,14 @@ def describe_server() -> str:
 
 def _mode(engine: Engine) -> str:
     """Return the mode of a pooler: in transaction mode two clients may get the same session."""
-    from gateway.db import postgres_server  # noqa: PLC0415 - each dialect is loaded alone
+    from gateway.db.postgres import server  # noqa: PLC0415 - each dialect is loaded alone
 
     with engine.connect() as one, engine.connect() as two:
         one.rollback()
         two.rollback()
         drivers: list[Any] = [each.connection.dbapi_connection for each in (one, two)]
         for _ in range(5):
-            first, second = (postgres_server.state(driver).process for driver in drivers)
+            first, second = (server.state(driver).process for driver in drivers)
             if first == second:
                 return "in transaction mode"
     return "in session mode, or busy"

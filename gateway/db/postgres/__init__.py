@@ -23,9 +23,9 @@ from sqlalchemy import Engine, PoolProxiedConnection, event
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DisconnectionError
 
-from gateway.db import postgres_server
 from gateway.db.deadline import serves_a_request, time_left
-from gateway.db.postgres_server import standby
+from gateway.db.postgres import server
+from gateway.db.postgres.server import standby
 
 # Seconds.
 ANSWER_TIMEOUT = 4
@@ -112,7 +112,7 @@ class Connection(psycopg.Connection[Any]):
         self.was_late = False
         alone = writes and not durable and standby.is_skipped()
         if self.begin or alone:
-            self.execute(f"{postgres_server.BEGIN}; {postgres_server.LOCAL if alone else ''}")
+            self.execute(f"{server.BEGIN}; {server.LOCAL if alone else ''}")
         result = execute()
         if not self._is_idle():
             super().commit()
@@ -147,7 +147,7 @@ def prepare(engine: Engine) -> None:
         record.info["opened"] = time.monotonic()
         connection = Connection.connect(**_connection_parameters(parameters))
         try:
-            connection.begin = postgres_server.set_up(connection)
+            connection.begin = server.set_up(connection)
         except BaseException:
             connection.close()
             raise
@@ -155,7 +155,7 @@ def prepare(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: EngineConnection) -> None:
-        connection.exec_driver_sql(postgres_server.BEGIN)
+        connection.exec_driver_sql(server.BEGIN)
 
     @event.listens_for(engine, "invalidate")
     def give_up_the_others(_connection: Any, _record: Any, error: Any) -> None:
@@ -209,7 +209,7 @@ def _is_lost(connection: Connection) -> bool:
 def why_unfit(connection: EngineConnection) -> str:
     """Return why the server of a connection cannot serve now, or "" when it can."""
     driver = connection.connection.dbapi_connection
-    return postgres_server.why_unfit(postgres_server.state(driver))
+    return server.why_unfit(server.state(driver))
 
 
 def run(

@@ -22,17 +22,17 @@ from gateway.auth.models import User
 from gateway.config import SETTINGS, unknown_names
 from gateway.db import db
 from gateway.db.schema import Schema, schema_of
-from gateway.db.url import shown
-from gateway.ops.doctor_database import (
+from gateway.ops.doctor.database import (
     MAX_LOG_BYTES,
     database_file,
     describe_server,
     log_size,
     secrets,
+    shown,
     standbys,
     zone,
 )
-from gateway.ops.findings import FAULT, OK, WARNING, Finding
+from gateway.ops.doctor.finding import FAULT, OK, WARNING, Finding
 from gateway.project.models import Project
 
 MIN_FREE_BYTES = 100 * 2**20  # bytes
