@@ -129,7 +129,6 @@ def load(app: Flask, overrides: Mapping[str, Any] | None = None) -> None:
     _check_web_concurrency()
     folder = Path(app.instance_path)
     if app.config["SECRET_KEY"] is None:
-        app.extensions[instance.IS_USED] = os.path.exists(folder / "secret_key")
         app.config["SECRET_KEY"] = instance.secret_from_file(folder)
     if app.config["SQLALCHEMY_DATABASE_URI"] is None:
         instance.make_private(folder)

@@ -155,7 +155,7 @@ def test_nodes_with_different_time_zones(start_service, database_uri, make_app, 
     assert make_app(TIMEZONE="UTC").test_client().get("/readyz").status_code == 503
     assert make_app(TIMEZONE="Asia/Shanghai").test_client().get("/readyz").status_code == 200
     service.server.stop()
-    changed = runner.invoke(main, args=["db", "set-timezone", "--yes"])
+    changed = runner.invoke(main, args=["set-timezone", "--yes"])
     assert (changed.exit_code, "before: Asia/Shanghai" in changed.output) == (0, True)
     assert make_app(TIMEZONE="UTC").test_client().get("/readyz").status_code == 200
 
@@ -168,7 +168,7 @@ def test_a_change_of_the_time_zone_gives_no_second_quota(make_app, sign_up, cloc
     sql("INSERT INTO facts (name, value) VALUES ('timezone', :zone)", zone=zones[0])
     assert [person.verify(project).status_code for _ in range(3)] == [204, 204, 403]
     app = make_app(TIMEZONE=zones[1], REQUEST_MAX=2)
-    result = app.test_cli_runner().invoke(main, args=["db", "set-timezone", "--yes"])
+    result = app.test_cli_runner().invoke(main, args=["set-timezone", "--yes"])
     assert result.exit_code == 0, result.output
     person.client = app.test_client()
     assert person.verify(project).status_code == 403
@@ -212,7 +212,7 @@ def test_commands_in_every_state_print_one_line(primary, database_uri, tmp_path)
         ["purge"],
         ["db", "upgrade"],
         ["db", "current"],
-        ["db", "set-timezone", "--yes"],
+        ["set-timezone", "--yes"],
         ["copy-from", primary.uri()],
         ["backup", str(tmp_path / "x")],
     ):

@@ -117,7 +117,7 @@ def test_another_time_zone(app, database_uri, sql):
     sql("INSERT INTO facts (name, value) VALUES ('timezone', 'Asia/Shanghai')")
     state, what, fix = findings(database_uri)["timezone"]
     assert (state, "TIMEZONE is UTC here, but Asia/Shanghai" in what) == ("FAULT", True)
-    assert "gateway db set-timezone" in fix
+    assert "gateway set-timezone" in fix
     assert "timezone" not in findings(database_uri, TIMEZONE="Asia/Shanghai")
 
 

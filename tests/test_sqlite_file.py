@@ -54,6 +54,16 @@ def test_a_new_file_elsewhere_is_closed_to_others(tmp_path, instance, monkeypatc
     assert (tmp_path / "elsewhere.db").stat().st_mode & 0o777 == 0o600
 
 
+def test_an_old_secret_key_without_its_attribute_is_told(instance):
+    folder = instance("instance")
+    folder.mkdir()
+    (folder / "secret_key").write_text("x" * 48)
+    (folder / "secret_key").chmod(0o600)
+    os.utime(folder / "secret_key", (1, 1))
+    result = gateway("db", "upgrade")
+    assert (result.returncode, "made an empty database" in result.stderr) == (0, True)
+
+
 def test_a_database_that_is_gone_is_told(instance):
     folder = instance("instance")
     assert gateway("db", "upgrade").returncode == 0

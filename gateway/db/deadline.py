@@ -16,6 +16,7 @@ REQUEST_TIMEOUT = 8
 MIN_TIMEOUT = 1  # of a wait late in a request, because a relay may have used up the time
 POOL_TIMEOUT = 2  # for a connection that another thread uses
 MIN_LEFT = 3  # a wait for the pool that starts later would end too late to use the connection
+MAX_WAITED = 1  # for the pool; a request that has waited longer meets a pool that is too small
 
 
 # SQLAlchemy names a pool's logger after its class. That one would be below the service's own.
@@ -23,16 +24,25 @@ logging.getLogger(__name__).setLevel(logging.WARNING)
 
 
 class RequestPool(QueuePool):
-    """SQLAlchemy's pool, but the time that a request waits for a connection counts, too."""
+    """SQLAlchemy's pool, but a request that has waited long for it does not do so again."""
 
     def connect(self) -> PoolProxiedConnection:
         """Take a connection out of the pool.
 
-        :raises sqlalchemy.exc.TimeoutError: when the request has no time left to use it.
+        :raises sqlalchemy.exc.TimeoutError: when none is free in time, or when the request would
+            have no time left to use it.
         """
-        if serves_a_request() and _left() < MIN_LEFT:
+        if not serves_a_request():
+            return super().connect()
+        # A relay may also have used up the time. That is no reason to fail here.
+        waited: float = g.get("waited_for_pool", 0.0)
+        if _left() < MIN_LEFT and waited > MAX_WAITED:
             raise TimeoutError("the database has used up the time of this request")
-        return super().connect()
+        began = time.monotonic()
+        try:
+            return super().connect()
+        finally:
+            g.waited_for_pool = waited + time.monotonic() - began
 
 
 def start() -> None:

@@ -42,7 +42,7 @@ def conflict(stored: str | None, zone: str) -> str:
         return ""
     return (
         f"TIMEZONE is {zone} here, but {stored} in the database and on its other nodes; set"
-        f" {stored}, or change the database: stop all nodes and run: gateway db set-timezone"
+        f" {stored}, or change the database: stop all nodes and run: gateway set-timezone"
     )
 
 
@@ -93,4 +93,5 @@ def keep_zone(app: Flask) -> None:
         except driver_error:  # there is no table yet; readyz says so
             return
         if reason := conflict(row and row[0], app.config["TIMEZONE"]):
+            connection.close()
             raise engine.dialect.loaded_dbapi.OperationalError(reason)

@@ -27,6 +27,7 @@ COMMANDS = (
     database.purge,
     database.backup,
     database.copy_from,
+    database.set_timezone,
 )
 
 

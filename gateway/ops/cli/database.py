@@ -1,16 +1,18 @@
-"""Commands for the data: purge, backup, copy."""
+"""Commands for the data: purge, backup, copy, time zone."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import click
+from flask import current_app
 
 from gateway import log
 from gateway.ops import backup as backups
 from gateway.ops import copy
 from gateway.ops import purge as purging
-from gateway.ops.cli.output import as_json, command, print_one, print_table, progress
+from gateway.ops.cli.output import as_json, command, print_one, print_table, progress, yes_option
+from gateway.project import admin
 
 
 @command("purge")
@@ -56,3 +58,18 @@ def copy_from(source: str) -> None:
         counts = copy.copy_from(source, report)
     log.logger.info("operator copied rows=%d", sum(counts.values()))
     print_table([{"table": table, "rows": rows} for table, rows in counts.items()])
+
+
+@command("set-timezone")
+@yes_option
+def set_timezone(yes: bool) -> None:
+    """Store the TIMEZONE of the settings in the database; stop every node first.
+
+    What a project has used up today stays used up.
+    """
+    zone = current_app.config["TIMEZONE"]
+    if not yes:
+        click.confirm(f"Are all nodes stopped, and shall days begin in {zone}?", abort=True)
+    before = admin.change_timezone(zone)
+    log.logger.info("operator timezone=%s before=%s", zone, before)
+    click.echo(f"TIMEZONE of the database: {zone} (before: {before or 'none'})")

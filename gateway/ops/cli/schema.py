@@ -1,4 +1,4 @@
-"""The group ``db``: Flask-Migrate's commands, with checks before them, and ``set-timezone``."""
+"""The group ``db``: Flask-Migrate's commands, with checks before them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 from flask_migrate import Migrate, cli
+from sqlalchemy.exc import DBAPIError
 
 from gateway import config, instance, log
 from gateway.db import db, facts
 from gateway.db.schema import Schema, schema_of
 from gateway.errors import ConfigError
-from gateway.ops.cli.output import Command, command, yes_option
-from gateway.project import admin
+from gateway.ops.cli.output import Command
 
 NEW = click.Option(["--new"], is_flag=True, help="Make an empty database if it is gone (SQLite).")
 
@@ -27,7 +27,7 @@ def load(app: Flask) -> click.Group:
     commands = {name: _checked(given) for name, given in cli.db.commands.items()}
     return click.Group(
         "db",
-        commands={**commands, "set-timezone": set_timezone},
+        commands=commands,
         params=cli.db.params,
         callback=cli.db.callback,
         help=cli.db.help,
@@ -55,37 +55,25 @@ def _checked(given: click.Command) -> click.Command:
 
 
 def _check_file(new: bool) -> None:
-    """Make SQLite's file if there is none; say so, or ask for --new, when there was one."""
+    """Make SQLite's file if there is none; ask for --new when there was one."""
     try:
         instance.check_database_folder(current_app)
-        made = instance.make_database(current_app, again=new)
+        told = instance.make_database(current_app, again=new)
     except ConfigError as error:
         config.stop(error)
-    if made:
-        click.echo(f"{made}: made an empty database", err=True)
+    if told:
+        click.echo(told, err=True)
 
 
 def _schema() -> Schema:
     """Return the state of the schema; stop when the database is one of another TIMEZONE."""
-    with db.engine.connect() as connection:
-        schema = schema_of(connection)
-        if schema in (Schema.CURRENT, Schema.NEWER):
-            stored = facts.stored_zone(connection)
-            if reason := facts.conflict(stored, current_app.config["TIMEZONE"]):
-                config.stop(ConfigError(reason))
+    try:
+        with db.engine.connect() as connection:
+            schema = schema_of(connection)
+            stored = facts.stored_zone(connection) if schema.can_serve else None
+    except DBAPIError as error:
+        message = f"the database cannot be migrated: {log.first_line(error)}"
+        raise click.ClickException(message) from None
+    if reason := facts.conflict(stored, current_app.config["TIMEZONE"]):
+        config.stop(ConfigError(reason))
     return schema
-
-
-@command("set-timezone")
-@yes_option
-def set_timezone(yes: bool) -> None:
-    """Store the TIMEZONE of the settings in the database; stop every node first.
-
-    What a project has used up today stays used up.
-    """
-    zone = current_app.config["TIMEZONE"]
-    if not yes:
-        click.confirm(f"Are all nodes stopped, and shall days begin in {zone}?", abort=True)
-    before = admin.change_timezone(zone)
-    log.logger.info("operator timezone=%s before=%s", zone, before)
-    click.echo(f"TIMEZONE of the database: {zone} (before: {before or 'none'})")
