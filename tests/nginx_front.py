@@ -258,6 +258,8 @@ def uncommented(block):
 def site_of(sample):
     """Return nginx-site.conf: the block http of nginx.conf, under a head of its own."""
     block = sample.split("\nhttp {\n")[1].rsplit("}\n", 1)[0]
+    # nginx refuses this after the first map, and other files may have one.
+    block = re.sub(r" *map_hash_bucket_size .*\n", "", block)
     lines = [line.removeprefix("    ") for line in block.splitlines()]
     edits = re.sub(
         r"EDIT (\d) of (\d)",
