@@ -363,6 +363,11 @@ class Customer:
         return f"{self.project['project_key']}.{self.project['project_secret']}"
 
     @property
+    def wrong_credential(self):
+        end = "y" if self.credential.endswith("x") else "x"
+        return self.credential[:-1] + end
+
+    @property
     def header(self):
         return basic(self.project["project_key"], self.project["project_secret"])
 

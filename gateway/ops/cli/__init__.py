@@ -62,11 +62,7 @@ def _load_db_command(ctx: click.Context) -> click.Command:
     # Only this command loads Alembic, because it takes 9 MiB.
     from gateway.ops.cli import schema  # noqa: PLC0415 - see above
 
-    group: click.Group = schema.load(ctx.ensure_object(ScriptInfo).load_app())
-    for name, command in group.commands.items():
-        if name != "upgrade":  # each start of the service runs it, and speaks only of failures
-            trail.recorded(command, f"db {name}")
-    return group
+    return schema.load(ctx.ensure_object(ScriptInfo).load_app())
 
 
 def _create_app() -> Flask:

@@ -37,11 +37,15 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmati
 class Command(click.Command):
     """A command that reports a failure in one line, without a traceback."""
 
+    leaves_trail = True
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command.
 
         :raises click.ClickException: when the command, the relay or the database refuses or fails.
         """
+        if not self.leaves_trail:
+            return self._invoke(ctx)
         with trail.line(ctx.command_path.partition(" ")[2]):
             return self._invoke(ctx)
 

@@ -51,7 +51,10 @@ def _checked(given: click.Command) -> click.Command:
         original(**options)
 
     params = [*given.params, NEW] if given.name == "upgrade" else given.params
-    return Command(given.name, params=params, callback=run, help=given.help)
+    command = Command(given.name, params=params, callback=run, help=given.help)
+    # Each start of the service upgrades, and speaks only of failures.
+    command.leaves_trail = given.name != "upgrade"
+    return command
 
 
 def _check_file(new: bool) -> None:
