@@ -63,6 +63,8 @@ class Project(Base):
     request_day: Mapped[date | None]
     request_count: Mapped[int] = mapped_column(default=0)
     request_max: Mapped[int]
+    # The project is paused from this moment on; None is for ever.
+    active_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     pool_id: Mapped[int | None] = mapped_column(ForeignKey("pools.id"), index=True)
     pool_name: Mapped[str] = column_property(
         func.coalesce(
@@ -73,3 +75,19 @@ class Project(Base):
             "",
         )
     )
+
+
+class ProjectDay(Base):
+    """How many requests of a project were counted on a day that is over.
+
+    The present day is in ``Project``. A trigger in the database moves it here when verify begins a
+    new day, so verify stays one statement (migration 0008).
+    """
+
+    __tablename__ = "project_days"
+
+    project_id: Mapped[int] = mapped_column(
+        ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True
+    )
+    day: Mapped[date] = mapped_column(primary_key=True, index=True)
+    requests: Mapped[int]

@@ -11,6 +11,7 @@ from gateway import log
 from gateway.auth.tokens import caller, signed_in
 from gateway.errors import Code
 from gateway.project import listing, schemas, service
+from gateway.project import usage as usages
 from gateway.project import verify as verification
 from gateway.web.body import body
 from gateway.web.fields import Empty
@@ -71,6 +72,35 @@ def rotate(id: int, grace_hours: int) -> Response:
     log.note(project=id)
     project_key, secret = service.rotate(caller(), id, grace_hours)
     return reply({"project_key": project_key, "project_secret": secret})
+
+
+@bp.post("/edit")
+@signed_in
+@body(schemas.EditRequest)
+@responses(Empty, Code.NOT_FOUND)
+def edit(id: int, **changes: Any) -> Response:
+    """Change a project's name or type, pause it, or let it go on.
+
+    A field that is not sent stays as it is. ``active_until`` is in unix seconds; 0 is for ever, and
+    a time that has come pauses the project from its next request on.
+    """
+    log.note(project=id)
+    service.edit(caller(), id, **changes)
+    return reply()
+
+
+@bp.post("/usage")
+@signed_in
+@body(schemas.UsageRequest)
+@responses(schemas.Usage, Code.NOT_FOUND)
+def usage(id: int, days: int) -> Response:
+    """Return the requests of a project for each of the last days.
+
+    The last day is today. ``last_used`` is the last day with a request, or "".
+    """
+    log.note(project=id)
+    found = usages.of_project(caller(), id, days)
+    return reply(found, total=len(found["list"]), count=len(found["list"]))
 
 
 @bp.get("/verify")

@@ -60,6 +60,35 @@ class RotateRequest(Request):
     )
 
 
+class EditRequest(Request):
+    """POST /api/v1/project/edit; a field that is not sent stays.
+
+    ``active_until`` is in unix seconds; 0 is for ever, and a time that has come pauses the project.
+    """
+
+    id = Int32(required=True, metadata={"example": 0, "description": _PROJECT_ID})
+    project_name = Stripped(1, 128, metadata={"example": NAME, "description": "A new name"})
+    project_type = Int32(metadata={"example": 1, "description": "A new category"})
+    active_until = Int32(
+        metadata={
+            "example": 0,
+            "description": "When the project pauses, in unix seconds; 0 means never",
+        }
+    )
+
+
+class UsageRequest(Request):
+    """POST /api/v1/project/usage."""
+
+    id = Int32(required=True, metadata={"example": 0, "description": _PROJECT_ID})
+    days = Int32(
+        1,
+        400,
+        load_default=30,
+        metadata={"example": 30, "description": "How many; the last is today"},
+    )
+
+
 class KeyAndSecret(Reply):
     """The credentials of a project's requests."""
 
@@ -108,4 +137,23 @@ class ProjectPage(Reply):
 
     list = List(
         Nested(Project), required=True, metadata={"description": "The projects, ordered by id"}
+    )
+
+
+class Day(Reply):
+    """One day in the service's time zone."""
+
+    day = output_field(String, "2024-03-07", "YYYY-MM-DD", format="date")
+    requests = output_field(Integer, 12, "Requests counted on that day")
+
+
+class Usage(Reply):
+    """The requests of a project by day, oldest first; the last day is today."""
+
+    active_until = output_field(
+        Integer, 0, "When the project pauses, in unix seconds; 0 means never"
+    )
+    last_used = output_field(String, "2024-03-07", 'The last day with a request; "" without one')
+    list = List(
+        Nested(Day), required=True, metadata={"description": "One entry for each day, oldest first"}
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import cast
+from datetime import datetime, timedelta, timezone
+from typing import Any, cast
 
 from flask import current_app
 from sqlalchemy import (
@@ -97,7 +97,7 @@ def rotate(caller: Caller, project_id: int, grace_hours: int) -> tuple[str, str]
     oldest = case((has_grace, Project.old_secret_hash), else_=Project.secret_hash)
     changed = db.session.execute(
         update(Project)
-        .where(*_may_change(caller, project_id))
+        .where(*may_change(caller, project_id))
         .values(
             secret_hash=crypto.secret_hash(secret),
             sealed_secret=crypto.seal(secret),
@@ -108,7 +108,7 @@ def rotate(caller: Caller, project_id: int, grace_hours: int) -> tuple[str, str]
         .execution_options(synchronize_session=False)
     ).first()
     if changed is None:
-        raise _no_such_project()
+        raise no_such_project()
     note_owner(caller, changed.user_id)
     db.session.commit()
     return changed.project_key, secret
@@ -122,11 +122,32 @@ def _new_secret(caller: Caller, project_id: int, grace_hours: int) -> str:
     secret = crypto.random_text(SECRET_LENGTH)
     if not grace_hours:
         return secret
-    sealed = db.session.scalar(
-        select(Project.sealed_secret).where(*_may_change(caller, project_id))
-    )
+    sealed = db.session.scalar(select(Project.sealed_secret).where(*may_change(caller, project_id)))
     present = crypto.unseal(sealed) if sealed else None
     return (present or secret)[:SECRET_PREFIX_LENGTH] + secret[SECRET_PREFIX_LENGTH:]
+
+
+def edit(caller: Caller, project_id: int, **changes: Any) -> None:
+    """Change a project's name, its type, or the time at which it pauses.
+
+    :param changes: columns and values; ``active_until`` in unix seconds, 0 for ever.
+    :raises ApiError: 1006 when the caller has no such project.
+    """
+    if "active_until" in changes:
+        until = changes["active_until"]
+        changes["active_until"] = datetime.fromtimestamp(until, timezone.utc) if until else None
+    owner_id = db.session.scalar(
+        update(Project)
+        .where(*may_change(caller, project_id))
+        # With nothing to change, the statement still tells whether the project is there.
+        .values(changes or {"project_type": Project.project_type})
+        .returning(Project.user_id)
+        .execution_options(synchronize_session=False)
+    )
+    if owner_id is None:
+        raise no_such_project()
+    note_owner(caller, owner_id)
+    db.session.commit()
 
 
 def delete(caller: Caller, project_id: int) -> None:
@@ -134,19 +155,20 @@ def delete(caller: Caller, project_id: int) -> None:
 
     :raises ApiError: 1006 when the caller has no such project.
     """
-    owner_id = mark_deleted(*_may_change(caller, project_id))
+    owner_id = mark_deleted(*may_change(caller, project_id))
     if owner_id is None:
-        raise _no_such_project()
+        raise no_such_project()
     note_owner(caller, owner_id)
 
 
-def _may_change(caller: Caller, project_id: int) -> tuple[ColumnElement[bool], ...]:
+def may_change(caller: Caller, project_id: int) -> tuple[ColumnElement[bool], ...]:
     """Return the filters for a live project that is the caller's, or anybody's for an admin."""
     is_allowed = true() if caller.is_admin else Project.user_id == caller.id
     return (Project.id == project_id, Project.deleted.is_(False), is_allowed)
 
 
-def _no_such_project() -> ApiError:
+def no_such_project() -> ApiError:
+    """Return the refusal of a project that is not there or not the caller's."""
     return ApiError(Code.NOT_FOUND, "You have no project with this id; project/list shows yours")
 
 

@@ -28,6 +28,7 @@ _latest_day = bindparam("latest_day", type_=Date)
 # The database compares hashes of 48 random characters, so the time that it takes tells nothing.
 _secret_hash = bindparam("secret_hash", type_=String)
 
+_is_active = or_(Project.active_until.is_(None), Project.active_until > _now)
 _has_key = Project.project_key == bindparam("key", type_=String)
 _is_valid = and_(
     Project.deleted.is_(False),
@@ -53,7 +54,12 @@ _columns = (
 
 COUNT_REQUEST = HotStatement(
     update(Project)
-    .where(_has_key, _is_valid, or_(Project.request_max == 0, _count < Project.request_max))
+    .where(
+        _has_key,
+        _is_valid,
+        _is_active,
+        or_(Project.request_max == 0, _count < Project.request_max),
+    )
     .values(
         request_total=Project.request_total + 1,
         request_count=_count + 1,
@@ -62,7 +68,9 @@ COUNT_REQUEST = HotStatement(
     .returning(*_columns),
     durable=False,
 )
-EXPLAIN_REFUSAL = HotStatement(select(*_columns, _is_valid.label("is_valid")).where(_has_key))
+EXPLAIN_REFUSAL = HotStatement(
+    select(*_columns, _is_valid.label("is_valid"), _is_active.label("is_active")).where(_has_key)
+)
 
 
 class Decision(NamedTuple):
@@ -100,8 +108,8 @@ def decide(headers: Headers, pools: list[str]) -> Decision:
     :param pools: the pool of the end point that was called, "" for the one without a pool; empty
         when any pool will do. Two are refused, because a proxy asks for one.
     :raises ApiError: 1001 (HTTP 401) when the credentials are wrong or malformed, the project is
-        deleted or of another pool, or its owner is banned. 429 (HTTP 403) when the quota is used
-        up.
+        deleted or of another pool, or its owner is banned. 1000 (HTTP 403) when it is paused. 429
+        (HTTP 403) when the quota is used up.
     """
     key, secret = credentials.read(headers)
     pool = pools[0] if pools else None
@@ -143,6 +151,13 @@ def _explain(row: Any, now: Any) -> ApiError:
         log.note(project=row.id)
     if row is None or not row.is_valid:
         return credentials.refusal()
+    if not row.is_active:
+        return ApiError(
+            Code.ACCESS_DENIED,
+            "This project is paused or has expired; project/edit sets active_until",
+            status=HTTPStatus.FORBIDDEN,
+            headers={"X-Gateway-Code": str(Code.ACCESS_DENIED.number)},
+        )
     decision = _decision(row, 0, now)
     return ApiError(
         Code.TOO_MANY_REQUESTS,

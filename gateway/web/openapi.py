@@ -156,8 +156,11 @@ def _language() -> dict[str, Any]:
 
 def _verify() -> dict[str, Any]:
     """Describe verify, which answers in headers."""
-    used_up = response(Empty, [Code.TOO_MANY_REQUESTS])
-    used_up["headers"]["X-Gateway-Code"] = reply_header("429: the allowance is used up", "integer")
+    refused = response(Empty, [Code.ACCESS_DENIED, Code.TOO_MANY_REQUESTS])
+    refused["headers"]["Retry-After"]["required"] = False
+    refused["headers"]["X-Gateway-Code"] = reply_header(
+        "1000: the project is paused; 429: the allowance is used up", "integer"
+    )
     passed = {
         name: reply_header(words, kind, required=not name.startswith("RateLimit"))
         for name, kind, words in VERIFY_HEADERS
@@ -175,7 +178,7 @@ def _verify() -> dict[str, Any]:
         "responses": {
             "204": {"description": "The request may pass, and is counted", "headers": passed},
             "401": response(Empty, [Code.UNAUTHENTICATED]),
-            "403": used_up,
+            "403": refused,
             "500": http_failure(500),
             "503": response(Empty, [Code.DATABASE_UNAVAILABLE]),
         },

@@ -15,7 +15,7 @@ from flask.cli import FlaskGroup, ScriptInfo
 
 from gateway import config, create_app
 from gateway.errors import ConfigError
-from gateway.ops.cli import database, health, mail, pool, project, trail, user
+from gateway.ops.cli import database, health, mail, pool, project, trail, usage, user
 from gateway.version import __version__
 
 COMMANDS = (
@@ -23,6 +23,7 @@ COMMANDS = (
     project.group,
     pool.group,
     mail.group,
+    usage.usage,
     health.doctor,
     database.purge,
     database.backup,

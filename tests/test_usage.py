@@ -1,0 +1,213 @@
+"""Usage by day, and projects that are renamed, paused and resumed. On both databases."""
+
+import csv
+import io
+import json
+
+import pytest
+from helpers import code_of, login
+
+PAGE = {"id": 1, "days": 3}
+
+
+@pytest.fixture
+def project(make_app, sign_up, clock):
+    """Return a person and a project without a daily limit, early on a day in Shanghai."""
+    clock.freeze(2024, 3, 7, 16, 0, 5)  # 2024-03-08 00:00:05 in Shanghai
+    app = make_app(TIMEZONE="Asia/Shanghai", REQUEST_MAX=0)
+    person = sign_up(client=app.test_client())
+    return person, person.create_project()
+
+
+def log_in_again(person):
+    """Take a new token, because the clock of these tests passes the end of the first one."""
+    reply = login(lambda path, body: person.client.post(f"/api/v1{path}", json=body))
+    person.token = reply.json["data"]["auth_token"]
+
+
+def use(person, project, times):
+    for _ in range(times):
+        assert person.verify(project).status_code == 204
+
+
+def usage(person, **body):
+    log_in_again(person)
+    reply = person.post("/project/usage", {"id": 1, **body})
+    assert code_of(reply) == 0
+    return reply.json
+
+
+def test_usage_lists_each_day_with_zeros_and_today_last(project, clock):
+    person, created = project
+    assert usage(person, days=2)["data"] == {
+        "active_until": 0,
+        "last_used": "",
+        "list": [{"day": "2024-03-07", "requests": 0}, {"day": "2024-03-08", "requests": 0}],
+    }
+    use(person, created, 3)
+    clock.advance(days=1)
+    assert usage(person, days=3)["data"]["list"] == [
+        {"day": "2024-03-07", "requests": 0},
+        {"day": "2024-03-08", "requests": 3},
+        {"day": "2024-03-09", "requests": 0},
+    ]
+    use(person, created, 2)
+    clock.advance(days=2)
+    use(person, created, 1)
+    reply = usage(person, days=5)
+    assert [entry["requests"] for entry in reply["data"]["list"]] == [0, 3, 2, 0, 1]
+    assert reply["data"]["last_used"] == "2024-03-11"
+    assert (reply["header"]["total"], reply["header"]["count"]) == (5, 5)
+
+
+def test_thirty_days_by_default(project):
+    person, _ = project
+    days = [entry["day"] for entry in usage(person)["data"]["list"]]
+    assert (len(days), days[0], days[-1]) == (30, "2024-02-08", "2024-03-08")
+
+
+def test_a_project_idle_for_months_keeps_its_last_day(project, clock):
+    person, created = project
+    use(person, created, 2)
+    clock.advance(days=99)
+    data = usage(person, days=400)["data"]
+    assert data["last_used"] == "2024-03-08"
+    assert data["list"][-100] == {"day": "2024-03-08", "requests": 2}
+    assert sum(entry["requests"] for entry in data["list"]) == 2
+    assert usage(person, days=30)["data"]["last_used"] == "2024-03-08"
+
+
+def test_nodes_whose_clocks_differ_lose_no_request_at_midnight(project, clock):
+    """Fast and slow node take turns for 20 s around midnight; the sum is exact."""
+    person, created = project
+    clock.freeze(2024, 3, 8, 15, 59, 30)
+    use(person, created, 2)
+    clock.freeze(2024, 3, 8, 15, 59, 55)
+    for second in range(20):
+        clock.advance(seconds=1 if second % 2 else 9)
+        use(person, created, 1)
+        clock.advance(seconds=-8 if not second % 2 else 0)
+    clock.advance(minutes=1)
+    # The fast node begins the day at its 16:00:04, and the slow one then counts for that day, too.
+    entries = usage(person, days=2)["data"]["list"]
+    assert [entry["requests"] for entry in entries] == [2, 20]
+
+
+def test_a_day_that_a_wrong_clock_wrote_is_added_to(project, clock):
+    person, created = project
+    use(person, created, 1)
+    clock.advance(days=3)  # wrong
+    use(person, created, 1)
+    clock.advance(days=-3)
+    use(person, created, 1)
+    clock.advance(days=3)
+    use(person, created, 1)
+    assert [entry["requests"] for entry in usage(person, days=4)["data"]["list"]] == [2, 0, 0, 2]
+
+
+@pytest.mark.parametrize("days", [0, 401, -1, "3", 2.0, True, None])
+def test_usage_refuses_bad_days(project, days):
+    person, _ = project
+    reply = person.post("/project/usage", {"id": 1, "days": days})
+    assert (reply.status_code, code_of(reply)) == (400, 1003)
+
+
+def test_usage_and_edit_of_another_users_project_are_not_found(project, sign_up):
+    person, _ = project
+    other = sign_up("other", client=person.client)
+    for path, body in (("usage", {}), ("edit", {"project_name": "mine"}), ("edit", {})):
+        assert code_of(other.post(f"/project/{path}", {"id": 1, **body})) == 1006
+        assert code_of(person.post(f"/project/{path}", {"id": 2, **body})) == 1006
+    assert person.projects()[0]["project_name"] != "mine"
+
+
+def test_edit_changes_only_what_is_sent(project):
+    person, _ = project
+    (before,) = person.projects()
+    assert code_of(person.post("/project/edit", {"id": 1, "project_name": " new "})) == 0
+    assert person.projects() == [{**before, "project_name": "new"}]
+    assert code_of(person.post("/project/edit", {"id": 1, "project_type": 7})) == 0
+    assert code_of(person.post("/project/edit", {"id": 1})) == 0
+    assert person.projects() == [{**before, "project_name": "new", "project_type": 7}]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"active_until": 2**31},
+        {"active_until": -1},
+        {"active_until": None},
+        {"active_until": "0"},
+        {"project_name": ""},
+        {"project_name": "x" * 129},
+        {"project_type": -1},
+    ],
+)
+def test_edit_refuses_bad_values_and_changes_nothing(project, change):
+    person, _ = project
+    before = person.projects()
+    reply = person.post("/project/edit", {"id": 1, "project_type": 5, **change})
+    assert (reply.status_code, code_of(reply)) == (400, 1003)
+    assert person.projects() == before
+
+
+def test_a_project_pauses_when_its_time_has_come(project, clock):
+    person, created = project
+    now = int(clock.now().timestamp())
+    assert code_of(person.post("/project/edit", {"id": 1, "active_until": now + 60})) == 0
+    use(person, created, 1)
+    clock.advance(seconds=60)
+    refused = person.verify(created)
+    assert refused.status_code == 403
+    assert (code_of(refused), refused.headers["X-Gateway-Code"]) == (1000, "1000")
+    assert person.verify(created, secret="x" * 48).status_code == 401
+    assert usage(person, days=1)["data"] == {
+        "active_until": now + 60,
+        "last_used": "2024-03-08",
+        "list": [{"day": "2024-03-08", "requests": 1}],
+    }
+    assert code_of(person.post("/project/edit", {"id": 1, "active_until": 0})) == 0
+    use(person, created, 1)
+
+
+def test_a_time_in_the_past_pauses_at_once(project):
+    person, created = project
+    assert code_of(person.post("/project/edit", {"id": 1, "active_until": 1})) == 0
+    assert person.verify(created).status_code == 403
+
+
+def test_the_usage_command_answers_who_used_how_much(project, clock, sign_up):
+    from gateway.ops.cli import main  # noqa: PLC0415 - the fixture has the application
+
+    person, created = project
+    other = sign_up("other", client=person.client)
+    theirs = other.create_project()
+    use(person, created, 2)
+    use(other, theirs, 3)
+    clock.advance(days=30)  # 2024-04-07
+    use(person, created, 4)
+
+    def run(*arguments):
+        runner = person.client.application.test_cli_runner()
+        result = runner.invoke(main, args=["usage", *arguments])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    march = json.loads(run("--month", "2024-03", "--json"))
+    assert [(row["owner"], row["requests"]) for row in march] == [("other", 3), ("lory", 2)]
+    assert json.loads(run("--json"))[0]["requests"] == 4
+    assert len(json.loads(run("--month", "2024-03", "--top", "1", "--json"))) == 1
+    (row,) = csv.DictReader(io.StringIO(run("--month", "2024-03", "--user", "lory", "--csv")))
+    assert (row["requests"], row["project_key"]) == ("2", created["project_key"])
+    assert "other" in run("--month", "2024-03")
+    assert run("--month", "2023-01") == "none\n"
+
+
+@pytest.mark.parametrize("month", ["2024-13", "2024", "x"])
+def test_the_usage_command_refuses_months_that_do_not_exist(project, month):
+    from gateway.ops.cli import main  # noqa: PLC0415 - as above
+
+    runner = project[0].client.application.test_cli_runner()
+    result = runner.invoke(main, args=["usage", "--month", month])
+    assert result.exit_code == 2
+    assert "a month looks like 2024-03" in result.output
