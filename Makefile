@@ -21,16 +21,16 @@ check: $(VENV)/.dev ## Run the tests that need no nginx, no browser and no soak 
 	@echo 'Running the quick tests in two processes; this takes about 2 minutes.'
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m 'not nginx and not browser and not soak'
 
-test: $(VENV)/.dev ## Run all tests; they start their own servers (5 minutes)
-	@echo 'Running all tests in two processes; this takes about 5 minutes.'
+test: $(VENV)/.dev ## Run all tests; they start their own servers (9 minutes)
+	@echo 'Running all tests in two processes; this takes about 9 minutes.'
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 soak: $(VENV)/.dev ## Repeat races, faults and random input for an hour, and print what was lost
 	@echo 'Repeating races, faults and random input; this takes about an hour.'
 	$(VENV)/bin/python -m pytest --soak -m soak
 
-bench: $(VENV)/.dev ## Compare the service with its floor, and write the table (15 minutes)
-	@echo 'Measuring the service and its floor; this takes about 15 minutes.'
+bench: $(VENV)/.dev ## Compare the service with its floor, and write the table (19 minutes)
+	@echo 'Measuring the service and its floor; this takes about 19 minutes.'
 	$(VENV)/bin/python tests/bench
 
 lint: $(VENV)/.dev ## Check style and types

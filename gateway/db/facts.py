@@ -93,4 +93,5 @@ def keep_zone(app: Flask) -> None:
         except driver_error:  # there is no table yet; readyz says so
             return
         if reason := conflict(row and row[0], app.config["TIMEZONE"]):
+            connection.close()
             raise engine.dialect.loaded_dbapi.OperationalError(reason)
