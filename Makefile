@@ -29,8 +29,8 @@ soak: $(VENV)/.dev ## Repeat races, faults and random input for an hour, and pri
 	@echo 'Repeating races, faults and random input; this takes about an hour.'
 	$(VENV)/bin/python -m pytest --soak -m soak
 
-bench: $(VENV)/.dev ## Compare the service with its floor, and write the table (19 minutes)
-	@echo 'Measuring the service and its floor; this takes about 19 minutes.'
+bench: $(VENV)/.dev ## Compare the service with its floor, and write the table (15 minutes)
+	@echo 'Measuring the service and its floor; this takes about 15 minutes.'
 	$(VENV)/bin/python tests/bench
 
 lint: $(VENV)/.dev ## Check style and types
