@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from flask import Config, Flask
 from flask_jwt_extended import JWTManager
+from sqlalchemy import URL
 
 from gateway import checks, instance
 from gateway.errors import ConfigError
@@ -131,7 +132,8 @@ def load(app: Flask, overrides: Mapping[str, Any] | None = None) -> None:
         app.config["SECRET_KEY"] = instance.secret_from_file(folder)
     if app.config["SQLALCHEMY_DATABASE_URI"] is None:
         instance.make_private(folder)
-        app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{folder / 'gateway.db'}"
+        url = URL.create("sqlite", database=str(folder / "gateway.db"))  # quotes ? and %
+        app.config["SQLALCHEMY_DATABASE_URI"] = str(url)
     _fix_flask_settings(app)
 
 

@@ -6,6 +6,7 @@ import fcntl
 import os
 import pwd
 import secrets
+import time
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
@@ -15,6 +16,10 @@ from sqlalchemy.engine import make_url
 
 from gateway import checks
 from gateway.errors import ConfigError
+
+# Attribute of the file secret_key: this folder has a database, which uses the key.
+_HAS_DATABASE = "user.gateway.has_database"
+_OLD = 24 * 3600  # seconds; a key that is older probably had a database
 
 
 def make_private(folder: Path) -> None:
@@ -97,10 +102,9 @@ def check_database_folder(app: Flask) -> None:
 
     :raises ConfigError: when the folder or a file cannot be written.
     """
-    url = make_url(app.config["SQLALCHEMY_DATABASE_URI"])
-    if url.get_backend_name() != "sqlite" or str(url.database).startswith("file:"):
+    file = _database_file(app)
+    if file is None:
         return
-    file = Path(app.instance_path, str(url.database))
     if file.parent == Path(app.instance_path):
         make_private(file.parent)
     if not os.path.isdir(file.parent):  # Path.is_dir raises when it may not look
@@ -113,6 +117,50 @@ def check_database_folder(app: Flask) -> None:
                 f"SQLALCHEMY_DATABASE_URI: {path} cannot be written by the user {_user()};"
                 f" run: {chown_command(path)}"
             )
+
+
+def make_database(app: Flask, *, again: bool) -> str:
+    """Make SQLite's file, closed to others, if there is none; return what to tell the operator.
+
+    :param again: whether to make it although this folder has had one.
+    :raises ConfigError: when this folder has had one, because its data is elsewhere then.
+    """
+    file = _database_file(app)
+    if file is None:
+        return ""
+    secret_key = Path(app.instance_path, "secret_key")
+    is_ours = file.parent == secret_key.parent and secret_key.exists()
+    told = ""
+    if not file.exists():
+        if is_ours and not again:
+            if _has_had_database(secret_key):
+                raise ConfigError(
+                    f"there is no database {file}, but {secret_key} was used with one; put it back,"
+                    " or make an empty one: gateway db upgrade --new"
+                )
+            if time.time() - secret_key.stat().st_mtime > _OLD:
+                told = f"{file}: made an empty database; if there was one, stop and put it back"
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600))
+    if is_ours:
+        with suppress(OSError):  # some file systems have no attributes; then there is only a line
+            os.setxattr(secret_key, _HAS_DATABASE, b"1")
+    return told
+
+
+def _has_had_database(secret_key: Path) -> bool:
+    try:
+        return bool(os.getxattr(secret_key, _HAS_DATABASE))
+    except OSError:
+        return False
+
+
+def _database_file(app: Flask) -> Path | None:
+    """Return where SQLite's file really is, also behind a link; None without such a file."""
+    url = make_url(app.config["SQLALCHEMY_DATABASE_URI"])
+    if url.get_backend_name() != "sqlite" or str(url.database).startswith("file:"):
+        return None
+    file = Path(app.instance_path, str(url.database))
+    return Path(os.path.realpath(file)) if os.path.islink(file) else file
 
 
 def _may(mode: int, path: Path) -> bool:

@@ -1,5 +1,8 @@
 """One log line for each API request: who asked, from where, and the outcome.
 
+Of refused verifies that differ only in their request, one in a second gets a line; ``repeated``
+in the next one counts those without a line.
+
 ``note(...)`` adds fields to the line of the present request. Lines hold ids. They never hold a
 user name, an e-mail address, a code, a password, a token or a secret. Only MAIL_SUPPRESS_SEND
 writes whole mails to the log.
@@ -13,13 +16,15 @@ import time
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 
-from gateway.web.client import client_ip, request_id
+from gateway.web.client import client_ip, network, request_id
+from gateway.web.flood import Flood
 
 logger = logging.getLogger("gateway")
 # These are asked all day, so they write a line only when they refuse. nginx logs what it lets pass.
 QUIET = {"health.healthz", "health.readyz", "project.verify"}
+_FLOOD = "gateway.flood"  # key in app.extensions
 
 
 class _Formatter(logging.Formatter):
@@ -30,7 +35,7 @@ class _Formatter(logging.Formatter):
     default_msec_format = "%s.%03dZ"
 
     def format(self, record: logging.LogRecord) -> str:
-        record.request_id = request_id()
+        record.request_id = getattr(record, "request_id", None) or request_id()
         return super().format(record)
 
 
@@ -43,6 +48,7 @@ def init_app(app: Flask) -> None:
             _Formatter("%(asctime)s %(levelname)s request=%(request_id)s %(message)s")
         )
         logger.addHandler(handler)
+    app.extensions[_FLOOD] = Flood()
     app.after_request(_write_line)
 
 
@@ -64,8 +70,17 @@ def first_line(error: Exception) -> str:
 
 def _write_line(response: Response) -> Response:
     response.headers["X-Request-ID"] = request_id()
-    if request.endpoint not in QUIET or response.status_code >= HTTPStatus.BAD_REQUEST:
-        notes = {"user": "-", "ip": client_ip() or "-", "code": "-", **g.get("notes", {})}
-        fields = " ".join(f"{name}={value}" for name, value in notes.items())
-        logger.info("%s %s status=%d", request.endpoint or "-", fields, response.status_code)
+    flood: Flood = current_app.extensions[_FLOOD]
+    for line, count in flood.overdue():
+        logger.info("%s repeated=%d", line, count, extra={"request_id": "-"})
+    if request.endpoint in QUIET and response.status_code < HTTPStatus.BAD_REQUEST:
+        return response
+    notes = {"user": "-", "ip": client_ip() or "-", "code": "-", **g.get("notes", {})}
+    fields = " ".join(f"{name}={value}" for name, value in notes.items())
+    line = f"{request.endpoint or '-'} {fields} status={response.status_code}"
+    repeated: int | None = 0
+    if request.endpoint == "project.verify":
+        repeated = flood.count((network(notes["ip"]), notes["code"], notes.get("project")), line)
+    if repeated is not None:
+        logger.info("%s%s", line, f" repeated={repeated}" if repeated else "")
     return response

@@ -498,6 +498,14 @@ def start_service(database_uri, outbox, tmp_path):
         service.start()
         return service
 
+    def another(**settings):
+        """Start a second node, which may end at once; return its server process."""
+        (first,) = services
+        changed = {f"GATEWAY_{name}": str(value) for name, value in settings.items()}
+        environment = {**first.environment, **changed}
+        return Server(first.command, tmp_path, free_port(), **environment)
+
+    start.another = another
     yield start
     servers = [server for service in services for server in service.servers]
     for server in servers:

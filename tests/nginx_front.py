@@ -258,6 +258,8 @@ def uncommented(block):
 def site_of(sample):
     """Return nginx-site.conf: the block http of nginx.conf, under a head of its own."""
     block = sample.split("\nhttp {\n")[1].rsplit("}\n", 1)[0]
+    # nginx refuses this after the first map, and other files may have one.
+    block = re.sub(r" *map_hash_bucket_size .*\n", "", block)
     lines = [line.removeprefix("    ") for line in block.splitlines()]
     edits = re.sub(
         r"EDIT (\d) of (\d)",
@@ -359,6 +361,11 @@ class Customer:
     @property
     def credential(self):
         return f"{self.project['project_key']}.{self.project['project_secret']}"
+
+    @property
+    def wrong_credential(self):
+        end = "y" if self.credential.endswith("x") else "x"
+        return self.credential[:-1] + end
 
     @property
     def header(self):

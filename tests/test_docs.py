@@ -23,7 +23,7 @@ DOCUMENTS = sorted(
     if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
 )
 README, GUIDE = ROOT / "README.md", ROOT / "gateway" / "deploy" / "README.md"
-MAX_README_BYTES = 8_000
+MAX_README_BYTES = 8 * 1024
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -287,6 +287,19 @@ def test_pools(team, start_front, upstreams, flask):
 
 
 @sqlite_only
+@pytest.mark.parametrize("site", [False, True])
+def test_pool_with_the_longest_name(team, start_front, upstreams, flask, site):
+    name = "p" * 63
+    (service,), customer = team()
+    key = f'"~^{name}$"' if site else name  # as the guide says
+    front = start_front(service, changes={"blue  blue;": f"{key}  blue;"}, site=site)
+    flask("pool", "add", name)
+    flask("project", "assign", 1, name)
+    assert front.ask(f"/{name}/rpc", customer.header)[0] == 200
+    assert len(upstreams[1].seen) == 1
+
+
+@sqlite_only
 def test_websockets(team, start_front, upstreams, flask):
     (service,), customer = team()
     front = start_front(service)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
 from gateway.config import THREADS
+from gateway.db.deadline import POOL_TIMEOUT, RequestPool
 from gateway.errors import ConfigError
 
 
@@ -54,7 +55,11 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 # An object keeps the values that the rules decided by, also after the commit: a token must be
 # issued for the account as it was when its password was checked.
-db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
+db = SQLAlchemy(
+    model_class=Base,
+    engine_options={"poolclass": RequestPool, "pool_timeout": POOL_TIMEOUT},
+    session_options={"expire_on_commit": False},
+)
 
 
 def init_app(app: Flask) -> None:

@@ -1,7 +1,14 @@
-"""Tell whether a database's schema is the one of this version."""
+"""Tell whether this version can serve a database's schema.
+
+During an upgrade one node migrates the database while others still run the version before. They
+go on serving when the migration only adds what they do not need. The rule: the number of a
+migration begins with the same digit as the one before when the version before can serve the new
+schema, and with the next digit when it cannot. So 0009 after 0008 adds, 1009 breaks.
+"""
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +19,35 @@ _VERSIONS = Path(__file__).parent / "migrations" / "versions"
 _REVISION: Select[Any] = select(column("version_num")).select_from(table("alembic_version"))
 
 
-def schema_is_current(connection: Connection) -> bool:
-    """Tell whether the last migration has been applied to a database."""
+class Schema(Enum):
+    """How a database's schema compares with this version's; the value says it in words."""
+
+    CURRENT = "current"
+    OLD = "not this version's"
+    NEWER = "newer than this version, which can serve it"
+    TOO_NEW = "newer than this version, which cannot serve it"
+
+    @property
+    def can_serve(self) -> bool:
+        """Whether this version can serve such a database."""
+        return self in (Schema.CURRENT, Schema.NEWER)
+
+
+def schema_of(connection: Connection) -> Schema:
+    """Compare the schema of a database with this version's."""
     if not inspect(connection).has_table("alembic_version"):
-        return False
-    return connection.scalars(_REVISION).all() == [latest_revision()]
+        return Schema.OLD
+    found, ours = connection.scalars(_REVISION).all(), latest_revision()
+    if found == [ours]:
+        return Schema.CURRENT
+    if len(found) != 1 or found[0] < ours:
+        return Schema.OLD
+    return Schema.NEWER if found[0][0] == ours[0] else Schema.TOO_NEW
+
+
+def schema_is_current(connection: Connection) -> bool:
+    """Tell whether the last migration of this version has been applied to a database."""
+    return schema_of(connection) is Schema.CURRENT
 
 
 def latest_revision() -> str:

@@ -16,16 +16,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, PoolProxiedConnection, event
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, event
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DisconnectionError, OperationalError
 
-__all__ = ["insert", "prepare", "run"]
+from gateway.db.deadline import serves_a_request, time_left
+
+__all__ = ["insert", "prepare", "run", "why_unfit"]
 
 LOCK_TIMEOUT = 5  # seconds to wait for another process; a reply takes at most 10
 WRITE_LOCK_TIMEOUT = 4  # seconds that a thread waits for the other threads of its process
 RETRY_PAUSES = (0.0001, 0.005)  # seconds between two tries to get SQLite's lock: first, longest
 _HAS_WRITE_LOCK = "has_write_lock"  # key in what the pool stores with a connection
+LOG_BYTES = 4 * 2**20  # what stays of the write-ahead log when no reader needs more
+CURE = "put it back, or make an empty one: gateway db upgrade --new"
 _READS = ("SELECT", "PRAGMA", "EXPLAIN", "BEGIN")
 
 Result = TypeVar("Result")
@@ -35,16 +39,37 @@ write_lock = threading.Lock()
 
 def prepare(engine: Engine) -> None:
     """Set up every connection of the engine as this module describes."""
-    file = Path(engine.url.database or "")
-    files = (file.parent, file, Path(f"{file}-wal"), Path(f"{file}-shm"))
+    name = file_of(engine)
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: Any, record: Any, args: Any, parameters: dict[str, Any]) -> Any:
+        if name is None:
+            return None  # the URL is one of SQLite's own, "file:..."; SQLAlchemy connects
+        record.info["file"] = _identity(name)
+        if record.info["file"] is None:
+            raise sqlite3.OperationalError(f"there is no database {name}; {CURE}")
+        # Mode rw makes no file. SQLite would make an empty one in place of a database that is gone.
+        uri = f"{name.absolute().as_uri()}?mode=rw"
+        return sqlite3.connect(uri, *args[1:], **{**parameters, "uri": True})
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, record: Any) -> None:
-        record.info["writable"] = all(os.access(f, os.W_OK) for f in files if f.exists())
+        record.info["writable"] = name is None or not read_only(name)
         connection.isolation_level = None
         _set_pragma(connection, record.info, "busy_timeout", LOCK_TIMEOUT * 1000)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA foreign_keys = ON")
+        # A reader that stays makes the log grow; without a limit the file keeps its size for ever.
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+        if name is not None:
+            record.info["log"] = {file: _identity(file) for file in all_files(name)[1:]}
+
+    @event.listens_for(engine, "checkout")
+    def refuse_another_file(connection: Any, record: Any, _proxy: Any) -> None:
+        # A moved or replaced file stays open. What is written to it would be lost.
+        if name is not None and _identity(name) != record.info["file"]:
+            _finish_log(connection, record.info)
+            raise DisconnectionError  # the pool opens the file that has the name now
 
     @event.listens_for(engine, "before_cursor_execute")
     def begin_to_write(
@@ -72,6 +97,59 @@ def prepare(engine: Engine) -> None:
         # A connection opened while the files were read-only stays read-only, so it is not reused.
         if connection is not None and not record.info["writable"]:
             record.invalidate()
+
+
+def file_of(engine: Engine) -> Path | None:
+    """Return the path of the engine's database; None when its URL has a form of SQLite's own."""
+    name = engine.url.database or ""
+    return None if name.startswith("file:") else Path(name)
+
+
+def all_files(name: Path) -> tuple[Path, ...]:
+    """Return the database and the files beside it; a link leads to where they really are."""
+    file = Path(os.path.realpath(name))
+    return (file, Path(f"{file}-wal"), Path(f"{file}-shm"))
+
+
+def read_only(name: Path) -> list[Path]:
+    """Return those of the database's files, and its folder, that this user may not write."""
+    files = all_files(name)
+    there = [file for file in (files[0].parent, *files) if file.exists()]
+    return [file for file in there if not os.access(file, os.W_OK)]
+
+
+def why_unfit(connection: Connection) -> str:
+    """Return why the database cannot serve now, or "" when it can."""
+    name = file_of(connection.engine)
+    denied = [] if name is None else read_only(name)
+    return f"{denied[0]} cannot be written" if denied else ""
+
+
+def _identity(name: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one of the same name; None when there is none."""
+    try:
+        status = os.stat(name)
+    except FileNotFoundError:
+        return None
+    except OSError:  # this user may not look; let SQLite say what it thinks of that
+        return 0, 0
+    return status.st_dev, status.st_ino
+
+
+def _finish_log(connection: sqlite3.Connection, info: dict[Any, Any]) -> None:
+    """Write the log into the file that was moved, and remove it.
+
+    SQLite would take it for the log of the file that has the name now.
+
+    :raises sqlite3.OperationalError: when another connection still uses the log.
+    """
+    _set_pragma(connection, info, "busy_timeout", LOCK_TIMEOUT * 1000)
+    (is_busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if is_busy:
+        raise sqlite3.OperationalError("the database file was replaced, but its log is in use")
+    for file, identity in info["log"].items():
+        if identity is not None and _identity(file) == identity:  # not that of the new file
+            file.unlink(missing_ok=True)
 
 
 def run(
@@ -104,7 +182,8 @@ def _acquire_write_lock() -> None:
 
     :raises sqlite3.OperationalError: when the others take too long.
     """
-    if not write_lock.acquire(timeout=WRITE_LOCK_TIMEOUT):
+    longest_wait = time_left(WRITE_LOCK_TIMEOUT) if serves_a_request() else WRITE_LOCK_TIMEOUT
+    if not write_lock.acquire(timeout=longest_wait):
         raise sqlite3.OperationalError("database is locked")
 
 
@@ -120,7 +199,8 @@ def _retry_while_locked(
     :raises sqlite3.OperationalError: when the database stays locked.
     """
     _set_pragma(driver, info, "busy_timeout", 0)
-    deadline = time.monotonic() + LOCK_TIMEOUT
+    longest_wait = time_left(LOCK_TIMEOUT) if serves_a_request() else LOCK_TIMEOUT
+    deadline = time.monotonic() + longest_wait
     pause, longest = RETRY_PAUSES
     while True:
         try:

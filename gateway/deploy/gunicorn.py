@@ -22,7 +22,8 @@ from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped
 
 # gunicorn takes every name in this module that is the name of a setting; "config" is one.
 from gateway import config as settings
-from gateway import instance, log, mail
+from gateway import db, instance, log, mail
+from gateway.db import facts
 from gateway.errors import ConfigError
 from gateway.mail import senders
 
@@ -91,6 +92,8 @@ def on_starting(server: Any) -> None:
         )
         settings.load(app)
         instance.check_database_folder(app)
+        db.init_app(app)
+        facts.claim_zone(app)
         # Sockets that come from systemd or from an earlier gunicorn are open already.
         if not {"LISTEN_FDS", "GUNICORN_FD"} & set(os.environ):
             for address in server.cfg.address:
@@ -117,6 +120,7 @@ def post_worker_init(worker: Any) -> None:
 
     That is where the service listens, where mails go, and which settings have wrong names.
     """
+    facts.keep_zone(worker.wsgi)
     senders.keep_sending(worker.wsgi, for_ever=True)
     if worker.age != 1:
         return

@@ -1,18 +1,27 @@
-"""Back up the SQLite database into one file."""
+"""Back up the SQLite database into one file, and keep as many files as asked."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import secrets
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from gateway.db import db
+from gateway import clock
+from gateway.db import db, sqlite
 from gateway.errors import ApiError, Code
 
+PAGES = 1000  # copied in one step, after which other writers may go on and progress is told
+_OURS = re.compile(r"gateway-\d{8}T\d{6}Z\.db")  # the names of files in a folder of backups
 
-def backup(file: Path) -> int:
+Report = Callable[[int, int], None]  # called with what is done and what there is to do
+
+
+def backup(file: Path, report: Report | None = None) -> int:
     """Copy the SQLite database into a new file while it is in use; return the size in bytes.
 
     :raises ApiError: 1003 when the database is Postgres, the file exists, or the copy is damaged.
@@ -20,29 +29,79 @@ def backup(file: Path) -> int:
     """
     if db.engine.dialect.name != "sqlite":
         raise _refusal("This database is Postgres; pg_dump makes its backups")
-    if file.exists():
+    if os.path.lexists(file):
         raise _refusal(f"{file} is there already; a backup is a new file")
     draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
-        file_in_use = Path(db.engine.url.database or "")
+        file_in_use = sqlite.file_of(db.engine) or Path(db.engine.url.database or "")
         with closing(_open(file_in_use)) as source, closing(_open(draft)) as target:
-            source.backup(target)
+            _copy(source, target, report)
             target.execute("PRAGMA journal_mode = DELETE")  # one file, without a -wal beside it
             whole = target.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         if not whole:
             raise _refusal("The copy is not whole; run doctor on the database itself")
         _sync(draft)
-        os.link(draft, file)  # never replaces an existing file
+        _name(draft, file)
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
     _sync(file.parent)
     return file.stat().st_size
+
+
+def backup_into(folder: Path, keep: int, report: Report | None = None) -> tuple[Path, int, int]:
+    """Make a backup in a folder, then delete the oldest ones there.
+
+    Only files that a backup into a folder has named are ever deleted, and only after the new one
+    was checked.
+
+    :param keep: how many backups stay, with the new one.
+    :returns: the new file, its size in bytes, and how many files were deleted.
+    """
+    file = folder / f"gateway-{clock.now():%Y%m%dT%H%M%SZ}.db"
+    size = backup(file, report)
+    ours = sorted(path for path in folder.iterdir() if _OURS.fullmatch(path.name))
+    # A file of the future, made by a clock that was wrong, is not older than the new one.
+    old = [path for path in ours if path != file][: max(0, len(ours) - keep)]
+    for path in old:
+        path.unlink()
+    return file, size, len(old)
+
+
+def _copy(source: sqlite3.Connection, target: sqlite3.Connection, report: Report | None) -> None:
+    def tell(_status: int, remaining: int, total: int) -> None:
+        if report:
+            report(total - remaining, total)
+
+    # A writer between two steps would make SQLite start again, so the copy reads one snapshot.
+    source.execute("BEGIN")
+    source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    source.backup(target, pages=PAGES, progress=tell, sleep=0)
 
 
 def _open(file: Path) -> sqlite3.Connection:
     # Mode rw fails when there is no file, instead of making one.
     return sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True)
+
+
+def _name(draft: Path, file: Path) -> None:
+    """Give a file its final name, but never replace another file.
+
+    :raises FileExistsError: when there is one of this name.
+    """
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        raise
+    except OSError:  # this file system has no hard links
+        descriptor = os.open(file.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # keeps other backups away
+            if os.path.lexists(file):
+                raise FileExistsError(17, "File exists", str(file)) from None
+            draft.rename(file)
+        finally:
+            os.close(descriptor)
 
 
 def _sync(path: Path) -> None:

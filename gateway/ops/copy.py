@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,17 @@ from sqlalchemy import (
     Row,
     Table,
     create_engine,
+    delete,
     func,
     insert,
     select,
     text,
 )
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gateway import checks, crypto
 from gateway.db import db
+from gateway.db.facts import Fact
 from gateway.db.schema import schema_is_current
 from gateway.errors import ApiError, Code
 from gateway.project.models import Project
@@ -29,13 +32,14 @@ from gateway.project.models import Project
 BATCH = 1000
 
 
-def copy_from(url: str) -> dict[str, int]:
+def copy_from(url: str, report: Callable[[int, int], None] | None = None) -> dict[str, int]:
     """Copy every row of another database into the empty one of this service, or none.
 
     The rows are read in one snapshot, keep their ids, and are compared before the commit. An id
     that was used in the source is never given again here.
 
     :param url: of the source, ``sqlite:///`` or ``postgresql://``; its schema must be current.
+    :param report: called with the number of rows copied, and of all.
     :returns: the number of copied rows, by table.
     :raises ApiError: 1003 when the copy is refused or differs.
     """
@@ -43,7 +47,10 @@ def copy_from(url: str) -> dict[str, int]:
     try:
         with _snapshot(source_engine) as source, db.engine.begin() as target:
             _check(source, target)
-            digests = {table: _copy(table, source, target) for table in db.metadata.sorted_tables}
+            copied = _reporter(source, report)
+            digests = {
+                table: _copy(table, source, target, copied) for table in db.metadata.sorted_tables
+            }
             for table, digest in digests.items():
                 if _digest(table, target) != digest:
                     raise _refusal(
@@ -51,6 +58,8 @@ def copy_from(url: str) -> dict[str, int]:
                     )
             _check_secret(target)
             return {table.name: count for table, (count, _) in digests.items()}
+    except UnicodeDecodeError:
+        raise _refusal("The source holds text that is not UTF-8; correct it there first") from None
     finally:
         source_engine.dispose()
 
@@ -64,6 +73,15 @@ def _source(url: str) -> Engine:
         engine = create_engine(checks.database_url(url), hide_parameters=True)
     except ValueError as error:
         raise _refusal(f"The source {error}") from None
+    except SQLAlchemyError:
+        raise _refusal("The source's URL has an option that makes no sense") from None
+    if engine.dialect.name == "postgresql":
+        # Also of a database in SQL_ASCII, and through a pooler.
+        engine = create_engine(
+            engine.url,
+            hide_parameters=True,
+            connect_args={"client_encoding": "UTF8", "prepare_threshold": None},
+        )
     if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").is_file():
         raise _refusal("There is no file at the source's URL")
     return engine
@@ -87,18 +105,40 @@ def _check(source: Connection, target: Connection) -> None:
     for side, connection in (("source", source), ("target", target)):
         if not schema_is_current(connection):
             raise _refusal(f"The {side}'s schema is not current; run db upgrade there first")
+    target.execute(delete(Fact))  # the source's are copied
     for table in db.metadata.sorted_tables:
         if target.execute(select(1).select_from(table).limit(1)).first():
             raise _refusal(f"The target is not empty: {table.name} has rows")
 
 
-def _copy(table: Table, source: Connection, target: Connection) -> tuple[int, int]:
+def _reporter(
+    source: Connection, report: Callable[[int, int], None] | None
+) -> Callable[[int], None]:
+    """Return a function to call with the number of rows that were just copied."""
+    if report is None:
+        return lambda rows: None
+    tables = db.metadata.sorted_tables
+    total = sum(source.scalar(select(func.count()).select_from(table)) or 0 for table in tables)
+    done = 0
+
+    def copied(rows: int) -> None:
+        nonlocal done
+        done += rows
+        report(done, total)
+
+    return copied
+
+
+def _copy(
+    table: Table, source: Connection, target: Connection, copied: Callable[[int], None]
+) -> tuple[int, int]:
     """Copy a table; return the result that ``_digest`` must have for the copy."""
     count, total = 0, 0
     rows = source.execution_options(yield_per=BATCH).execute(select(table))
     for batch in rows.partitions():
         target.execute(insert(table), [dict(row._mapping) for row in batch])
         count += len(batch)
+        copied(len(batch))
         total += sum(map(_hash, batch))
     if "id" in table.c:
         _continue_ids_after(table, _last_id(table, source), target)

@@ -6,14 +6,18 @@
 from __future__ import annotations
 
 import re
+from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy import delete as sql_delete
 from sqlalchemy.exc import IntegrityError
 
+from gateway import clock
 from gateway.auth import admin as accounts
 from gateway.auth.models import User
 from gateway.config import INT32_MAX
 from gateway.db import db
+from gateway.db.facts import TIMEZONE, Fact, stored_zone
 from gateway.errors import ApiError, Code
 from gateway.project import pools, service
 from gateway.project.models import KEY_LENGTH, Project
@@ -81,6 +85,30 @@ def delete(id_or_key: str) -> None:
     """
     if service.mark_deleted(*_is_live(id_or_key)) is None:
         raise _no_such_project()
+
+
+def change_timezone(zone: str) -> str | None:
+    """Store a time zone; return the one before, None if there was none.
+
+    The new zone may have another date now. Requests that were counted on the old zone's today then
+    count for the new zone's, so that no quota begins a second time.
+    """
+    connection = db.session.connection()
+    before = stored_zone(connection)
+    now = clock.now()
+    new_day = now.astimezone(ZoneInfo(zone)).date()
+    old_day = now.astimezone(ZoneInfo(before or zone)).date()
+    if old_day != new_day:
+        db.session.execute(
+            update(Project)
+            .where(Project.request_day == old_day)
+            .values(request_day=new_day)
+            .execution_options(synchronize_session=False)
+        )
+    db.session.execute(sql_delete(Fact).where(Fact.name == TIMEZONE))
+    db.session.execute(insert(Fact).values(name=TIMEZONE, value=zone))
+    db.session.commit()
+    return before
 
 
 def _is_live(id_or_key: str) -> tuple[ColumnElement[bool], ...]:

@@ -17,6 +17,11 @@ SECRET_LENGTH = 48
 SECRET_PREFIX_LENGTH = 12
 # A pool's name becomes a part of a path and of a host name, so it must be valid in both.
 POOL_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+# Names that nginx needs for other paths, or that a project without a pool could mean.
+RESERVED_POOL_NAMES = frozenset(
+    {"api", "console", "docs", "failure", "healthz", "openapi", "readyz", "rpc", "static"}
+    | {"verify", "ws"}
+)
 
 
 class Pool(Base):

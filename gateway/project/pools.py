@@ -7,19 +7,24 @@ from sqlalchemy.exc import IntegrityError
 
 from gateway.db import db
 from gateway.errors import ApiError, Code
-from gateway.project.models import POOL_NAME, Pool, Project
+from gateway.project.models import POOL_NAME, RESERVED_POOL_NAMES, Pool, Project
 
 
 def add(pool_name: str) -> Pool:
     """Create a pool.
 
-    :raises ApiError: 1003 when the name is invalid or taken.
+    :raises ApiError: 1003 when the name is invalid, reserved or taken.
     """
     if not POOL_NAME.fullmatch(pool_name):
         raise ApiError(
             Code.INVALID_PARAMETER,
             "A pool's name is 1 to 63 of a-z, 0-9 and -, as it becomes a part of URLs;"
             " it neither begins nor ends with -",
+        )
+    if pool_name in RESERVED_POOL_NAMES:
+        raise ApiError(
+            Code.INVALID_PARAMETER,
+            f"{pool_name} is reserved, because nginx has other paths of this name; choose another",
         )
     pool = Pool(pool_name=pool_name)
     db.session.add(pool)

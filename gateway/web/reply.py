@@ -26,6 +26,8 @@ View = TypeVar("View", bound=Callable[..., Response])
 # SQLSTATE of Postgres for a missing table, a missing column, a missing right. SQLite calls the
 # same an OperationalError. The operator has yet to migrate the database, or to grant the right.
 SCHEMA_MISSING = {"42P01", "42703", "42501"}
+# A pooler has lost a prepared statement, or has one of this name.
+POOLER_FORGETS = {"26000", "42P05"}
 
 
 def init_app(app: Flask) -> None:
@@ -129,7 +131,7 @@ def _is_our_mistake(error: DBAPIError | TimeoutError) -> bool:
         return False
     if error.statement is None:  # the connection could not be made
         return False
-    return getattr(error.orig, "sqlstate", None) not in SCHEMA_MISSING
+    return getattr(error.orig, "sqlstate", None) not in SCHEMA_MISSING | POOLER_FORGETS
 
 
 def _internal_failure(error: Exception) -> Response:

@@ -39,10 +39,11 @@ def exactly(size):
 
 
 GOOD = st.one_of(
-    st.builds("{}.000000.{}@{}".format, ATOM, ATOM, DOMAIN),
-    st.builds("{}+000000@{}".format, ATOM, DOMAIN.map(str.upper)),
+    st.builds("000000.{}.{}@{}".format, ATOM, ATOM, DOMAIN),
+    st.builds("000000{}+{}@{}".format, ATOM, ATOM, DOMAIN.map(str.upper)),
     st.integers(0, 58).map(lambda size: f"000000{'x' * size}@126.com"),
     st.sampled_from([exactly(253), exactly(254), "a@000000.com", f"000000@{'y' * 63}.com"]),
+    st.sampled_from([" 000000@126.com", "000000@126.com ", "\u3000000000@126.com\u200b"]),
 )
 TOO_LONG = st.one_of(
     st.integers(59, 300).map(lambda size: f"000000{'x' * size}@126.com"),
@@ -72,7 +73,7 @@ NO_ADDRESSES = words(
     000000=?utf-8?q?=40y.com=2c?=@126.com  000000@=?utf-8?q?b?=.com  =?us-ascii?q?x?= 000000@126.com
     000000@[127.0.0.1]  000000@[IPv6:::1]  000000@127.0.0.1  "a b000000"@126.com"""
 )
-NO_ADDRESSES += [" 000000@126.com", "000000@126.com ", "\ud800000000@126.com"]
+NO_ADDRESSES += ["\ud800000000@126.com"]
 # These may be refused or accepted, but no mail may reach anybody else.
 ROUTES = words(
     """x%y.com%  y.com!  @x.com,@y.com:  x=y.com@  postmaster%  |  -  -oQ/tmp  /  (note)  SRS0=
@@ -121,6 +122,7 @@ def test_address_is_refused_or_is_the_only_recipient(start_service, outbox, scal
                 assert not outbox.mails
                 return
             (mail,) = outbox.mails
+            address = address.strip(" \u3000\u200b")  # what people paste around an address
             assert [*outbox.codes] == [address]  # all recipients that the relay got
             assert [to.addr_spec for to in mail["To"].addresses] == [address]
             assert mail.get_all("To") == [address]

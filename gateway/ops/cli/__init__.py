@@ -7,15 +7,13 @@ says why; 2 not understood; 3 a setting is invalid.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 from flask import Flask
 from flask.cli import FlaskGroup, ScriptInfo
 
-from gateway import config, create_app, instance
-from gateway.db import db
+from gateway import config, create_app
 from gateway.errors import ConfigError
 from gateway.ops.cli import database, health, mail, pool, project, trail, user
 from gateway.version import __version__
@@ -29,6 +27,7 @@ COMMANDS = (
     database.purge,
     database.backup,
     database.copy_from,
+    database.set_timezone,
 )
 
 
@@ -61,19 +60,9 @@ class _Commands(FlaskGroup):
 
 def _load_db_command(ctx: click.Context) -> click.Command:
     # Only this command loads Alembic, because it takes 9 MiB.
-    from flask_migrate import Migrate, cli  # noqa: PLC0415 - see above
+    from gateway.ops.cli import schema  # noqa: PLC0415 - see above
 
-    app = ctx.ensure_object(ScriptInfo).load_app()
-    try:
-        instance.check_database_folder(app)
-    except ConfigError as error:
-        config.stop(error)
-    Migrate(app, db, directory=Path(app.root_path) / "db" / "migrations")
-    group: click.Group = cli.db
-    for name, command in group.commands.items():
-        if name != "upgrade":  # each start of the service runs it, and speaks only of failures
-            trail.recorded(command, f"db {name}")
-    return group
+    return schema.load(ctx.ensure_object(ScriptInfo).load_app())
 
 
 def _create_app() -> Flask:

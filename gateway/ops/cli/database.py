@@ -1,16 +1,18 @@
-"""Commands for the data: purge, backup, copy."""
+"""Commands for the data: purge, backup, copy, time zone."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import click
+from flask import current_app
 
 from gateway import log
 from gateway.ops import backup as backups
 from gateway.ops import copy
 from gateway.ops import purge as purging
-from gateway.ops.cli.output import as_json, command, print_one, print_table
+from gateway.ops.cli.output import as_json, command, print_one, print_table, progress, yes_option
+from gateway.project import admin
 
 
 @command("purge")
@@ -18,15 +20,31 @@ from gateway.ops.cli.output import as_json, command, print_one, print_table
 def purge(as_json: bool) -> None:
     """Delete expired codes, counters, revocations, known clients, and projects that were deleted
     30 days ago. The service also does this by itself."""
-    print_one(purging.purge_expired(), as_json=as_json)
+    with progress("looking at tables") as report:
+        deleted = purging.purge_expired(report)
+    print_one(deleted, as_json=as_json)
+    purging.shrink_log()
 
 
 @command("backup")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-def backup(file: Path) -> None:
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--keep",
+    type=click.IntRange(1),
+    metavar="N",
+    help="FILE is a folder: name the backup by the time, and keep the newest N there.",
+)
+def backup(file: Path, keep: int | None) -> None:
     """Copy the SQLite database into a new FILE. The service may run meanwhile."""
-    size = backups.backup(file)
-    click.echo(f"{file}: {size} bytes, checked; keep the secret key with it")
+    if file.is_dir() and keep is None:
+        raise click.UsageError(f"{file} is a folder; name a file, or say how many to --keep N")
+    with progress("copying pages") as report:
+        if keep is None:
+            size, deleted = backups.backup(file, report), 0
+        else:
+            file, size, deleted = backups.backup_into(file, keep, report)
+    said = f"; {deleted} old ones deleted" if deleted else ""
+    click.echo(f"{file}: {size} bytes, checked{said}; keep the secret key with it")
 
 
 @command("copy-from")
@@ -36,6 +54,22 @@ def copy_from(source: str) -> None:
 
     Stop the service first. When the URL has a password, set COPY_FROM in the environment instead.
     """
-    counts = copy.copy_from(source)
+    with progress("copying rows") as report:
+        counts = copy.copy_from(source, report)
     log.logger.info("operator copied rows=%d", sum(counts.values()))
     print_table([{"table": table, "rows": rows} for table, rows in counts.items()])
+
+
+@command("set-timezone")
+@yes_option
+def set_timezone(yes: bool) -> None:
+    """Store the TIMEZONE of the settings in the database; stop every node first.
+
+    What a project has used up today stays used up.
+    """
+    zone = current_app.config["TIMEZONE"]
+    if not yes:
+        click.confirm(f"Are all nodes stopped, and shall days begin in {zone}?", abort=True)
+    before = admin.change_timezone(zone)
+    log.logger.info("operator timezone=%s before=%s", zone, before)
+    click.echo(f"TIMEZONE of the database: {zone} (before: {before or 'none'})")

@@ -6,6 +6,7 @@ import click
 
 from gateway.ops import doctor as checks
 from gateway.ops.cli.output import as_json, command, print_json
+from gateway.ops.doctor.finding import FAULT
 
 
 @command("doctor")
@@ -25,5 +26,5 @@ def doctor(as_json: bool) -> None:
             click.echo(f"{finding.state:7}  {finding.name:9}  {finding.what}")
             if finding.fix:
                 click.echo(f"{'':7}  {'':9}  -> {finding.fix}")
-    if any(finding.state == checks.FAULT for finding in findings):
+    if any(finding.state == FAULT for finding in findings):
         click.get_current_context().exit(1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -35,11 +37,15 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmati
 class Command(click.Command):
     """A command that reports a failure in one line, without a traceback."""
 
+    leaves_trail = True
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command.
 
         :raises click.ClickException: when the command, the relay or the database refuses or fails.
         """
+        if not self.leaves_trail:
+            return self._invoke(ctx)
         with trail.line(ctx.command_path.partition(" ")[2]):
             return self._invoke(ctx)
 
@@ -93,6 +99,30 @@ def _escaped(character: str) -> str:
         return character
     units = character.encode("utf-16-be", "surrogatepass")  # as JSON writes them
     return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Show how far a long command is, on one line of a terminal; say nothing in a pipe.
+
+    The body gets a function to call with what is done and what there is to do.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    shown = ""
+
+    def report(done: int, total: int) -> None:
+        nonlocal shown
+        text = f"{what}: {done:,} of {total:,}" if total else f"{what}: {done:,}"
+        if text != shown:
+            shown = text
+            click.echo(f"\r{text}\x1b[K", err=True, nl=False)
+
+    try:
+        yield report
+    finally:
+        click.echo("\r\x1b[K", err=True, nl=False)
 
 
 def print_json(value: Any) -> None:

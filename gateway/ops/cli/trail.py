@@ -12,11 +12,9 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
 from logging import Handler
 from logging.handlers import SysLogHandler
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -66,18 +64,3 @@ def line(command: str) -> Iterator[None]:
         raise
     finally:
         log.logger.info("command=%s outcome=%s", command.replace(" ", "."), outcome)
-
-
-def recorded(command: click.Command, name: str) -> None:
-    """Let a command of another package write its line."""
-    run: Any = command.callback
-    if hasattr(run, "is_recorded"):
-        return
-
-    @wraps(run)
-    def with_line(*args: Any, **kwargs: Any) -> Any:
-        with line(name):
-            return run(*args, **kwargs)
-
-    with_line.is_recorded = True  # type: ignore[attr-defined]
-    command.callback = with_line

@@ -10,7 +10,6 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -22,29 +21,29 @@ from gateway import clock, log, mail
 from gateway.auth.models import User
 from gateway.config import SETTINGS, unknown_names
 from gateway.db import db
-from gateway.db.schema import schema_is_current
+from gateway.db.schema import Schema, schema_of
+from gateway.ops.doctor.database import (
+    MAX_LOG_BYTES,
+    database_file,
+    describe_server,
+    log_size,
+    secrets,
+    shown,
+    standbys,
+    zone,
+)
+from gateway.ops.doctor.finding import FAULT, OK, WARNING, Finding
 from gateway.project.models import Project
 
-OK, WARNING, FAULT = "ok", "warning", "FAULT"
 MIN_FREE_BYTES = 100 * 2**20  # bytes
 MIN_SQLITE = (3, 35)  # the first with RETURNING
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One checked part: its name, what was seen, and the fix when the state is not ``OK``."""
-
-    state: str
-    name: str
-    what: str
-    fix: str = ""
-
-
 def examine() -> list[Finding]:
     """Run every check. A check that fails is a fault, and the others still run."""
     findings = []
-    for check in (_settings, _database, _schema, _relay, _clock, _sqlite, _files, _disk):
+    for check in CHECKS:
         findings += _findings_of(check)
     return findings
 
@@ -55,6 +54,8 @@ def _findings_of(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
         return list(check())
     except SQLAlchemyError as error:
         what = f"the database does not answer: {log.first_line(error)}"
+    except UnicodeDecodeError:
+        what = "the database holds text that is not UTF-8"
     except OSError as error:
         what = f"cannot be looked at: {error}"
     finally:
@@ -84,7 +85,7 @@ def _settings() -> Iterator[Finding]:
 
 
 def _database() -> Iterator[Finding]:
-    url = db.engine.url.render_as_string(hide_password=True)
+    url = shown(db.engine.url)
     version = {"sqlite": "SELECT sqlite_version()", "postgresql": "SHOW server_version"}
     try:
         found = db.session.scalar(text(version[db.engine.dialect.name]))
@@ -104,15 +105,19 @@ def _database() -> Iterator[Finding]:
     if broken != "ok":
         yield Finding(FAULT, "database", f"{url}: {broken}", "restore a backup")
     else:
-        yield Finding(OK, "database", f"{url} answers, version {found}")
+        is_postgres = db.engine.dialect.name == "postgresql"
+        more = f", {describe_server()}" if is_postgres else ""
+        yield Finding(OK, "database", f"{url} answers, version {found}{more}")
 
 
 def _schema() -> Iterator[Finding]:
     with db.engine.connect() as connection:
-        if schema_is_current(connection):
-            yield Finding(OK, "schema", "current")
-        else:
-            yield Finding(FAULT, "schema", "not this version's", "run: gateway db upgrade")
+        schema = schema_of(connection)
+    if schema.can_serve:
+        yield Finding(OK, "schema", schema.value)
+    else:
+        fix = "run: gateway db upgrade" if schema is Schema.OLD else "install the newer version"
+        yield Finding(FAULT, "schema", schema.value, fix)
 
 
 def _relay() -> Iterator[Finding]:
@@ -130,7 +135,7 @@ def _relay() -> Iterator[Finding]:
     except mail.MailError as error:
         yield Finding(FAULT, "relay", f"{current_app.config['MAIL_SERVER']}: {error}", error.cure)
     else:
-        yield Finding(OK, "relay", f"{where}; it answers (mail test ADDRESS sends one)")
+        yield Finding(OK, "relay", f"{where}; it answers (gateway mail test ADDRESS sends one)")
 
 
 def _clock() -> Iterator[Finding]:
@@ -161,18 +166,19 @@ def _sqlite() -> Iterator[Finding]:
         yield Finding(
             FAULT, "sqlite", f"{sqlite3.sqlite_version} is too old", "install SQLite 3.35 or newer"
         )
+        return
+    log, size = log_size()
+    what = f"{sqlite3.sqlite_version}, {size / 2**20:.1f} MiB in {log.name}"
+    if size > MAX_LOG_BYTES:
+        fix = f"end the program that reads for long (fuser {log}), then run: gateway purge"
+        yield Finding(WARNING, "sqlite", what, fix)
     else:
-        yield Finding(OK, "sqlite", f"{sqlite3.sqlite_version}")
-
-
-def _database_file() -> Path | None:
-    sqlite = db.engine.dialect.name == "sqlite"
-    return Path(db.engine.url.database or "") if sqlite else None
+        yield Finding(OK, "sqlite", what)
 
 
 def _files() -> Iterator[Finding]:
     instance = Path(current_app.instance_path)
-    database = _database_file()
+    database = database_file()
     private = [instance / "secret_key", instance / "config.py"]
     written = []
     if database is not None:
@@ -196,7 +202,7 @@ def _files() -> Iterator[Finding]:
 
 
 def _disk() -> Iterator[Finding]:
-    database = _database_file()
+    database = database_file()
     if database is None:
         return
     free = shutil.disk_usage(database.parent).free
@@ -205,3 +211,18 @@ def _disk() -> Iterator[Finding]:
         yield Finding(WARNING, "disk", what, "make room: a full disk refuses all that writes")
     else:
         yield Finding(OK, "disk", what)
+
+
+CHECKS = (
+    _settings,
+    secrets,
+    _database,
+    standbys,
+    _schema,
+    zone,
+    _relay,
+    _clock,
+    _sqlite,
+    _files,
+    _disk,
+)

@@ -1,0 +1,69 @@
+"""How long a request may still wait for the database, and a pool that keeps to it."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from flask import g, has_request_context
+from sqlalchemy import PoolProxiedConnection, QueuePool
+from sqlalchemy.exc import TimeoutError
+
+from gateway.web import after_response
+
+# Seconds. A reply takes less than 10 because all waits of a request share REQUEST_TIMEOUT.
+REQUEST_TIMEOUT = 8
+MIN_TIMEOUT = 1  # of a wait late in a request, because a relay may have used up the time
+POOL_TIMEOUT = 2  # for a connection that another thread uses
+MIN_LEFT = 3  # a wait for the pool that starts later would end too late to use the connection
+MAX_WAITED = 1  # for the pool; a request that has waited longer meets a pool that is too small
+
+
+# SQLAlchemy names a pool's logger after its class. That one would be below the service's own.
+logging.getLogger(__name__).setLevel(logging.WARNING)
+
+
+class RequestPool(QueuePool):
+    """SQLAlchemy's pool, but a request that has waited long for it does not do so again."""
+
+    def connect(self) -> PoolProxiedConnection:
+        """Take a connection out of the pool.
+
+        :raises sqlalchemy.exc.TimeoutError: when none is free in time, or when the request would
+            have no time left to use it.
+        """
+        if not serves_a_request():
+            return super().connect()
+        # A relay may also have used up the time. That is no reason to fail here.
+        waited: float = g.get("waited_for_pool", 0.0)
+        if _left() < MIN_LEFT and waited > MAX_WAITED:
+            raise TimeoutError("the database has used up the time of this request")
+        began = time.monotonic()
+        try:
+            return super().connect()
+        finally:
+            g.waited_for_pool = waited + time.monotonic() - began
+
+
+def start() -> None:
+    """Limit the waits of the present application context, as those of a request are."""
+    g.database_deadline = time.monotonic() + REQUEST_TIMEOUT
+
+
+def serves_a_request() -> bool:
+    """Tell whether this thread answers a request, or does other work that has a deadline."""
+    if has_request_context():
+        return True
+    return bool(g) and ("database_deadline" in g or after_response.is_running())
+
+
+def time_left(longest: float) -> float:
+    """Return how many seconds the present request may wait for one answer, at most ``longest``."""
+    return min(longest, max(MIN_TIMEOUT, _left()))
+
+
+def _left() -> float:
+    """Return the seconds until the deadline, which starts with the first wait of the request."""
+    now = time.monotonic()
+    deadline: float = g.setdefault("database_deadline", now + REQUEST_TIMEOUT)
+    return deadline - now

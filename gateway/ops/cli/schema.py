@@ -1,0 +1,82 @@
+"""The group ``db``: Flask-Migrate's commands, with checks before them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from flask import Flask, current_app
+from flask.cli import with_appcontext
+from flask_migrate import Migrate, cli
+from sqlalchemy.exc import DBAPIError
+
+from gateway import config, instance, log
+from gateway.db import db, facts
+from gateway.db.schema import Schema, schema_of
+from gateway.errors import ConfigError
+from gateway.ops.cli.output import Command
+
+NEW = click.Option(["--new"], is_flag=True, help="Make an empty database if it is gone (SQLite).")
+
+
+def load(app: Flask) -> click.Group:
+    """Return the group; load it only for these commands, because Alembic takes 9 MiB."""
+    Migrate(app, db, directory=Path(app.root_path) / "db" / "migrations")
+    commands = {name: _checked(given) for name, given in cli.db.commands.items()}
+    return click.Group(
+        "db",
+        commands=commands,
+        params=cli.db.params,
+        callback=cli.db.callback,
+        help=cli.db.help,
+    )
+
+
+def _checked(given: click.Command) -> click.Command:
+    """Return one of Flask-Migrate's commands that first looks at the database's file and schema."""
+    original: Callable[..., Any] = given.callback  # type: ignore[assignment]
+
+    @with_appcontext
+    def run(new: bool = False, **options: Any) -> None:
+        _check_file(new)
+        if given.name == "upgrade" and options["revision"] == "head" and not options["sql"]:
+            schema = _schema()
+            if schema is Schema.NEWER:
+                click.echo(f"The schema is {schema.value}; nothing was changed.")
+                return
+            if schema is Schema.TOO_NEW:
+                raise click.ClickException(f"the schema is {schema.value}; upgrade this node")
+        original(**options)
+
+    params = [*given.params, NEW] if given.name == "upgrade" else given.params
+    command = Command(given.name, params=params, callback=run, help=given.help)
+    # Each start of the service upgrades, and speaks only of failures.
+    command.leaves_trail = given.name != "upgrade"
+    return command
+
+
+def _check_file(new: bool) -> None:
+    """Make SQLite's file if there is none; ask for --new when there was one."""
+    try:
+        instance.check_database_folder(current_app)
+        told = instance.make_database(current_app, again=new)
+    except ConfigError as error:
+        config.stop(error)
+    if told:
+        click.echo(told, err=True)
+
+
+def _schema() -> Schema:
+    """Return the state of the schema; stop when the database is one of another TIMEZONE."""
+    try:
+        with db.engine.connect() as connection:
+            schema = schema_of(connection)
+            stored = facts.stored_zone(connection) if schema.can_serve else None
+    except DBAPIError as error:
+        message = f"the database cannot be migrated: {log.first_line(error)}"
+        raise click.ClickException(message) from None
+    if reason := facts.conflict(stored, current_app.config["TIMEZONE"]):
+        config.stop(ConfigError(reason))
+    return schema

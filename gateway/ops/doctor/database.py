@@ -1,0 +1,144 @@
+"""What doctor checks of a database beyond its answer: what it is, and what lies in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flask import current_app
+from sqlalchemy import URL, Engine, select, text
+
+from gateway import crypto
+from gateway.db import db, facts
+from gateway.db.schema import schema_of
+from gateway.ops.doctor.finding import FAULT, OK, WARNING, Finding
+from gateway.project.models import Project
+
+HIDDEN = "***"
+_SECRET_OPTIONS = re.compile("pass(word|wd|phrase)|secret|_key$", re.IGNORECASE)
+MAX_LOG_BYTES = 64 * 2**20  # of SQLite's write-ahead log
+MAX_LAG_SECONDS = 60
+SECRETS = 5  # how many stored secrets are opened, the newest and the oldest among them
+
+
+def shown(url: URL) -> str:
+    """Return a URL for people; options such as ``?password=`` and ``sslpassword=`` are hidden."""
+    options = {
+        name: HIDDEN if _SECRET_OPTIONS.search(name) else value for name, value in url.query.items()
+    }
+    return url.set(query=options).render_as_string(hide_password=True)
+
+
+def zone() -> Iterator[Finding]:
+    """Compare TIMEZONE with the database's; find nothing when they agree."""
+    with db.engine.connect() as connection:
+        if not schema_of(connection).can_serve:
+            return
+        stored = facts.stored_zone(connection)
+    if reason := facts.conflict(stored, current_app.config["TIMEZONE"]):
+        what, _, fix = reason.partition("; ")
+        yield Finding(FAULT, "timezone", what, fix)
+
+
+def secrets() -> Iterator[Finding]:
+    """Open some secrets of projects; find nothing when all open."""
+    sealed = select(Project.sealed_secret).where(Project.sealed_secret != "")
+    newest = db.session.scalars(sealed.order_by(Project.id.desc()).limit(SECRETS - 1)).all()
+    oldest = db.session.scalars(sealed.order_by(Project.id).limit(1)).all()
+    tried = {*newest, *oldest}
+    closed = sum(crypto.unseal(secret) is None for secret in tried)
+    if closed:
+        yield Finding(
+            FAULT,
+            "secret key",
+            f"SECRET_KEY opens {len(tried) - closed} of {len(tried)} secrets of projects tried",
+            "set the key that this database was used with, or add it to SECRET_KEY_FALLBACKS",
+        )
+
+
+def log_size() -> tuple[Path, int]:
+    """Return SQLite's write-ahead log and its size in bytes."""
+    file = database_file() or Path()
+    log = file.with_name(f"{file.name}-wal")
+    return log, log.stat().st_size if log.exists() else 0
+
+
+def describe_server() -> str:
+    """Say what a Postgres server is: its encoding, its default isolation, a pooler between."""
+    from gateway.db.postgres import server  # noqa: PLC0415 - each dialect is loaded alone
+
+    with db.engine.connect() as connection:
+        driver: Any = connection.connection.dbapi_connection
+        state = server.state(driver)
+        pooler = server.has_pooler(driver, state)
+        default = connection.scalar(text(_DEFAULT_ISOLATION)) or "read committed"
+    said = [state.encoding]
+    if default != "read committed":
+        said.append(f"default isolation {default}, of which the service makes read committed")
+    said.append(f"a pooler {_mode(db.engine)}" if pooler else "no pooler")
+    return ", ".join(said)
+
+
+def _mode(engine: Engine) -> str:
+    """Return the mode of a pooler: in transaction mode two clients may get the same session."""
+    from gateway.db.postgres import server  # noqa: PLC0415 - each dialect is loaded alone
+
+    with engine.connect() as one, engine.connect() as two:
+        one.rollback()
+        two.rollback()
+        drivers: list[Any] = [each.connection.dbapi_connection for each in (one, two)]
+        for _ in range(5):
+            first, second = (server.state(driver).process for driver in drivers)
+            if first == second:
+                return "in transaction mode"
+    return "in session mode, or busy"
+
+
+def standbys() -> Iterator[Finding]:
+    """Look at the standbys of a Postgres server; find nothing when it has none and needs none."""
+    if db.engine.dialect.name != "postgresql":
+        return
+    names = db.session.scalar(text("SHOW synchronous_standby_names"))
+    rows = db.session.execute(text(_REPLICATION)).all()
+    synchronous = [row for row in rows if row.sync_state in ("sync", "quorum")]
+    if names and not synchronous:
+        yield Finding(
+            FAULT,
+            "standby",
+            "the synchronous standby is gone, so nothing but verify is written",
+            "start it, or set synchronous_standby_names = '' and reload Postgres",
+        )
+    for row in rows:
+        what = f"{row.application_name or 'unnamed'} ({row.sync_state}) is {row.lag} s behind"
+        if row.lag > MAX_LAG_SECONDS:
+            fix = "see why it is slow; a failover would lose what it has not received"
+            yield Finding(WARNING, "standby", what, fix)
+        else:
+            yield Finding(OK, "standby", what)
+
+
+_DEFAULT_ISOLATION = (
+    "SELECT split_part(setting, '=', 2) FROM pg_db_role_setting, unnest(setconfig) AS setting"
+    " WHERE setting LIKE 'default_transaction_isolation=%'"
+    " AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))"
+    " AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = current_user))"
+    " ORDER BY setrole DESC, setdatabase DESC LIMIT 1"
+)
+# A user without the role pg_monitor sees the rows without a state, which says nothing.
+_REPLICATION = (
+    "SELECT application_name, sync_state,"
+    " round(extract(epoch FROM coalesce(replay_lag, interval '0')))::int AS lag"
+    " FROM pg_stat_replication WHERE state IS NOT NULL"
+)
+
+
+def database_file() -> Path | None:
+    """Return where SQLite's file really is, also behind a link; None for Postgres."""
+    if db.engine.dialect.name != "sqlite":
+        return None
+    from gateway.db import sqlite  # noqa: PLC0415 - each dialect is loaded alone
+
+    name = sqlite.file_of(db.engine)
+    return None if name is None else sqlite.all_files(name)[0]
