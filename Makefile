@@ -21,8 +21,8 @@ check: $(VENV)/.dev ## Run the tests that need no nginx, no browser and no soak 
 	@echo 'Running the quick tests in two processes; this takes about 2 minutes.'
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m 'not nginx and not browser and not soak'
 
-test: $(VENV)/.dev ## Run all tests; they start their own servers (5 minutes)
-	@echo 'Running all tests in two processes; this takes about 5 minutes.'
+test: $(VENV)/.dev ## Run all tests; they start their own servers (9 minutes)
+	@echo 'Running all tests in two processes; this takes about 9 minutes.'
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 soak: $(VENV)/.dev ## Repeat races, faults and random input for an hour, and print what was lost

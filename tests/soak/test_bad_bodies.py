@@ -121,15 +121,16 @@ def integer(least, most=INT32):
     return Field(st.integers(least, most).map(str), wrong | beyond.map(json.dumps))
 
 
+# The first letter makes every password an uncommon one.
+PASSWORD = text(
+    128,
+    st.builds("é{}".format, st.text("aZ0 '\"%é中", min_size=7, max_size=127)),
+    ["", "x" * 7],
+)
 FIELDS = {
     "user_name": text(64, NAMES, BAD_NAMES),
     "email": text(254, EMAILS, BAD_EMAILS),
-    # The first letter makes every password an uncommon one.
-    "password": text(
-        128,
-        st.builds("é{}".format, st.text("aZ0 '\"%é中", min_size=7, max_size=127)),
-        ["", "x" * 7],
-    ),
+    **dict.fromkeys(["password", "old_password", "new_password"], PASSWORD),
     "reg_code": text(64, st.text("0123456789", min_size=4, max_size=10)),
     "project_name": text(128, st.text("aZ0_é中", min_size=1, max_size=128), ["", " \u3000 "]),
     "page_size": integer(1, 100),
