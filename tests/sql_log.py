@@ -21,6 +21,23 @@ class Sent(str):
         return sent
 
 
+def without_triggers(driver, note):
+    """Return a trace callback for SQLite that notes each statement once.
+
+    SQLite names a statement again when a trigger starts, before it counts the rows that the
+    statement changed.
+    """
+    last = None
+
+    def note_once(query):
+        nonlocal last
+        seen, last = last, (query, driver.total_changes)
+        if last != seen:
+            note(query)
+
+    return note_once
+
+
 @contextmanager
 def sql_log(engine):
     """Yield a function that returns the statements sent since its last call.
@@ -50,7 +67,7 @@ def sql_log(engine):
         return
 
     def trace(driver, *_):
-        driver.set_trace_callback(note)
+        driver.set_trace_callback(without_triggers(driver, note))
 
     event.listen(engine, "checkout", trace)
     yield read_log

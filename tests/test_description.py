@@ -130,6 +130,8 @@ def test_it_says_what_credentials_an_endpoint_needs(operations, description):
         "/api/v1/project/list",
         "/api/v1/project/delete",
         "/api/v1/project/rotate",
+        "/api/v1/project/edit",
+        "/api/v1/project/usage",
     }
     assert wanted.pop(VERIFY) == ["project_basic", "project_bearer", "project_api_key"]
     assert {path for path, names in wanted.items() if names == []} == {
@@ -171,6 +173,8 @@ def test_names_of_operations(operations):
         "/api/v1/project/list": "list_projects",
         "/api/v1/project/delete": "delete_project",
         "/api/v1/project/rotate": "rotate_project",
+        "/api/v1/project/edit": "edit_project",
+        "/api/v1/project/usage": "project_usage",
         VERIFY: "verify_project",
     }
 

@@ -54,6 +54,10 @@ def world(person, sign_up, flask, api, sql, monkeypatch):
         " created_at, 3000000000 + i, request_day, i % 7, 30 FROM n, projects WHERE id = 1",
         many=MANY - 1,
     )
+    sql(
+        "INSERT INTO project_days (project_id, day, requests, expires_at)"
+        " VALUES (1, '2024-03-07', 12, '2031-01-01 00:00:00.000000')"
+    )
     person.project = person.create_project("the last")
     sql("DELETE FROM projects WHERE id = 5000")
     newest = person.create_project()

@@ -91,3 +91,4 @@ class ProjectDay(Base):
     )
     day: Mapped[date] = mapped_column(primary_key=True, index=True)
     requests: Mapped[int]
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)

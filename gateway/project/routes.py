@@ -89,11 +89,11 @@ def edit(id: int, **changes: Any) -> Response:
     return reply()
 
 
-@bp.post("/usage")
+@bp.post("/usage", endpoint="usage")
 @signed_in
 @body(schemas.UsageRequest)
 @responses(schemas.Usage, Code.NOT_FOUND)
-def usage(id: int, days: int) -> Response:
+def project_usage(id: int, days: int) -> Response:
     """Return the requests of a project for each of the last days.
 
     The last day is today. ``last_used`` is the last day with a request, or "".

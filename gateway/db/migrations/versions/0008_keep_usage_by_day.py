@@ -1,8 +1,9 @@
 """Keep the requests of each day, and let a project be paused.
 
 The trigger moves a day that is over from ``projects`` to ``project_days``, within verify's one
-statement. It adds to a row that is there, because a clock that was wrong may come back to a day. A
-later migration that builds ``projects`` anew must create the trigger again.
+statement. It adds to a row that is there, because a clock that was wrong may come back to a day. The
+row expires when no time zone shows the day among the last 400 any more. A later migration that builds
+``projects`` anew must create the trigger again.
 """
 
 import sqlalchemy as sa
@@ -14,19 +15,21 @@ branch_labels = None
 depends_on = None
 
 KEEP_DAY = """
-INSERT INTO project_days (project_id, day, requests)
-VALUES (OLD.id, OLD.request_day, OLD.request_count)
+INSERT INTO project_days (project_id, day, requests, expires_at)
+VALUES (OLD.id, OLD.request_day, OLD.request_count, {expires_at})
 ON CONFLICT (project_id, day) DO UPDATE SET requests = project_days.requests + excluded.requests
 """
+SQLITE_EXPIRY = "strftime('%Y-%m-%d 00:00:00.000000', OLD.request_day, '+401 days')"
+POSTGRES_EXPIRY = "(OLD.request_day + 401)::timestamp AT TIME ZONE 'UTC'"
 ON_SQLITE = f"""
 CREATE TRIGGER keep_day AFTER UPDATE OF request_day ON projects
 WHEN OLD.request_day <> NEW.request_day AND OLD.request_count > 0
-BEGIN {KEEP_DAY}; END
+BEGIN {KEEP_DAY.format(expires_at=SQLITE_EXPIRY)}; END
 """
 ON_POSTGRES = (
     f"""
 CREATE FUNCTION keep_day() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN {KEEP_DAY}; RETURN NULL; END $$
+BEGIN {KEEP_DAY.format(expires_at=POSTGRES_EXPIRY)}; RETURN NULL; END $$
 """,
     """
 CREATE TRIGGER keep_day AFTER UPDATE OF request_day ON projects FOR EACH ROW
@@ -42,6 +45,7 @@ def upgrade() -> None:
         sa.Column("project_id", sa.Integer(), nullable=False),
         sa.Column("day", sa.Date(), nullable=False),
         sa.Column("requests", sa.Integer(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["project_id"],
             ["projects.id"],
@@ -50,7 +54,8 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("project_id", "day", name="pk_project_days"),
     )
-    op.create_index("ix_project_days_day", "project_days", ["day"])
+    for column in ("day", "expires_at"):
+        op.create_index(f"ix_project_days_{column}", "project_days", [column])
     statements = ON_POSTGRES if op.get_bind().dialect.name == "postgresql" else (ON_SQLITE,)
     for statement in statements:
         op.execute(statement)
