@@ -229,3 +229,14 @@ def test_the_tree_has_every_module():
     ]
     # The docstring of such a file is the folder's line.
     assert [path for path in missing if not path.endswith("__init__.py")] == []
+
+
+@pytest.mark.parametrize("package", ["web", "db", "mail"])
+def test_a_package_lists_its_modules(package):
+    """README sums these up in one line."""
+    folder = ROOT / "gateway" / package
+    said = (folder / "__init__.py").read_text().split('"""')[1]
+    listed = re.findall(r"^ *([a-z_]+(?:\.py|/)) ", said, re.MULTILINE)
+    there = [f.name for f in folder.glob("*.py") if f.name != "__init__.py"]
+    there += [f"{f.name}/" for f in folder.iterdir() if f.is_dir() and f.name != "__pycache__"]
+    assert sorted(listed) == sorted(there)

@@ -36,13 +36,17 @@ def send_registration_code(user_name: str, email: str, ip: str, language: str) -
     codes.send(codes.REGISTER, address, send_mail, counters)
 
 
-def register(user_name: str, password: str, email: str, reg_code: str, ip: str) -> User:
+def register(
+    user_name: str, password: str, email: str, reg_code: str, ip: str, *, language: str
+) -> User:
     """Create an account and spend its code in one transaction.
 
+    :param language: of later mails, one of ``mail.LANGUAGES``.
     :raises ApiError: 1003 when the password is weak, 1018, 1005 or 1008.
     """
     strength.refuse_weak(password, name=user_name, email=email)
     user = new_user(user_name, email)
+    user.language = language
     _refuse_taken(user.name_key, user.email_key)
     codes.refuse_hopeless(codes.REGISTER, user.email_key, reg_code)
     # Hash first, because hashing is slow and spending the code locks its row.
@@ -87,9 +91,10 @@ def _refuse_taken(name_key: str, email_key: str) -> None:
         raise ApiError(Code.USER_NAME_EXISTS)
 
 
-def login(user_name: str, password: str, ip: str) -> User:
+def login(user_name: str, password: str, ip: str, language: str | None) -> User:
     """Return the account that a user name, or an address, and a password belong to.
 
+    :param language: what the client asks for; None when it does not say.
     :raises ApiError: 1002, 1012 or 429.
     """
     user = find(user_name)
@@ -107,6 +112,7 @@ def login(user_name: str, password: str, ip: str) -> User:
     try:
         throttle.clear(*tries.cleared)  # after the account's row, as everywhere
         clients.remember(user.id, ip)
+        user.language = language or user.language
         db.session.commit()
     except IntegrityError:  # somebody has deleted the account meanwhile
         db.session.rollback()

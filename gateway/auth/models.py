@@ -45,6 +45,8 @@ class User(Base):
     token_generation: Mapped[int] = mapped_column(default=0)
     kept_jti: Mapped[str | None] = mapped_column(String(36))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    # Of mails that no request of the person asks for; one of ``mail.LANGUAGES``.
+    language: Mapped[str] = mapped_column(String(8), default="en", server_default="en")
 
     @property
     def role(self) -> str:

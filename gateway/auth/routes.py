@@ -45,7 +45,7 @@ def register(**fields: str) -> Response:
 
     After five wrong codes the code is dead. Any other refusal leaves it valid.
     """
-    user = accounts.register(**fields, ip=client_ip())
+    user = accounts.register(**fields, ip=client_ip(), language=_language())
     log.note(user=user.id)
     return reply()
 
@@ -59,7 +59,8 @@ def login(**fields: str) -> Response:
     The token is valid for 12 hours; ``claim_id`` in it is the user_id.
     """
     ip = client_ip()
-    user = accounts.login(**fields, ip=ip)
+    language = _language() if request.accept_languages else None
+    user = accounts.login(**fields, ip=ip, language=language)
     now = clock.now()
     return reply(
         {

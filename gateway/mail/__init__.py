@@ -1,6 +1,7 @@
 """Render one mail and send it.
 
-    templates/    subject and bodies by mail and language; languages.py chooses the language
+    templates/    subject and bodies by mail and language
+    languages.py  chooses the language
     message.py    writes a mail as bytes that any relay takes
     smtp.py       a conversation with the relay, with a deadline
     client.py     smtplib's client, with limits and logins in UTF-8

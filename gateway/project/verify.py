@@ -18,7 +18,7 @@ from gateway.auth.models import User
 from gateway.db import UtcDateTime
 from gateway.db.hot_sql import HotStatement
 from gateway.errors import ApiError, Code
-from gateway.project import credentials, quota
+from gateway.project import credentials, quota, quota_mails
 from gateway.project.models import POOL_NAME, Project
 
 _pool = bindparam("pool", type_=String)
@@ -128,6 +128,7 @@ def decide(headers: Headers, pools: list[str]) -> Decision:
     row = COUNT_REQUEST.first(values)
     if row is None:
         raise _explain(EXPLAIN_REFUSAL.first(values), now)
+    quota_mails.announce(row.id, row.request_day, row.request_max, row.request_count)
     return _decision(row, max(0, row.request_max - row.request_count), now)
 
 

@@ -148,6 +148,8 @@ requests_with_a_token = st.sampled_from(
         ("/project/list", {}),
         ("/project/delete", {"id": 1}),
         ("/project/rotate", {"id": 1}),
+        ("/project/edit", {"id": 1}),
+        ("/project/usage", {"id": 1}),
         ("/platform/change-password", {"old_password": "x" * 8, "new_password": "x" * 8}),
     ]
 )
@@ -196,6 +198,10 @@ NOT_UNDERSTOOD_WITH_A_TOKEN = [
     ("/project/delete", {}, 1004, "id"),
     ("/project/rotate", {"id": 1, "grace_hours": 169}, 1003, "grace_hours"),
     ("/project/rotate", {"grace_hours": 1}, 1004, "id"),
+    ("/project/edit", {"id": 1, "active_until": -1}, 1003, "active_until"),
+    ("/project/edit", {"id": 1, "project_name": " "}, 1003, "project_name"),
+    ("/project/usage", {"id": 1, "days": 401}, 1003, "days"),
+    ("/project/usage", {"days": 1}, 1004, "id"),
     (
         "/platform/change-password",
         {"old_password": "8 or more", "new_password": "7 chars"},
@@ -265,6 +271,17 @@ class Project:
     request_max: int = 7
     request_total: int = 0
     requests: Counter = field(default_factory=Counter)  # by day
+    active_until: int = 0  # unix seconds
+    mailed: set = field(default_factory=set)  # days and shares of the quota
+
+    def share_to_mail(self, day):
+        """Return the share of the quota in percent that the last request reached first, or 0."""
+        used = self.requests[day]
+        for share in (100, 80):
+            reached = self.request_max and used == math.ceil(self.request_max * share / 100)
+            if reached:
+                return 0 if (day, share) in self.mailed else share
+        return 0
 
 
 class Limit:
@@ -331,6 +348,7 @@ class Contract(RuleBasedStateMachine):
         self.open_codes = {}  # by address
         self.mailed = []  # (address, code), the newest last
         self.reset_mails = 0
+        self.quota_mails = 0
         # By address, then by client, "" for all that the account does not know. An address that has
         # no account has a code nobody knows.
         self.reset_codes = {}
@@ -956,6 +974,52 @@ class Contract(RuleBasedStateMachine):
             for secret in (project.old_secret, replaced, project.project_secret):
                 self.verify(project, secret)
 
+    @somebody_is_in
+    @something_was_made
+    @rule(
+        token=good_tokens,
+        project=projects,
+        change=st.fixed_dictionaries(
+            {},
+            optional={
+                "project_name": st.sampled_from([" 新 ", "y"]),
+                "project_type": st.sampled_from([0, 7]),
+                "active_until": st.sampled_from([0, 0, -60, 0.5, 60, 100_000]),
+            },
+        ),
+    )
+    def somebody_edits(self, token, project, change):
+        if change.get("active_until"):
+            change["active_until"] = int(self.now.timestamp() + change["active_until"])
+        may = token.owner is project.owner or token.owner.is_admin
+        expect = OK if may and not project.deleted else NOT_FOUND
+        expect, _ = self.post_with(token, "/project/edit", {"id": project.id, **change}, expect)
+        if expect == OK:
+            for name, value in change.items():
+                setattr(project, name, value.strip() if isinstance(value, str) else value)
+            self.list_all(token)
+        self.verify(project, project.project_secret)
+
+    @somebody_is_in
+    @something_was_made
+    @rule(token=good_tokens, project=projects, days=st.sampled_from([None, 1, 2, 400]))
+    def somebody_looks_at_the_usage(self, token, project, days):
+        may = token.owner is project.owner or token.owner.is_admin
+        expect = OK if may and not project.deleted else NOT_FOUND
+        body = {"id": project.id, **({"days": days} if days else {})}
+        days = days or 30
+        expect, reply = self.post_with(
+            token, "/project/usage", body, expect, total=days, count=days
+        )
+        if expect == OK:
+            used = [day for day, requests in project.requests.items() if requests]
+            shown = [self.today - timedelta(days=days - 1 - n) for n in range(days)]
+            assert reply.json["data"] == {
+                "active_until": project.active_until,
+                "last_used": str(max(used)) if used else "",
+                "list": [{"day": str(day), "requests": project.requests[day]} for day in shown],
+            }
+
     def verify(self, project, secret):
         """Ask as nginx does whether a request may pass; expect what the contract says."""
         self.asked += 1
@@ -972,10 +1036,21 @@ class Contract(RuleBasedStateMachine):
             assert reply.headers["WWW-Authenticate"].startswith("Basic")
             return
         passes = project.request_max == 0 or project.requests[self.today] < project.request_max
+        if project.active_until and self.now.timestamp() >= project.active_until:
+            assert (reply.status_code, reply.headers["X-Gateway-Code"]) == (403, "1000")
+            assert code_of(reply) == ACCESS_DENIED
+            return
         if passes:
             project.request_total += 1
             project.requests[self.today] += 1
             assert (reply.status_code, reply.data) == (204, b"")
+            if share := project.share_to_mail(self.today):
+                project.mailed.add((self.today, share))
+                self.quota_mails += 1
+                wait_for_background()
+                mail = self.service.outbox.mails[-1]
+                assert mail["To"] == project.owner.email
+                assert f" {share} % " in mail["Subject"]
         else:
             assert (reply.status_code, reply.headers["X-Gateway-Code"]) == (403, "429")
             assert code_of(reply) == TOO_MANY_REQUESTS
@@ -1103,6 +1178,9 @@ class Contract(RuleBasedStateMachine):
             for token in self.good()[-1:]:
                 self.list_all(token)
 
+        def use_secret(project):
+            self.verify(project, project.project_secret)
+
         def use_old_secret(project):
             self.verify(project, project.old_secret)
 
@@ -1131,6 +1209,11 @@ class Contract(RuleBasedStateMachine):
                 Border("grace", project.old_secret_until, project, use_old_secret)
                 for project in self.projects
                 if project.old_secret
+            ],
+            *[
+                Border("pause", datetime.fromtimestamp(p.active_until, timezone.utc), p, use_secret)
+                for p in self.projects
+                if p.active_until
             ],
             *[Border("token", t.expires_at + LEEWAY, t, self.list_all) for t in self.tokens],
             *[Border("code", code.expires_at, a, use_code) for a, code in self.open_codes.items()],
@@ -1182,7 +1265,8 @@ class Contract(RuleBasedStateMachine):
 
     @invariant()
     def every_mail_is_accounted_for(self):
-        assert len(self.service.outbox.mails) == len(self.mailed) + self.reset_mails
+        mailed = len(self.mailed) + self.reset_mails + self.quota_mails
+        assert len(self.service.outbox.mails) == mailed
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """Keep the requests of each day, and let a project be paused.
 
 The trigger moves a day that is over from ``projects`` to ``project_days``, within verify's one
-statement. It adds to a row that is there, because a clock that was wrong may come back to a day. The
-row expires when no time zone shows the day among the last 400 any more. A later migration that builds
-``projects`` anew must create the trigger again.
+statement. It adds to a row that is there, because a clock that was wrong may come back to a day.
+The row expires when no time zone shows the day among the last 400 any more. A later migration that
+builds ``projects`` anew must create the trigger again.
 """
 
 import sqlalchemy as sa

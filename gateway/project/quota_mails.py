@@ -1,0 +1,102 @@
+"""Mails to owners when a project has used 80 % and 100 % of its daily quota.
+
+The database gives each request of a day another count, so exactly one request reaches a share. It
+does not wait: its thread only compares two numbers, and the mail is promised behind the response.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from flask import current_app
+from sqlalchemy import select
+
+from gateway import clock, log, mail, throttle
+from gateway.auth.models import User
+from gateway.db import db
+from gateway.errors import ApiError
+from gateway.mail import outbox, senders
+from gateway.project import quota
+from gateway.project.models import Project
+from gateway.throttle import DAY, Counter
+from gateway.web import after_response
+
+KIND = "quota"  # of an owed mail, and the folder of mail/templates
+SHARES = (100, 80)  # percent of the quota
+MAILS_OF_ACCOUNT = 100  # a day; a thousand projects must not fill a mailbox
+SHORTEST_LIFE = timedelta(hours=1)  # of a promise that is made just before midnight
+
+
+def announce(project_id: int, day: date, limit: int, count: int) -> None:
+    """Mail the project's owner after the response, when this request has reached a share.
+
+    :param limit: the daily quota, 0 for none.
+    :param count: the number of the request on its day, from 1.
+    """
+    share = share_reached(limit, count)
+    if share and current_app.config["ALLOWANCE_MAILS"] and mail.is_possible():
+        try:
+            after_response.run(lambda: _promise(project_id, day, share, limit, count))
+        except RuntimeError as error:  # no thread can be started
+            log.logger.error("mail not sent: %s", error)
+
+
+def share_reached(limit: int, count: int) -> int:
+    """Return the share of the quota, in percent, that this very request has reached; 0 for none."""
+    if limit:
+        for share in SHARES:
+            if count == -(-limit * share // 100):
+                return share
+    return 0
+
+
+def _promise(project_id: int, day: date, share: int, limit: int, count: int) -> None:
+    """Owe the mail, and send it. An operator may change the quota, so count the mails, too."""
+    owner = db.session.scalar(
+        select(User).join(Project, Project.user_id == User.id).where(Project.id == project_id)
+    )
+    if owner is None:  # deleted meanwhile
+        return
+    subject = f"project {project_id} {day} {share}"
+    try:
+        throttle.hit(
+            Counter("quota-mail", subject, 1, 2 * DAY),
+            Counter("quota-mail-user", f"user {owner.id}", MAILS_OF_ACCOUNT, DAY),
+        )
+    except ApiError:
+        return
+    outbox.promise(
+        KIND,
+        f"{project_id} {day} {share}",
+        owner.language,
+        max(timedelta(seconds=quota.seconds_left(day, clock.now())), SHORTEST_LIFE),
+        project_id=project_id,
+        context={"day": str(day), "share": share, "limit": limit, "used": count},
+    )
+    db.session.commit()
+    senders.send_due()
+
+
+@outbox.sender(KIND)
+def _send(owed: outbox.OwedMail) -> None:
+    """Send a promised mail to whom the project belongs now.
+
+    :raises MailError: when the relay did not accept the mail.
+    """
+    project_id = owed.details["project_id"]
+    found = db.session.execute(
+        select(User.email, Project.project_name)
+        .join(Project, Project.user_id == User.id)
+        .where(Project.id == project_id, Project.deleted.is_(False))
+    ).first()
+    db.session.rollback()
+    if found is not None:
+        mail.send(
+            KIND,
+            found.email,
+            owed.language,
+            project_id=project_id,
+            project_name=found.project_name,
+            timezone=current_app.config["TIMEZONE"],
+            **owed.details["context"],
+        )
