@@ -263,8 +263,8 @@ const number = (value) => new Intl.NumberFormat(t("tag")).format(value);
 const moment = (seconds) =>
   new Intl.DateTimeFormat(t("tag"), { dateStyle: "medium", timeStyle: "short" }).format(1000 * seconds);
 // A day of the service like "2024-03-07"; it is no moment, so no time zone may move it.
-const dayName = (day, style) =>
-  new Intl.DateTimeFormat(t("tag"), { timeZone: "UTC", ...style }).format(new Date(`${day}T00:00:00Z`));
+const dayName = (day, options) =>
+  new Intl.DateTimeFormat(t("tag"), { timeZone: "UTC", ...options }).format(new Date(`${day}T00:00:00Z`));
 const wait = (seconds) =>
   seconds < 120 ? t("seconds", { n: seconds })
     : seconds < 7200 ? t("minutes", { n: Math.ceil(seconds / 60) }) : t("hours", { n: Math.ceil(seconds / 3600) });
@@ -1226,6 +1226,7 @@ function nameView(title) {
 
 function openView() {
   memory = {};
+  announce("");
   render();
 }
 
@@ -1260,6 +1261,7 @@ function drawTop(name) {
 function switchLanguage() {
   const typed = [...main.querySelectorAll("input")].map(({ name, value }) => [name, value]);
   language = language === "en" ? "zh" : "en";
+  announce("");
   try { localStorage.setItem("language", language); } catch { /* not kept, then */ }
   render();
   const inputs = [...main.querySelectorAll("input")];
