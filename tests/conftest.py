@@ -18,6 +18,7 @@ import openapi_check
 import pytest
 from aiosmtpd.controller import Controller
 from argon2 import PasswordHasher
+from console_page import browser, start_console, visit  # noqa: F401 - fixtures
 from flask.testing import FlaskClient
 from helpers import PASSWORD, SECRET_KEY, TIMEOUT, basic, wait_for_background
 from leak_check import leak_check

@@ -1,16 +1,28 @@
-"""The console in Chromium, as a person uses it: for its tests, and for the screenshots."""
+"""The console in Chromium, as a person uses it: for its tests, and for the screenshots.
+
+No test may end with an error of the page, a CSP report, or a request that leaves the service.
+"""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import json
+import subprocess
 
-from helpers import TIMEOUT, chromium
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from helpers import TIMEOUT, basic, chromium
 from playwright.sync_api import expect
 
 # A browser says this about every reply that is not 200; the page shows such a reply in words.
 REFUSED = "Failed to load resource: the server responded with a status of"
 REPORT_VIOLATIONS = """document.addEventListener("securitypolicyviolation", (event) =>
     console.error("CSP", event.violatedDirective, event.blockedURI))"""
+# True as soon as the page fits, false when it does not within 60 frames.
+FITS = """() => new Promise((resolve) => {
+    const look = (frames) => document.documentElement.scrollWidth <= innerWidth ? resolve(true)
+        : frames ? requestAnimationFrame(() => look(frames - 1)) : resolve(false);
+    look(60);
+})"""
 
 
 class Console:
@@ -117,13 +129,95 @@ class Console:
         """Return all that the browser keeps for this page."""
         return self.page.evaluate("[{...sessionStorage}, {...localStorage}, document.cookie]")
 
-    def fits(self):
-        """Tell whether the page needs no scrolling sideways."""
-        return self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    def wait_until_it_fits(self):
+        """Wait until the page needs no scrolling sideways; the picture of usage is drawn anew."""
+        assert self.page.evaluate(FITS)
 
 
-@contextmanager
-def console_in_chromium(url, **settings):
-    """Open the console in a browser of its own."""
+def check_view(console):
+    """Let axe look for what keeps people out, and see that the view fits on both screens."""
+    found = Axe().run(console.page).response["violations"]
+    faults = [(f["id"], n["html"]) for f in found for n in f["nodes"] if is_bad(f)]
+    assert faults == []
+    size = console.page.viewport_size
+    for width in (360, 1280):
+        console.page.set_viewport_size({**size, "width": width})
+        console.wait_until_it_fits()
+    console.page.set_viewport_size(size)
+
+
+def is_bad(fault):
+    return fault["impact"] in ("serious", "critical")
+
+
+def token_of(console):
+    return console.page.evaluate("session().token")
+
+
+def count_request(service, project):
+    """Ask, as nginx does, whether a request may pass; return the HTTP status."""
+    header = basic(project["project_key"], project["project_secret"])
+    command = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H"]
+    url = f"http://127.0.0.1:{service.port}/api/v1/project/verify"
+    return int(subprocess.check_output([*command, f"Authorization: {header}", url]))
+
+
+def answer(console, path, code, message="A sentence of the service", status=200, **headers):
+    """Let the next request to an endpoint be answered with a code."""
+    header = {"code": code, "message": message, "total": 0, "count": 0}
+    body = json.dumps({"header": header, "data": {}})
+
+    def fulfil(route):
+        route.fulfill(status=status, body=body, headers=headers)
+
+    console.page.route(f"**/api/v1/{path}", fulfil, times=1)
+
+
+def calls_of(console):
+    """Return what the button of each tab copies."""
+    copied = {}
+    for tab in console.page.get_by_role("tab").all():
+        tab.click()
+        console.button("copy_call").click()
+        name = tab.inner_text()
+        console.expect_status(console.words("copied", what=name))
+        copied[name] = console.copied()
+    return copied
+
+
+# Fixtures; conftest.py imports them.
+
+
+@pytest.fixture(scope="module")
+def browser():
     with chromium() as browser:
-        yield Console(browser, url, **settings)
+        yield browser
+
+
+@pytest.fixture
+def start_console(start_service, browser):
+    """Return a function that starts the service and returns a function that opens its console."""
+    consoles = []
+
+    def start(**settings):
+        service = start_service(workers=1, **{"REG_CODE_DIGITS": 6, **settings})
+
+        def visit(url=f"http://127.0.0.1:{service.port}/", **settings):
+            consoles.append(Console(browser, url, **settings))
+            return consoles[-1]
+
+        visit.service = service
+        visit.read_code = lambda email: service.relay.codes[email]
+        return visit
+
+    yield start
+    complaints = [complaint for console in consoles for complaint in console.complaints]
+    for console in consoles:
+        console.context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def visit(start_console):
+    """Return a function that opens the console of a service with the usual settings."""
+    return start_console()

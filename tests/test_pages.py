@@ -1,4 +1,4 @@
-"""The console's page and files without a browser: headers, what the page tells its script, PAGES."""
+"""The console's page and files without a browser: headers, what they hold, PAGES."""
 
 import re
 from html.parser import HTMLParser
