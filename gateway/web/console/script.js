@@ -1015,7 +1015,7 @@ const named = (project) => ({ name: project.project_name });
 function access(project) {
   const { project_key: key, project_secret: secret, end_points: points } = project;
   const credential = `${key}.${secret}`;
-  const masked = (text) => (memory.isShown || !secret ? text : text.replaceAll(secret, "•".repeat(12)));
+  const masked = (text) => (memory.isShown || !secret ? text : text.replaceAll(secret, "•".repeat(8)));
   const texts = [];
   const code = (text) => {
     const element = h("code", {}, masked(text));
