@@ -66,7 +66,7 @@ class Relay:
         await asyncio.sleep(self.pause)
         mail = message_from_bytes(envelope.content, policy=policy.default)
         (address,) = envelope.rcpt_tos
-        if code := re.search(r"\d{4,10}", mail["Subject"]):
+        if code := re.search(r"\d{4,12}", mail["Subject"]):
             self.codes[address] = code[0]
             leak_check.add_secret(code[0])
         with self.changed:

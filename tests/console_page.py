@@ -6,7 +6,10 @@ No test may end with an error of the page, a CSP report, or a request that leave
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -162,6 +165,13 @@ def count_request(service, project):
     return int(subprocess.check_output([*command, f"Authorization: {header}", url]))
 
 
+def run_command(service, *arguments):
+    """Run an operator's command on the service's database."""
+    command = [Path(sys.executable).with_name("gateway"), *arguments]
+    environment = {**os.environ, **service.environment}
+    subprocess.run(command, cwd=service.folder, env=environment, check=True)
+
+
 def answer(console, path, code, message="A sentence of the service", status=200, **headers):
     """Let the next request to an endpoint be answered with a code."""
     header = {"code": code, "message": message, "total": 0, "count": 0}
@@ -207,6 +217,7 @@ def start_console(start_service, browser):
             return consoles[-1]
 
         visit.service = service
+        visit.url = f"http://127.0.0.1:{service.port}/"
         visit.read_code = lambda email: service.relay.codes[email]
         return visit
 

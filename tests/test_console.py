@@ -6,7 +6,7 @@ import re
 from datetime import datetime, timezone
 
 import pytest
-from console_page import answer, check_view, count_request, token_of
+from console_page import answer, check_view, count_request, run_command, token_of
 from helpers import TYPED
 from playwright.sync_api import expect
 
@@ -136,6 +136,43 @@ class Life:
         self.look()
         console.log_in("lory@example.com", "eight green bottles")
 
+    def change_address(self):
+        console = self.console
+        console.open("account")
+        console.fill(email="lory@example.org")
+        console.button("send_code").click()
+        expect(console.field("reg_code")).to_be_focused()
+        self.look()
+        code = self.read_code("lory@example.org")
+        console.fill(reg_code=code, password="a wrong password")
+        console.button("change_email").click()
+        expect(console.field("password")).to_be_focused()
+        assert console.problem("password") == self.words("refusal.old_password")
+        console.fill(password="eight green bottles")
+        console.button("change_email").click()
+        console.expect_status(self.words("email_changed"))
+        console.button("log_out").click()
+        console.log_in("lory@example.org", "eight green bottles")
+
+    def leave(self):
+        console, token = self.console, token_of(self.console)
+        console.open("account")
+        console.button("leave_button").click()
+        self.look()
+        console.fill(confirm="libin", password="eight green bottles")
+        console.submit()
+        assert console.problem("confirm") == self.words("names_differ", name="lory")
+        console.fill(confirm="lory", password="a wrong password")
+        console.submit()
+        expect(console.field("password")).to_be_focused()
+        assert console.problem("password") == self.words("refusal.old_password")
+        console.fill(password="eight green bottles")
+        console.submit()
+        console.expect_title(self.words("sign_in"))
+        console.expect_status(self.words("left_us"))
+        assert console.storage()[0] == {}
+        assert self.service.post("/project/list", {}, token)[1] == 1001
+
 
 @pytest.mark.parametrize(
     ("language", "tag", "width", "scheme"),
@@ -150,6 +187,8 @@ def test_the_whole_life(visit, language, tag, width, scheme):
     life.pause_and_resume()
     life.rotate_and_delete()
     life.change_password()
+    life.change_address()
+    life.leave()
 
 
 # By keyboard alone
@@ -336,3 +375,17 @@ def test_a_forgotten_password(visit):
     console.submit()
     console.expect_title(console.words("projects"))
     console.expect_status(console.words("password_set"))
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_last_admin_cannot_leave(visit, language):
+    visit.service.sign_up("lory")
+    run_command(visit.service, "user", "promote", "lory")
+    console = visit(language=language)
+    console.log_in("lory", "123456")
+    console.open("account")
+    console.button("leave_button").click()
+    console.fill(confirm="lory", password="123456")
+    console.submit()
+    alert = console.page.locator("dialog").get_by_role("alert")
+    expect(alert).to_have_text(console.words("last_admin"))

@@ -1,16 +1,13 @@
 """Projects on the console: the list, usage as a picture, ready-made calls."""
 
 import json
-import os
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
 import pytest
-from console_page import Console, calls_of, check_view, count_request, token_of
+from console_page import Console, calls_of, check_view, count_request, run_command, token_of
 from helpers import TYPED
 from playwright.sync_api import expect
 
@@ -35,7 +32,7 @@ def test_pages_of_the_list_and_projects_of_others(visit):
     console.log_in("lory", "123456")
     assert console.page.locator("input[name=user_id]").count() == 0
     console.button("log_out").click()
-    make_admin(service, "lory")
+    run_command(service, "user", "promote", "lory")
     console.log_in("lory", "123456")
     console.fill(user_id=99)
     console.submit()
@@ -62,13 +59,6 @@ def test_pages_of_the_list_and_projects_of_others(visit):
     # The last page is empty now, so the one before it is shown.
     expect(titles).to_have_text([f"number {n:02}" for n in range(10, 20)])
     check_view(console)
-
-
-def make_admin(service, name):
-    command = [Path(sys.executable).with_name("gateway"), "user", "promote", name]
-    subprocess.run(
-        command, cwd=service.folder, env={**os.environ, **service.environment}, check=True
-    )
 
 
 def test_the_picture_and_the_table_of_usage(visit, database_uri):

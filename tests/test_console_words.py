@@ -4,7 +4,7 @@ import hashlib
 import re
 
 import pytest
-from console_page import answer, check_view
+from console_page import answer, check_view, run_command
 from helpers import TYPED
 from playwright.sync_api import expect
 
@@ -202,14 +202,38 @@ def test_what_the_page_does_not_know_is_shown_as_the_service_says_it(visit):
     expect(general).to_have_text(console.words("refusal.502"))
 
 
-def test_registration_that_is_closed_or_by_invitation(start_console):
-    visit = start_console()
-    for registration, key in (("closed", "closed"), ("invited", "invited")):
-        console = visit()
-        console.page.evaluate("(value) => { SERVICE.registration = value; }", registration)
-        console.page.evaluate("location.hash = '#register'")
-        expect(console.page.locator("main")).to_contain_text(console.words(key))
-        fields = [i.get_attribute("name") for i in console.page.locator("input").all()]
-        names = ["user_name", "email", "reg_code", "password"]
-        assert fields == (names if registration == "invited" else [])
-        check_view(console)
+def test_registration_that_is_closed(start_console):
+    visit = start_console(REGISTRATION="closed")
+    console = visit()
+    assert console.page.locator("a[href='#register']").count() == 0
+    console.page.goto(f"{visit.url}#register")
+    expect(console.page.locator("main")).to_contain_text(console.words("closed"))
+    assert console.page.locator("input").count() == 0
+    check_view(console)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_registration_by_invitation(start_console, language):
+    visit = start_console(REGISTRATION="invited")
+    run_command(visit.service, "user", "invite", "lory@example.com")
+    console = visit(language=language)
+    console.open("register")
+    expect(console.page.locator("main")).to_contain_text(console.words("invited"))
+    check_view(console)
+    console.fill(user_name="lory", email="lory@example.com", reg_code="1", password=TYPED)
+    console.submit()
+    expect(console.page.get_by_role("alert")).to_have_text(console.words("invited"))
+    console.fill(reg_code=visit.read_code("lory@example.com"))
+    console.submit()
+    console.expect_title(console.words("projects"))
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_domains_that_are_not_accepted(start_console, language):
+    visit = start_console(MAIL_DOMAINS='["example.com", "example.org"]')
+    console = visit(language=language)
+    console.open("register")
+    console.fill(user_name="lory", email="lory@126.com")
+    console.submit()
+    domains = {"en": "example.com or example.org", "zh": "example.com或example.org"}[language]
+    expect_problem(console, "email", "problem.domain", **{"1": domains})

@@ -133,10 +133,15 @@ def test_it_says_what_credentials_an_endpoint_needs(operations, description):
     assert {path for path, names in wanted.items() if names == ["token"]} == {
         "/api/v1/platform/logout",
         "/api/v1/platform/change-password",
+        "/api/v1/platform/email-code",
+        "/api/v1/platform/change-email",
+        "/api/v1/platform/delete-account",
         "/api/v1/project/create",
         "/api/v1/project/list",
         "/api/v1/project/delete",
         "/api/v1/project/rotate",
+        "/api/v1/project/edit",
+        "/api/v1/project/usage",
     }
     assert wanted.pop(VERIFY) == ["project_basic", "project_bearer", "project_api_key"]
     assert {path for path, names in wanted.items() if names == []} == {
@@ -172,12 +177,17 @@ def test_names_of_operations(operations):
         "/api/v1/login": "login",
         "/api/v1/platform/logout": "logout",
         "/api/v1/platform/change-password": "change_password",
+        "/api/v1/platform/email-code": "email_code",
+        "/api/v1/platform/change-email": "change_email",
+        "/api/v1/platform/delete-account": "delete_account",
         "/api/v1/reset-code": "reset_code",
         "/api/v1/reset-password": "reset_password",
         "/api/v1/project/create": "create_project",
         "/api/v1/project/list": "list_projects",
         "/api/v1/project/delete": "delete_project",
         "/api/v1/project/rotate": "rotate_project",
+        "/api/v1/project/edit": "edit_project",
+        "/api/v1/project/usage": "usage_project",
         VERIFY: "verify_project",
     }
 
@@ -188,7 +198,11 @@ def test_the_language_of_a_mail_is_a_parameter(operations):
         for path, operation in operations.items()
         if any(p["name"] == "Accept-Language" for p in operation.get("parameters", []))
     }
-    assert with_language == {"/api/v1/auth-code", "/api/v1/reset-code"}
+    assert with_language == {
+        "/api/v1/auth-code",
+        "/api/v1/reset-code",
+        "/api/v1/platform/email-code",
+    }
 
 
 # The check of every reply

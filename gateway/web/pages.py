@@ -110,7 +110,7 @@ def console_page() -> Response:
         service=config["SERVICE_NAME"],
         mails="log" if config["MAIL_SUPPRESS_SEND"] else "sent" if mail.is_possible() else "none",
         digits=config["REG_CODE_DIGITS"],
-        registration=config.get("REGISTRATION", "open"),
+        registration=config["REGISTRATION"],
         zone=config["TIMEZONE"],
     )
     response = current_app.make_response(page)

@@ -25,7 +25,7 @@ const WORDS = {
     new_password: "New password", old_password: "Current password", reg_code: "Code",
     name_hint: "Letters and digits of any script, and _ - .", password_hint: "At least 8 characters.",
     code_hint: "{digits} digits, valid for 10 minutes.", reset_hint: "8 digits, valid for 10 minutes.",
-    invitation_hint: "The {digits} digits of your invitation, which is valid for 7 days.",
+    invitation_hint: "The digits of your invitation, which is valid for 7 days.",
     send_code: "Send me a code", send_again: "Send another code",
     code_sent: "A code is on its way to {email}.", code_in_log: "The code for {email} is in the terminal now.",
     reset_sent: "If {email} has an account, a code is on its way there.",
@@ -84,7 +84,7 @@ const WORDS = {
     change_email: "Change e-mail address", change_email_text: "A code proves the new address. The old address gets a mail about the change.",
     new_email: "New e-mail address", email_changed: "The address is changed.",
     leave: "Leave", leave_text: "This erases your account with its projects, keys and usage, for good.",
-    leave_button: "Delete account …", leave_title: "Delete your account?", leave_confirm: "Delete account", left_us: "Your account and all its projects are erased.",
+    leave_button: "Delete account …", leave_title: "Delete your account?", leave_confirm: "Delete account", last_admin: "You are the last admin. Let another account become an admin first.", left_us: "Your account and all its projects are erased.",
 
     required: "Please fill this in.", short: "At least 8 characters.", common: "This is one of the commonest passwords; choose another one.",
     own: "This is your own name or address; choose another one.", whole_number: "A whole number from {from} to {to}.", not_a_date: "This date does not exist.",
@@ -113,9 +113,9 @@ const WORDS = {
       first: "The first character must be a letter or a digit.", dot: "A middle dot may stand only between two letters.",
       email: "An address like name@example.com is needed.", integer: "A whole number is needed.", range: "A whole number from {1} to {2} is needed.",
       common: "This is one of the commonest passwords; choose another one.", own: "This must not be the account's own name or address.",
-      refused: "The mail server refuses this address.", domain: "Addresses of this domain are not accepted here.",
+      refused: "The mail server refuses this address.", domain: "An address at {1} is needed.",
     },
-    seconds: "{n} seconds", minutes: "{n} minutes", hours: "{n} hours",
+    or: " or ", seconds: "{n} seconds", minutes: "{n} minutes", hours: "{n} hours",
   },
 
   zh: {
@@ -135,7 +135,7 @@ const WORDS = {
     new_password: "新密码", old_password: "当前密码", reg_code: "验证码",
     name_hint: "可用各种文字的字母和数字，以及 _ - .", password_hint: "至少 8 个字符。",
     code_hint: "{digits} 位数字，10 分钟内有效。", reset_hint: "8 位数字，10 分钟内有效。",
-    invitation_hint: "邀请邮件中的 {digits} 位数字，7 天内有效。",
+    invitation_hint: "邀请邮件中的数字，7 天内有效。",
     send_code: "发送验证码", send_again: "重新发送验证码",
     code_sent: "验证码已发往 {email}。", code_in_log: "{email} 的验证码已显示在终端中。",
     reset_sent: "如果 {email} 已注册，验证码已发往该地址。",
@@ -194,7 +194,7 @@ const WORDS = {
     change_email: "更换邮箱地址", change_email_text: "新地址需用验证码确认，旧地址会收到通知邮件。",
     new_email: "新邮箱地址", email_changed: "邮箱地址已更换。",
     leave: "注销账户", leave_text: "永久删除您的账户及其项目、Key 和用量记录。",
-    leave_button: "注销账户……", leave_title: "注销您的账户？", leave_confirm: "注销账户", left_us: "您的账户及全部项目已删除。",
+    leave_button: "注销账户……", leave_title: "注销您的账户？", leave_confirm: "注销账户", last_admin: "您是最后一位管理员，请先让另一个账户成为管理员。", left_us: "您的账户及全部项目已删除。",
 
     required: "请填写此项。", short: "至少 8 个字符。", common: "这个密码太常见，请换一个。",
     own: "密码不能是您的用户名或邮箱地址，请换一个。", whole_number: "请填 {from} 到 {to} 的整数。", not_a_date: "这个日期不存在。",
@@ -223,9 +223,9 @@ const WORDS = {
       first: "首字符必须是字母或数字。", dot: "间隔号只能放在两个字母之间。",
       email: "请填写类似 name@example.com 的地址。", integer: "请填写整数。", range: "请填写 {1} 到 {2} 的整数。",
       common: "这个密码太常见，请换一个。", own: "不能是账户自己的用户名或邮箱地址。",
-      refused: "邮件服务器拒收这个地址。", domain: "本服务不接受这个域名的邮箱地址。",
+      refused: "邮件服务器拒收这个地址。", domain: "请使用 {1} 的邮箱地址。",
     },
-    seconds: "{n} 秒", minutes: "{n} 分钟", hours: "{n} 小时",
+    or: "或", seconds: "{n} 秒", minutes: "{n} 分钟", hours: "{n} 小时",
   },
 };
 
@@ -239,12 +239,18 @@ const PROBLEMS = [
   [/^must begin with a letter or a digit$/, "first"],
   [/^may hold a middle dot/, "dot"],
   [/^must be an address like/, "email"],
+  [/^must be an address at (.+)$/, "domain"],
   [/^must be an integer from (\d+) to (\d+)$/, "range"],
   [/^must be an integer$/, "integer"],
   [/^is one of the commonest/, "common"],
   [/^must not be the account's own/, "own"],
-  [/refuse/, "refused"],
-  [/domain/, "domain"],
+  [/^is refused by the mail server/, "refused"],
+];
+// Code 1000 has several reasons; these are told apart by their sentence.
+const REASONS = [
+  [/^You are the last admin/, "last_admin"],
+  [/^Registration is closed/, "closed"],
+  [/^Registration is by invitation/, "invited"],
 ];
 
 const storedLanguage = () => { try { return localStorage.getItem("language"); } catch { return null; } };
@@ -524,12 +530,14 @@ function problemsOf(refusal, names) {
 function problemWords(name, text) {
   for (const [pattern, key] of PROBLEMS) {
     const found = text.match(pattern);
-    if (found) return t(`problem.${key}`, found);
+    if (found) return t(`problem.${key}`, found.map((part) => part.replaceAll(" or ", t("or"))));
   }
   return name ? `${name} ${text}` : text;
 }
 
 function refusalWords({ code, message, retry }, name = "") {
+  const reason = REASONS.find(([pattern]) => pattern.test(message));
+  if (reason) return t(reason[1]);
   const about = name === "old_password" || (name === "password" && session()) ? "old_password" : code;
   return t(`refusal.${about}`, { wait: wait(retry || 60) }) ?? t(`refusal.${code}`) ?? message;
 }
