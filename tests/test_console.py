@@ -59,6 +59,8 @@ class Life:
         console.submit()
         expect(console.field("reg_code")).to_be_focused()
         self.look()
+        in_chinese = "验证码" in self.service.relay.mails[-1]["Subject"]
+        assert in_chinese is (console.language == "zh")
         console.fill(reg_code=self.read_code("lory@example.com"), password=TYPED)
         console.submit()
         console.expect_title(self.words("projects"))

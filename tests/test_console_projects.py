@@ -91,6 +91,10 @@ def test_the_picture_and_the_table_of_usage(visit, database_uri):
     assert slider.get_attribute("aria-valuetext") == console.page.locator(".readout").inner_text()
     slider.press("Home")
     assert slider.get_attribute("aria-valuenow") == "0"
+    slider.press("ArrowLeft")  # there is no day before
+    assert slider.get_attribute("aria-valuenow") == "0"
+    slider.press("End")
+    assert slider.get_attribute("aria-valuenow") == "29"
     console.page.get_by_text(console.words("as_table")).click()
     counts = console.page.locator("tbody td").all_inner_texts()
     assert counts == ["4", "0", "1,234", *["0"] * 27]

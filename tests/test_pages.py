@@ -113,6 +113,14 @@ def test_the_script_turns_no_text_into_html_or_code():
     assert re.findall(dangers, script) == []
 
 
+def test_the_pictures_of_the_readme_are_small():
+    """``make screenshots`` takes them; they are no part of the package."""
+    pictures = re.findall(r"!\[.+\]\((.+\.png)\)", (ROOT / "README.md").read_text())
+    assert len(pictures) == 2
+    assert [picture for picture in pictures if (ROOT / picture).stat().st_size > 150_000] == []
+    assert list((ROOT / "gateway").rglob("*.png")) == []
+
+
 @pytest.mark.parametrize(
     ("settings", "mails"),
     [
