@@ -5,10 +5,10 @@ GATEWAY = $(VENV)/bin/gateway
 PIP = $(VENV)/bin/pip install --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test soak bench lint audit format migration clean
+.PHONY: help run check test soak bench screenshots lint audit format migration clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## Set up what is missing, migrate the database, and serve
 	@if [ -z "$$GATEWAY_MAIL_SERVER" ]; then \
@@ -32,6 +32,9 @@ soak: $(VENV)/.dev ## Repeat races, faults and random input for an hour, and pri
 bench: $(VENV)/.dev ## Compare the service with its floor, and write the table (15 minutes)
 	@echo 'Measuring the service and its floor; this takes about 15 minutes.'
 	$(VENV)/bin/python tests/bench
+
+screenshots: $(VENV)/.dev ## Take the README's pictures of the console anew; needs chromium
+	$(VENV)/bin/python tests/screenshots
 
 lint: $(VENV)/.dev ## Check style and types
 	$(VENV)/bin/ruff check

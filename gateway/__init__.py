@@ -38,7 +38,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     mail.init_app(app)
     tokens.init_app(app)
     app.register_blueprint(health.bp)
-    app.register_blueprint(pages.bp)
+    pages.init_app(app)
     app.register_blueprint(auth.bp)
     app.register_blueprint(project.bp)
     return app

@@ -92,6 +92,26 @@ def flag(value: Any) -> bool:
         raise ValueError("must be 1 or 0") from None
 
 
+def one_of(*words: str) -> Callable[[Any], str]:
+    """Return a validator for one of a few words."""
+
+    def check_word(value: Any) -> str:
+        if value not in words:
+            raise ValueError(f"must be one of: {', '.join(words)}")
+        return str(value)
+
+    return check_word
+
+
+def domain(value: Any) -> str:
+    """Return the domain of mail addresses, in lower case."""
+    label = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+    name = text(value).casefold()
+    if not re.fullmatch(rf"(?:{label}\.)+{label}", name):
+        raise ValueError('must be a JSON list of domains, like ["example.com"]')
+    return name
+
+
 def integer(low: int, high: int) -> Callable[[Any], int]:
     """Return a validator for an integer from ``low`` to ``high``."""
 

@@ -59,6 +59,8 @@ SETTINGS = (
     Setting("MAIL_DEFAULT_SENDER", "gateway@localhost", checks.sender),
     Setting("MAIL_SUPPRESS_SEND", False, checks.flag),
     Setting("SERVICE_NAME", "gateway", checks.service_name),
+    Setting("REGISTRATION", "open", checks.one_of("open", "invited", "closed")),
+    Setting("MAIL_DOMAINS", [], checks.list_of(checks.domain)),
     Setting("REG_CODE_DIGITS", 6, checks.integer(4, 10)),
     Setting("MAILS_PER_IP", 100, checks.integer(1, INT32_MAX)),
     Setting("MAILS_PER_HOUR", 1000, checks.integer(1, INT32_MAX)),
@@ -72,6 +74,7 @@ SETTINGS = (
     ),
     Setting("TIMEZONE", "UTC", checks.timezone),
     Setting("TRUSTED_PROXIES", 0, checks.integer(0, 10)),
+    Setting("PAGES", True, checks.flag),
     *ENVIRONMENT_ONLY,
 )
 # Settings of the libraries that are in no table of defaults; no operator needs them.

@@ -64,7 +64,7 @@ class Code(Enum):
 
 HTTP_TEXTS = {
     400: "This is not a request that HTTP allows",
-    404: "There is no such endpoint; /docs shows those there are",
+    404: "There is no such endpoint; /openapi.json describes those there are",
     405: "This endpoint does not answer this HTTP method; Allow names those it does",
     413: "The body is larger than 16 KiB",
     500: "Something went wrong here; the request id in X-Request-ID finds it in the log",

@@ -12,7 +12,8 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 TIMEOUT = 60  # seconds; only a broken server needs as many
-PASSWORD = "e10adc3949ba59abbe56e057f20f883e"
+PASSWORD = "e10adc3949ba59abbe56e057f20f883e"  # what clients send for 123456
+TYPED = "seven green bottles"  # what a person types
 SECRET_KEY = "a secret of the tests, long enough to be one"
 
 # URLs of databases that cannot be reached: nothing listens on port 1.

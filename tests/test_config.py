@@ -241,16 +241,21 @@ def test_an_ipv6_address_that_is_taken():
 
 
 @pytest.mark.parametrize(
-    ("listener", "said"),
+    ("listener", "url"),
     [
-        ("http://127.0.0.1:80", "http://127.0.0.1:80, documented at http://127.0.0.1:80/docs"),
-        ("http://0.0.0.0:80", "http://0.0.0.0:80, documented at http://127.0.0.1:80/docs"),
-        ("http://[::]:80", "http://[::]:80, documented at http://[::1]:80/docs"),
-        ("unix:/run/x.sock", "unix:/run/x.sock"),
+        ("http://127.0.0.1:80", "http://127.0.0.1:80"),
+        ("http://0.0.0.0:80", "http://127.0.0.1:80"),
+        ("http://[::]:80", "http://[::1]:80"),
     ],
 )
-def test_where_a_browser_finds_the_docs(listener, said):
+def test_where_a_browser_finds_the_pages(listener, url):
+    said = f"{listener}, console at {url}/, documented at {url}/docs"
     assert gunicorn.describe_listener(listener) == said
+    assert gunicorn.describe_listener(listener, has_pages=False) == listener
+
+
+def test_no_browser_opens_a_unix_socket():
+    assert gunicorn.describe_listener("unix:/run/x.sock") == "unix:/run/x.sock"
 
 
 def test_defaults(make):

@@ -60,10 +60,11 @@ def test_it_is_valid(description):
 
 
 def test_it_has_every_route(app, description):
-    routes, of_the_page = set(), set()
+    routes, pages = set(), set()
     for rule in app.url_map.iter_rules():
         for method in rule.methods - {"HEAD", "OPTIONS"}:
-            target = of_the_page if rule.endpoint.startswith("docs.") else routes
+            blueprint = rule.endpoint.partition(".")[0]
+            target = pages if blueprint in ("console", "docs", "description") else routes
             target.add((rule.rule, method.lower()))
     described = {
         (path, method)
@@ -71,7 +72,13 @@ def test_it_has_every_route(app, description):
         for method in operations.keys() & METHODS
     }
     assert described == routes
-    assert {path for path, _ in of_the_page} == {"/openapi.json", "/docs", "/docs/<name>"}
+    assert {path for path, _ in pages} == {
+        "/",
+        "/console/<name>",
+        "/docs",
+        "/docs/<name>",
+        "/openapi.json",
+    }
 
 
 def test_it_has_every_code(description):
@@ -126,6 +133,9 @@ def test_it_says_what_credentials_an_endpoint_needs(operations, description):
     assert {path for path, names in wanted.items() if names == ["token"]} == {
         "/api/v1/platform/logout",
         "/api/v1/platform/change-password",
+        "/api/v1/platform/email-code",
+        "/api/v1/platform/change-email",
+        "/api/v1/platform/delete-account",
         "/api/v1/project/create",
         "/api/v1/project/list",
         "/api/v1/project/delete",
@@ -167,6 +177,9 @@ def test_names_of_operations(operations):
         "/api/v1/login": "login",
         "/api/v1/platform/logout": "logout",
         "/api/v1/platform/change-password": "change_password",
+        "/api/v1/platform/email-code": "email_code",
+        "/api/v1/platform/change-email": "change_email",
+        "/api/v1/platform/delete-account": "delete_account",
         "/api/v1/reset-code": "reset_code",
         "/api/v1/reset-password": "reset_password",
         "/api/v1/project/create": "create_project",
@@ -185,7 +198,11 @@ def test_the_language_of_a_mail_is_a_parameter(operations):
         for path, operation in operations.items()
         if any(p["name"] == "Accept-Language" for p in operation.get("parameters", []))
     }
-    assert with_language == {"/api/v1/auth-code", "/api/v1/reset-code"}
+    assert with_language == {
+        "/api/v1/auth-code",
+        "/api/v1/reset-code",
+        "/api/v1/platform/email-code",
+    }
 
 
 # The check of every reply
@@ -413,7 +430,7 @@ CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image
 
 @pytest.mark.parametrize(
     ("path", "target"),
-    [("/", "docs"), ("/docs/", "../docs"), ("/api/v1", "../docs"), ("/api/v1/", "../../docs")],
+    [("/docs/", "../docs"), ("/api/v1", "../docs"), ("/api/v1/", "../../docs")],
 )
 def test_a_browser_is_led_to_the_page(client, path, target):
     reply = client.get(path, headers={"Accept": CHROME})
@@ -423,7 +440,7 @@ def test_a_browser_is_led_to_the_page(client, path, target):
         assert urljoin(prefix + path, target) == f"{prefix}/docs"
 
 
-@pytest.mark.parametrize("path", ["/", "/docs/", "/api/v1", "/api/v1/"])
+@pytest.mark.parametrize("path", ["/docs/", "/api/v1", "/api/v1/"])
 @pytest.mark.parametrize(
     "headers", [{}, {"Accept": "*/*"}, {"Accept": "application/json, text/html;q=0.9"}]
 )
@@ -435,7 +452,7 @@ def test_a_program_gets_the_envelope(client, path, headers):
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
 def test_only_a_look_is_led_to_the_page(client, method):
-    reply = client.open("/", method=method, headers={"Accept": CHROME})
+    reply = client.open("/docs/", method=method, headers={"Accept": CHROME})
     assert (reply.status_code, code_of(reply)) == (404, 404)
 
 

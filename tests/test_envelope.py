@@ -28,6 +28,8 @@ PUBLIC = {
     "/healthz",
     "/readyz",
     "/openapi.json",
+    "/",
+    "/console/<name>",
     "/docs",
     "/docs/<name>",
     "/api/v1/auth-code",
@@ -170,7 +172,8 @@ def test_every_code_can_be_provoked(name, parts):
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
+        ("GET", "/nothing", 404),
+        ("POST", "/", 405),
         ("GET", "/favicon.ico", 404),
         ("POST", "/api/v1/login/", 404),
         ("POST", "/api//v1/login", 404),
@@ -186,7 +189,7 @@ def test_http_failures(client, method, path, status):
     reply = client.open(path, method=method)
     assert_failure(reply, status, status)
     if status == 405:
-        assert ("GET" if path == "/healthz" else "POST") in reply.headers["Allow"]
+        assert ("GET" if path in ("/", "/healthz") else "POST") in reply.headers["Allow"]
 
 
 def test_exception_in_a_handler(app, client, caplog):

@@ -1,6 +1,7 @@
 """Every mail can pass any relay and is read as it was meant, whatever the names in it."""
 
 import re
+from pathlib import Path
 
 import faulty_smtp
 import pytest
@@ -12,8 +13,16 @@ from gateway import checks, mail
 from gateway.mail.message import Message
 
 CHINESE = "杭州云端数据服务平台"
+TEMPLATES = Path(mail.__file__).parent / "templates"
 LORY = {"user_name": "lory", "email": "lory@126.com"}
-CONTENTS = {"register": {"code": "1234567890"}, "reset": {"code": "12345678"}, "test": {}}
+CONTENTS = {
+    "register": {"code": "1234567890", "minutes": 10},
+    "reset": {"code": "12345678", "minutes": 10},
+    "email": {"code": "1234567890", "minutes": 10},
+    "invite": {"code": "123456789012", "days": 7},
+    "moved": {"user_name": "王小明" * 21},
+    "test": {},
+}
 printable = st.text(
     st.characters(codec="utf-8").filter(str.isprintable), min_size=1, max_size=64
 ).filter(lambda name: name.strip())
@@ -43,8 +52,7 @@ def write(app):
     def write(template="register", language="zh", service="gateway", sender="gateway@localhost"):
         app.config.update(SERVICE_NAME=service, MAIL_DEFAULT_SENDER=sender)
         with app.app_context():
-            content = CONTENTS[template] and {**CONTENTS[template], "minutes": 10}
-            meant = mail.compose(template, "lory@126.com", language, **content)
+            meant = mail.compose(template, "lory@126.com", language, **CONTENTS[template])
             return meant, strict_mail.read(meant.as_bytes())
 
     return write
@@ -121,12 +129,18 @@ def test_mail_is_sent_to_a_relay_without_8bitmime(make_app):
     assert seen.headers["Message-ID"].endswith("@example.com>")
 
 
-@pytest.mark.parametrize("template", ["register", "reset"])
+def test_every_template_is_tried():
+    folders = {path.name for path in TEMPLATES.iterdir() if path.is_dir()}
+    assert folders == set(CONTENTS)
+
+
+@pytest.mark.parametrize("template", ["register", "reset", "email", "invite"])
 @pytest.mark.parametrize(
-    ("language", "sentence"), [("en", "only the newest code works"), ("zh", "只有最新的验证码有效")]
+    ("language", "sentence"), [("en", "only the newest code works"), ("zh", "只有最新的{}有效")]
 )
 def test_mail_says_that_only_the_newest_code_works(write, template, language, sentence):
     _, seen = write(template, language)
+    sentence = sentence.format("邀请码" if template == "invite" else "验证码")
     assert sentence in seen.text.replace("\n", " ")
     assert sentence in seen.html
 

@@ -356,7 +356,6 @@ def test_verify_is_not_reachable_from_outside(team, start_front):
         "/verify",
         "/verify?pool=",
         "/failure",
-        "/",
         "/healthz",
         "/readyz",
     ):
@@ -489,10 +488,15 @@ def test_the_api_behind_nginx(team, start_front, outbox):
 
 
 @sqlite_only
-def test_the_api_page_behind_nginx(team, start_front):
+def test_the_pages_behind_nginx(team, start_front):
     (service,), _ = team()
     front = start_front(service)
     for path, kind in (
+        ("/", "text/html"),
+        ("/?utm_source=x", "text/html"),
+        ("/console/script.js", "text/javascript"),
+        ("/console/page.css", "text/css"),
+        ("/console/icon.svg", "image/svg+xml"),
         ("/docs", "text/html"),
         ("/docs/start.js", "text/javascript"),
         ("/openapi.json", "application/json"),
@@ -501,7 +505,7 @@ def test_the_api_page_behind_nginx(team, start_front):
         assert (status, headers.get_content_type()) == (200, kind)
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         assert headers.get_all("X-Request-ID") == [headers["X-Request-ID"]]
-    for path in ("/docs/", "/docs/nothing.js", "/docs/a/b"):
+    for path in ("/docs/", "/docs/nothing.js", "/docs/a/b", "/console", "/console/nothing.js"):
         status, _, body = front.ask(path, method="GET")
         assert (status, envelope(body)) == (404, 404)
 

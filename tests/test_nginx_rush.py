@@ -47,9 +47,10 @@ def p95(front, seconds=SECONDS):
     [
         ("GET", "/openapi.json"),
         ("GET", "/docs"),
+        ("GET", "/"),
         ("POST", "/api/v1/login", LOGIN),
     ],
-    ids=["description", "page", "login"],
+    ids=["description", "page", "console", "login"],
 )
 def test_a_rush_does_not_delay_customers(front, request_line):
     command = [sys.executable, ROOT / "tests" / "rush.py", str(front.port)]

@@ -254,7 +254,7 @@ def test_database_that_fails_after_the_relay_has_accepted(
     assert code_of(ask(app, email)) == 0
     issue = codes.issue
 
-    def fail(*arguments):
+    def fail(*arguments, **options):
         monkeypatch.setattr(codes, "issue", issue)
         issue(*arguments[:2], lambda **content: arguments[2](**content) or lose_the_database())
 

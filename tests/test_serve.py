@@ -156,11 +156,13 @@ def test_make_clean_leaves_only_what_the_checkout_had(make, checkout):
 def test_the_whole_story(serve):
     server = serve()
     address = rf"http://127\.0\.0\.1:{server.port}"
-    docs = server.wait_for(
-        rf"serving on {address}, documented at ({address}/docs); mails, codes included, are not"
+    pages = server.wait_for(
+        rf"serving on {address}, console at ({address}/), documented at ({address}/docs);"
+        " mails, codes included, are not"
     )
-    with urlopen(docs, timeout=TIMEOUT) as page:
-        assert page.status == 200
+    for url in pages:
+        with urlopen(url, timeout=TIMEOUT) as page:
+            assert page.status == 200
     lory = {"user_name": "lory", "email": "civet148@126.com"}
     assert server.post("/auth-code", lory) == (200, 0, {})
     code = server.wait_for(r"code is (\d{6})\b")

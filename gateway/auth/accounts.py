@@ -12,21 +12,24 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from gateway import clock, crypto, log, mail, throttle
-from gateway.auth import clients, codes, limits, passwords, strength
+from gateway.auth import clients, codes, joining, limits, locks, passwords, strength
 from gateway.auth.models import RevokedToken, User, email_key, name_key
 from gateway.db import db, dialect
 from gateway.errors import ApiError, Code
 from gateway.ops.purge import purge_expired
+from gateway.throttle import Counter
 from gateway.web.fields import MAX_SENT
 
 
 def send_registration_code(user_name: str, email: str, ip: str, language: str) -> None:
     """Mail a registration code to an address that has no account.
 
-    :raises ApiError: 1018, 1005, 429; 1003 when the relay refuses the address, 1029 when it did
-        not take the mail.
+    :raises ApiError: 1000 when not everybody may register, 1018, 1005, 429; 1003 when MAIL_DOMAINS
+        or the relay refuses the address, 1029 when the relay did not take the mail.
     """
+    joining.refuse_uninvited()
     address = email_key(email)
+    joining.refuse_domain(address)
     _refuse_taken(name_key(user_name), address)
     counters = codes.count_mail(codes.REGISTER, address, ip)
 
@@ -41,19 +44,22 @@ def register(
 ) -> User:
     """Create an account and spend its code in one transaction.
 
+    :param reg_code: a registration code, or that of an invitation.
     :param language: of later mails, one of ``mail.LANGUAGES``.
-    :raises ApiError: 1003 when the password is weak, 1018, 1005 or 1008.
+    :raises ApiError: 1000 when registration is closed or by invitation, 1003 when the password is
+        weak or MAIL_DOMAINS refuses the address, 1018, 1005 or 1008.
     """
+    purpose = joining.purpose_of(reg_code)
     strength.refuse_weak(password, name=user_name, email=email)
     user = new_user(user_name, email)
     user.language = language
+    joining.refuse_domain(user.email_key)
     _refuse_taken(user.name_key, user.email_key)
-    codes.refuse_hopeless(codes.REGISTER, user.email_key, reg_code)
+    codes.refuse_hopeless(purpose, user.email_key, reg_code)
     # Hash first, because hashing is slow and spending the code locks its row.
     user.password_hash = crypto.hash_password(password)
-    codes.spend(codes.REGISTER, user.email_key, reg_code)
-    throttle.clear(*limits.of_new_account(user, ip))
-    add(user)
+    codes.spend(purpose, user.email_key, reg_code)
+    add(user, *limits.of_guesses(ip, user.name_key, user.email_key))
     return user
 
 
@@ -68,14 +74,17 @@ def new_user(user_name: str, email: str) -> User:
     )
 
 
-def add(user: User) -> None:
+def add(user: User, *cleared: Counter) -> None:
     """Commit a new account together with the rest of the transaction, or nothing of it.
 
+    :param cleared: counters to forget.
     :raises ApiError: 1018 or 1005.
     """
     keys = user.name_key, user.email_key
     db.session.add(user)
     try:
+        db.session.flush()
+        throttle.clear(*cleared)  # after the account's row, as everywhere
         db.session.commit()
     except IntegrityError:
         db.session.rollback()
@@ -85,10 +94,15 @@ def add(user: User) -> None:
 
 def _refuse_taken(name_key: str, email_key: str) -> None:
     """Raise 1018 when the address has an account, else 1005 when the name is taken."""
-    if db.session.scalar(select(User.id).where(User.email_key == email_key)):
-        raise ApiError(Code.EMAIL_EXISTS)
+    refuse_taken_address(email_key)
     if db.session.scalar(select(User.id).where(User.name_key == name_key)):
         raise ApiError(Code.USER_NAME_EXISTS)
+
+
+def refuse_taken_address(email_key: str) -> None:
+    """Raise 1018 when the address has an account."""
+    if db.session.scalar(select(User.id).where(User.email_key == email_key)):
+        raise ApiError(Code.EMAIL_EXISTS)
 
 
 def login(user_name: str, password: str, ip: str, language: str | None) -> User:
@@ -109,14 +123,13 @@ def login(user_name: str, password: str, ip: str, language: str | None) -> User:
         raise ApiError(Code.BANNED)
     if crypto.password_needs_rehash(user.password_hash):
         passwords.renew_hash(user, password)
-    try:
-        throttle.clear(*tries.cleared)  # after the account's row, as everywhere
-        clients.remember(user.id, ip)
-        user.language = language or user.language
-        db.session.commit()
-    except IntegrityError:  # somebody has deleted the account meanwhile
+    if locks.hold(User.id == user.id) is None:  # the account has been erased meanwhile
         db.session.rollback()
-        raise ApiError(Code.WRONG_CREDENTIALS) from None
+        raise ApiError(Code.WRONG_CREDENTIALS)
+    user.language = language or user.language
+    throttle.clear(*tries.cleared)
+    clients.remember(user.id, ip)
+    db.session.commit()
     purge_expired()
     return user
 

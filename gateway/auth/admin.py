@@ -6,16 +6,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, exists, func, or_, select, update
-from sqlalchemy.orm import aliased
+from flask import current_app
+from sqlalchemy import ColumnElement, func, select, update
 
-from gateway import crypto, throttle
-from gateway.auth import accounts, limits, passwords, strength
-from gateway.auth.models import User
+from gateway import crypto, mail, throttle
+from gateway.auth import (
+    accounts,
+    addresses,
+    codes,
+    joining,
+    leaving,
+    limits,
+    passwords,
+    strength,
+)
+from gateway.auth.models import User, email_key
 from gateway.db import db
 from gateway.errors import ApiError, Code
+from gateway.mail import senders
 
 
 def find(who: str) -> User:
@@ -55,6 +65,57 @@ def create(user_name: str, email: str, password: str, *, is_admin: bool) -> User
     user.is_admin = is_admin
     user.password_hash = crypto.hash_password(password)
     accounts.add(user)
+    return user
+
+
+def invite(email: str, language: str) -> None:
+    """Mail an invitation; it replaces an earlier one once the relay has accepted the mail.
+
+    :param language: one of ``mail.LANGUAGES``.
+    :raises ApiError: 1000 when registration is closed, 1003 when MAIL_DOMAINS refuses the address,
+        1018.
+    :raises MailError: when the mail could not be sent.
+    """
+    if current_app.config["REGISTRATION"] == "closed":
+        raise ApiError(
+            Code.ACCESS_DENIED, "Registration is closed; set REGISTRATION to open or invited"
+        )
+    address = email_key(email)
+    joining.refuse_domain(address)
+    accounts.refuse_taken_address(address)
+
+    def send_mail(code: str, minutes: int) -> None:
+        days = timedelta(minutes=minutes).days
+        mail.send(codes.INVITE, email, language, code=code, days=days)
+
+    codes.issue(codes.INVITE, address, send_mail)
+
+
+def set_email(who: str, email: str, language: str) -> User:
+    """Move an account to another address, without a mailed code; the old one gets a mail.
+
+    :param language: of that mail, one of ``mail.LANGUAGES``.
+    :raises ApiError: 1003 when MAIL_DOMAINS refuses the address, 1018.
+    """
+    user = find(who)
+    addresses.refuse(email_key(email))
+    if not addresses.move(user.id, email, language):
+        return find(who)  # it has been erased meanwhile
+    db.session.refresh(user)
+    senders.send_due()
+    return user
+
+
+def delete(who: str, *, even_last_admin: bool = False) -> User:
+    """Erase an account for good; return it as it was.
+
+    :raises ApiError: 1009 when it is the last admin.
+    """
+    user = find(who)
+    try:
+        leaving.erase(user.id, even_last_admin=even_last_admin)
+    except leaving.LastAdmin:
+        raise _last_admin(user) from None
     return user
 
 
@@ -99,7 +160,7 @@ def set_banned(who: str, banned: bool, *, even_last_admin: bool = False) -> User
     """
     if not banned:
         return _change(who, is_banned=False)
-    filters = [] if even_last_admin else [_leaves_an_admin()]
+    filters = [] if even_last_admin else [leaving.leaves_an_admin()]
     revoked = {"token_generation": User.token_generation + 1, "kept_jti": None}
     return _change(who, *filters, is_banned=True, **revoked)
 
@@ -109,20 +170,8 @@ def set_admin(who: str, admin: bool, *, even_last_admin: bool = False) -> User:
 
     :raises ApiError: 1009 when this would demote the last admin.
     """
-    filters = [] if admin or even_last_admin else [_leaves_an_admin()]
+    filters = [] if admin or even_last_admin else [leaving.leaves_an_admin()]
     return _change(who, *filters, is_admin=admin)
-
-
-def _leaves_an_admin() -> ColumnElement[bool]:
-    """Return the filter for accounts without which there is still an admin who can log in."""
-    # Two commands at once must not each take the other's admin for the one that stays.
-    can_act = (User.is_admin.is_(True), User.is_banned.is_(False))
-    db.session.execute(select(User.id).where(*can_act).order_by(User.id).with_for_update())
-    other = aliased(User)
-    another = exists().where(
-        other.id != User.id, other.is_admin.is_(True), other.is_banned.is_(False)
-    )
-    return or_(User.is_admin.is_(False), User.is_banned.is_(True), another)
 
 
 def _change(who: str, *filters: ColumnElement[bool], **values: object) -> User:
@@ -136,10 +185,15 @@ def _change(who: str, *filters: ColumnElement[bool], **values: object) -> User:
     )
     if changed is None:
         db.session.rollback()
-        raise ApiError(
-            Code.LIMIT_REACHED, f"{user.user_name} is the last admin; give --yes to do it anyway"
-        )
+        find(who)  # unless it has been erased meanwhile
+        raise _last_admin(user)
     return _committed(user)
+
+
+def _last_admin(user: User) -> ApiError:
+    return ApiError(
+        Code.LIMIT_REACHED, f"{user.user_name} is the last admin; give --yes to do it anyway"
+    )
 
 
 def _committed(user: User) -> User:

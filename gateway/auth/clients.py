@@ -37,11 +37,11 @@ def known(user_id: int | None, ip: str) -> str:
 
 
 def remember(user_id: int, ip: str) -> None:
-    """Know a client from now on, after a right login from it; the caller commits.
+    """Know a client from now on, after a right login from it.
+
+    The caller holds the account, and commits.
 
     Only the newest ``MAX_KNOWN`` clients stay known, because one account must not fill the table.
-
-    :raises IntegrityError: when the account was deleted meanwhile.
     """
     if not ip:  # the proxy does not say who asks, so this would be everybody
         return

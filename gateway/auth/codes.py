@@ -18,9 +18,13 @@ from gateway.errors import ApiError, Code
 from gateway.ops.purge import purge_expired
 from gateway.throttle import Counter
 
-REGISTER, RESET = "register", "reset"  # purposes of a code, and folders of mail/templates
+# Purposes of a code, and folders of mail/templates.
+REGISTER, RESET, EMAIL, INVITE = "register", "reset", "email", "invite"
+COUNTED = (REGISTER, RESET, EMAIL)  # their mails have limits
 RESET_DIGITS = 8
+INVITE_DIGITS = 12  # more than REG_CODE_DIGITS may be; see auth.joining
 LIFETIME = timedelta(minutes=10)
+INVITE_LIFETIME = timedelta(days=7)
 MAX_TRIES = 5
 
 
@@ -47,7 +51,7 @@ def send(
     send_mail: Callable[..., None],
     counters: tuple[Counter, ...],
     *,
-    client: str = "",
+    is_wanted: Callable[[], bool] = lambda: True,
 ) -> None:
     """Issue a code within the request that asks for it.
 
@@ -57,7 +61,7 @@ def send(
     :raises ApiError: 1003 when the relay refuses the address, 1029 when it did not take the mail.
     """
     try:
-        issue(purpose, address, send_mail, client)
+        issue(purpose, address, send_mail, is_wanted=is_wanted)
     except mail.MailError as error:
         log.logger.error("mail not sent: %s; %s", error, error.cure)
         is_refused = isinstance(error, mail.RecipientRefused)
@@ -69,7 +73,14 @@ def send(
         raise ApiError(Code.MAIL_NOT_SENT) from None
 
 
-def issue(purpose: str, address: str, send_mail: Callable[..., None], client: str = "") -> None:
+def issue(
+    purpose: str,
+    address: str,
+    send_mail: Callable[..., None],
+    client: str = "",
+    *,
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> None:
     """Make a code, mail it, and store its hash once the relay has accepted the mail.
 
     No transaction is open during the conversation with the relay. When the mail could not be sent,
@@ -78,15 +89,20 @@ def issue(purpose: str, address: str, send_mail: Callable[..., None], client: st
     :param send_mail: called with the code and its lifetime in minutes.
     :param client: for whom: a client that the account knows, or "" for everybody else, here and
         below. Each has an open code of its own, so that strangers replace nobody's.
+    :param is_wanted: holds the account that the code is for, and tells whether it is still there.
+        If not, nothing is stored.
     :raises MailError: when the mail could not be sent.
     """
     code = crypto.random_text(digits(purpose), string.digits)
-    send_mail(code=code, minutes=LIFETIME // timedelta(minutes=1))
+    send_mail(code=code, minutes=lifetime(purpose) // timedelta(minutes=1))
+    if not is_wanted():
+        db.session.rollback()
+        return
     new = {
         "code_hash": crypto.code_hash(purpose, address, code),
         "tries": 0,
         "other_tries": 0,
-        "expires_at": clock.now() + LIFETIME,
+        "expires_at": clock.now() + lifetime(purpose),
     }
     db.session.execute(
         dialect()
@@ -101,7 +117,18 @@ def issue(purpose: str, address: str, send_mail: Callable[..., None], client: st
 
 def digits(purpose: str) -> int:
     """Return how many digits a code has."""
-    return RESET_DIGITS if purpose == RESET else int(current_app.config["REG_CODE_DIGITS"])
+    fixed = {RESET: RESET_DIGITS, INVITE: INVITE_DIGITS}
+    return fixed.get(purpose) or int(current_app.config["REG_CODE_DIGITS"])
+
+
+def lifetime(purpose: str) -> timedelta:
+    """Return how long a code is valid."""
+    return INVITE_LIFETIME if purpose == INVITE else LIFETIME
+
+
+def purpose_of_change(user_id: int) -> str:
+    """Return the purpose of a code for a new address; each account has its own."""
+    return f"{EMAIL} {user_id}"
 
 
 def refuse_hopeless(purpose: str, address: str, code: str, client: str = "") -> None:
@@ -160,5 +187,10 @@ def _is_running(purpose: str, address: str) -> tuple[ColumnElement[bool], ...]:
         MailCode.email_key == address,
         MailCode.expires_at > now,
         # A later end was stored before the clock was set back.
-        MailCode.expires_at <= now + LIFETIME + clock.LEEWAY,
+        MailCode.expires_at <= now + lifetime(purpose) + clock.LEEWAY,
     )
+
+
+def belong_to(address: str, user_id: int) -> ColumnElement[bool]:
+    """Return the filter for every code of an account: of its address, or for a new one."""
+    return or_(MailCode.email_key == address, MailCode.purpose == purpose_of_change(user_id))

@@ -7,6 +7,7 @@ that strangers do keeps it out. All other clients share the counts of the accoun
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from flask import current_app
@@ -73,9 +74,11 @@ def of_login(written: str, user: User | None, ip: str, *, known: bool) -> Tries:
     return Tries(told, (own, everybody), cleared, right)
 
 
-def of_new_account(user: User, ip: str) -> tuple[Counter, ...]:
-    """Return the counters of guesses at the name and the address before the account was there."""
-    keys = (user.name_key, user.email_key)
+def of_guesses(ip: str, *keys: str) -> tuple[Counter, ...]:
+    """Return the counters of guesses at names and addresses, also from before they had an account.
+
+    :param keys: of the names and addresses.
+    """
     return tuple(counter for key in keys for counter in _of_spelling(key, ip, None))
 
 
@@ -145,6 +148,19 @@ def mails(
     strangers = Counter("mail-strangers", "", in_all - in_all // 50, HOUR)
     of_client = Counter("mail-ip", network(ip), current_app.config["MAILS_PER_IP"], HOUR)
     return (*of_address, of_client, strangers, everything)
+
+
+def naming(purposes: Collection[str], *keys: str) -> tuple[Counter, ...]:
+    """Return the counters that stay when those of an account are cleared, but name it.
+
+    These are guesses at its name and address from before it was there, and mails to its address.
+
+    :param purposes: of mailed codes.
+    :param keys: of the name and the address.
+    """
+    guesses = [_of_all("login-written", key, None) for key in keys]
+    counted = [mails(purpose, key, "") for key in keys for purpose in purposes if "@" in key]
+    return (*guesses, *(counter for each in counted for counter in of_address_only(each)))
 
 
 def of_address_only(counters: tuple[Counter, ...]) -> tuple[Counter, ...]:

@@ -5,12 +5,13 @@ Each function that changes a password ends with the one commit that makes its re
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 
 from sqlalchemy import select, update
 
 from gateway import crypto, log, mail, throttle
-from gateway.auth import clients, codes, limits, strength
+from gateway.auth import clients, codes, limits, locks, strength
 from gateway.auth.limits import Tries
 from gateway.auth.models import User, email_key
 from gateway.auth.tokens import Caller
@@ -19,6 +20,7 @@ from gateway.errors import ApiError, Code
 from gateway.mail import outbox, senders
 from gateway.mail.outbox import OwedMail
 from gateway.ops.purge import purge_expired
+from gateway.throttle import Counter
 
 
 def is_right(password: str, password_hash: str | None, tries: Tries) -> bool:
@@ -35,13 +37,35 @@ def is_right(password: str, password_hash: str | None, tries: Tries) -> bool:
     if crypto.password_matches(password, password_hash) and not is_locked:
         throttle.check(*tries.told)
         if not throttle.is_full(*tries.silent):
-            throttle.hit(tries.right)
-            db.session.commit()
-            return True
+            return _count(tries.right.account, tries.right)
     purge_expired()
-    throttle.hit(*tries.told, beyond=tries.silent)
-    db.session.commit()
+    _count(tries.right.account, *tries.told, beyond=tries.silent)
     return False
+
+
+def _count(account: int | None, *counters: Counter, beyond: Collection[Counter] = ()) -> bool:
+    """Count an event and commit; when the account has been erased meanwhile, do nothing.
+
+    :returns: whether the account is still there.
+    :raises ApiError: 429.
+    """
+    is_gone = locks.hold(User.id == (account or 0)) != account
+    if is_gone:
+        db.session.rollback()
+        return False
+    throttle.hit(*counters, beyond=beyond)
+    db.session.commit()
+    return True
+
+
+def refusal(user_id: int, sentence: str = "The password is wrong") -> ApiError:
+    """Return the refusal of a password that came with a token of the account.
+
+    It is 1002, or 1001 when the account has been erased meanwhile.
+    """
+    if db.session.scalar(select(User.id).where(User.id == user_id)) is None:
+        return ApiError(Code.UNAUTHENTICATED)
+    return ApiError(Code.WRONG_CREDENTIALS, sentence)
 
 
 def renew_hash(user: User, password: str) -> None:
@@ -61,19 +85,18 @@ def change(caller: Caller, jti: str, old_password: str, new_password: str, ip: s
 
     :param jti: the id of that token.
     :raises ApiError: 1003 when the new password is weak, 1002 when the old one is wrong, 429 after
-        too many of them.
+        too many of them, 1001 when the account has been erased meanwhile.
     """
     own = db.session.get(User, caller.id)
     if own is not None:
         strength.refuse_weak(new_password, "new_password", name=own.user_name, email=own.email)
-    wrong = ApiError(Code.WRONG_CREDENTIALS, "The old password is wrong")
     tries = limits.of_caller(caller.id, ip, known=bool(clients.known(caller.id, ip)))
     if not is_right(old_password, caller.password_hash, tries):
-        raise wrong
+        raise refusal(caller.id, "The old password is wrong")
     new_hash = crypto.hash_password(new_password)
     if not set_hash(caller.id, new_hash, kept_jti=jti, generation=caller.token_generation):
         db.session.rollback()  # another request changed the password first
-        raise wrong
+        raise refusal(caller.id, "The old password is wrong")
     throttle.clear(*tries.cleared)
     db.session.commit()
 
@@ -115,7 +138,7 @@ def send_reset_code(email: str, ip: str, language: str) -> None:
         raise ApiError(Code.MAIL_NOT_SENT)
     address = email_key(email)
     purge_expired()
-    user_id = _id_of(address)
+    user_id = locks.hold(User.email_key == address)
     client = clients.known(user_id, ip)
     throttle.hit(*limits.mails(codes.RESET, address, ip, known=client, account=user_id))
     outbox.promise(
@@ -139,10 +162,8 @@ def mail_reset_code(owed: OwedMail) -> None:
     :raises MailError: when the mail is to be tried again.
     """
     address, is_counted = owed.key, owed.details["counted"]
-    client = owed.details["client"]
-    counters = limits.mails(
-        codes.RESET, address, owed.details["ip"], known=client, account=_id_of(address)
-    )
+    client, user_id = owed.details["client"], _id_of(address)
+    counters = limits.mails(codes.RESET, address, owed.details["ip"], known=client, account=user_id)
     email = db.session.scalar(select(User.email).where(User.email_key == address))
     db.session.commit()
     if email is None:
@@ -154,8 +175,11 @@ def mail_reset_code(owed: OwedMail) -> None:
         else:
             mail.send(codes.RESET, email, owed.language, **content)
 
+    def is_same_account() -> bool:
+        return locks.hold(User.email_key == address) == user_id
+
     try:
-        codes.issue(codes.RESET, address, send_mail, client)
+        codes.issue(codes.RESET, address, send_mail, client, is_wanted=is_same_account)
     except mail.MailError as error:
         if is_counted and not error.begun:
             throttle.undo(*counters)
@@ -163,8 +187,7 @@ def mail_reset_code(owed: OwedMail) -> None:
         raise
     if not is_counted:
         with suppress(ApiError):  # another mail was counted meanwhile
-            throttle.hit(*counters)
-            db.session.commit()
+            _count(user_id, *counters)
 
 
 def reset(email: str, reg_code: str, password: str, ip: str) -> int:
@@ -179,8 +202,8 @@ def reset(email: str, reg_code: str, password: str, ip: str) -> int:
     codes.refuse_hopeless(codes.RESET, address, reg_code, client)
     # Hash first, because hashing is slow and spending the code locks its row.
     new_hash = crypto.hash_password(password)
+    user_id = locks.hold(User.email_key == address)
     codes.spend(codes.RESET, address, reg_code, client)
-    user_id = _id_of(address)
     if user_id is None:  # somebody guessed the code of an address without an account
         db.session.commit()
         raise ApiError(Code.WRONG_CODE)

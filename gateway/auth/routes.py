@@ -6,7 +6,7 @@ from flask import Blueprint, Response, request
 from flask_jwt_extended import get_jwt
 
 from gateway import clock, log, mail
-from gateway.auth import accounts, passwords, schemas, tokens
+from gateway.auth import accounts, addresses, leaving, passwords, schemas, tokens
 from gateway.errors import Code
 from gateway.mail.languages import look_up
 from gateway.version import __version__
@@ -22,6 +22,7 @@ bp = Blueprint("auth", __name__, url_prefix="/api/v1")
 @body(schemas.AuthCodeRequest)
 @responses(
     Empty,
+    Code.ACCESS_DENIED,
     Code.EMAIL_EXISTS,
     Code.USER_NAME_EXISTS,
     Code.TOO_MANY_REQUESTS,
@@ -39,9 +40,9 @@ def auth_code(**fields: str) -> Response:
 
 @bp.post("/register")
 @body(schemas.RegisterRequest)
-@responses(Empty, Code.EMAIL_EXISTS, Code.USER_NAME_EXISTS, Code.WRONG_CODE)
+@responses(Empty, Code.ACCESS_DENIED, Code.EMAIL_EXISTS, Code.USER_NAME_EXISTS, Code.WRONG_CODE)
 def register(**fields: str) -> Response:
-    """Create an account with a mailed code.
+    """Create an account with a mailed code, or with that of an invitation.
 
     After five wrong codes the code is dead. Any other refusal leaves it valid.
     """
@@ -95,6 +96,53 @@ def change_password(**fields: str) -> Response:
     Every token of the account but this one is refused from now on.
     """
     passwords.change(tokens.caller(), get_jwt()["jti"], **fields, ip=client_ip())
+    return reply()
+
+
+@bp.post("/platform/email-code")
+@tokens.signed_in
+@body(schemas.EmailCodeRequest)
+@responses(Empty, Code.EMAIL_EXISTS, Code.TOO_MANY_REQUESTS, Code.MAIL_NOT_SENT)
+def email_code(email: str) -> Response:
+    """Mail a code to the address that the account is to have.
+
+    It is valid for 10 minutes, once, and only for this account. A new code replaces the one before
+    it.
+    """
+    addresses.send_code(tokens.caller(), email, client_ip(), _language())
+    return reply()
+
+
+@bp.post("/platform/change-email")
+@tokens.signed_in
+@body(schemas.ChangeEmailRequest)
+@responses(
+    Empty,
+    Code.WRONG_CREDENTIALS,
+    Code.WRONG_CODE,
+    Code.EMAIL_EXISTS,
+    Code.TOO_MANY_REQUESTS,
+)
+def change_email(**fields: str) -> Response:
+    """Give the account another address, with the code that was mailed to it.
+
+    The old address gets a mail that says so, and works no more: not to log in, and not for a new
+    password. Tokens stay valid. After five wrong codes the code is dead.
+    """
+    addresses.change(tokens.caller(), **fields, ip=client_ip(), language=_language())
+    return reply()
+
+
+@bp.post("/platform/delete-account")
+@tokens.signed_in
+@body(schemas.DeleteAccountRequest)
+@responses(Empty, Code.ACCESS_DENIED, Code.WRONG_CREDENTIALS, Code.TOO_MANY_REQUESTS)
+def delete_account(password: str) -> Response:
+    """Erase the account with its projects and all that was counted, for good.
+
+    Its tokens and its keys are refused from now on. The last admin cannot leave.
+    """
+    leaving.delete_account(tokens.caller(), password, client_ip())
     return reply()
 
 

@@ -42,7 +42,8 @@ class RegisterRequest(NewAccount):
     """POST /api/v1/register."""
 
     reg_code = RegCode(
-        required=True, metadata={"example": "6328", "description": "The mailed code."}
+        required=True,
+        metadata={"example": "6328", "description": "The mailed code, or that of an invitation."},
     )
 
 
@@ -65,6 +66,29 @@ class ChangePasswordRequest(Request):
 
     old_password = Password(required=True, metadata={"example": DIGEST})
     new_password = Password(required=True, metadata={"example": DIGEST})
+
+
+class EmailCodeRequest(Address):
+    """POST /api/v1/platform/email-code."""
+
+
+class ChangeEmailRequest(Request):
+    """POST /api/v1/platform/change-email."""
+
+    password = Password(required=True, metadata={"example": DIGEST})
+    email = EmailAddress(
+        required=True, metadata={"example": "civet148@126.com", "description": "The new address."}
+    )
+    reg_code = RegCode(
+        required=True,
+        metadata={"example": "632804", "description": "The code that was mailed to it."},
+    )
+
+
+class DeleteAccountRequest(Request):
+    """POST /api/v1/platform/delete-account."""
+
+    password = Password(required=True, metadata={"example": DIGEST})
 
 
 class ResetCodeRequest(Address):

@@ -126,19 +126,20 @@ def post_worker_init(worker: Any) -> None:
         return
     if unknown := settings.unknown_names(worker.wsgi):
         log.logger.warning("%s", "; ".join(unknown))
-    addresses = ", ".join(describe_listener(str(listener)) for listener in worker.sockets)
+    has_pages = worker.wsgi.config["PAGES"]
+    addresses = ", ".join(describe_listener(str(each), has_pages) for each in worker.sockets)
     with worker.wsgi.app_context():
         level = logging.INFO if mail.is_possible() else logging.WARNING
     log.logger.log(level, "serving on %s; %s", addresses, mail.describe(worker.wsgi))
 
 
-def describe_listener(listener: str) -> str:
-    """Return an address with the address of its documentation, which a person can open."""
-    if listener.startswith("unix:"):
+def describe_listener(listener: str, has_pages: bool = True) -> str:
+    """Return an address with those of its console and documentation, which a person can open."""
+    if listener.startswith("unix:") or not has_pages:
         return listener
     # No browser opens the addresses that stand for all of a machine's addresses.
     url = listener.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-    return f"{listener}, documented at {url}/docs"
+    return f"{listener}, console at {url}/, documented at {url}/docs"
 
 
 def check_address(address: tuple[str, int] | str | int) -> None:

@@ -78,7 +78,8 @@ def sender(kind: str) -> Callable[[Callable[[OwedMail], None]], Callable[[OwedMa
 def promise(kind: str, key: str, language: str, lifetime: timedelta, **details: Any) -> None:
     """Owe a mail for a time; the caller commits, and then calls ``senders.send_soon``.
 
-    A kind without a sender is a template. Its details are ``email`` and ``context``.
+    A kind without a sender is a template. Its details are ``email`` and ``context``. A mail about
+    an account that may go to another address has its ``user_id``, too.
     """
     now = clock.now()
     new = {
@@ -93,6 +94,19 @@ def promise(kind: str, key: str, language: str, lifetime: timedelta, **details: 
         .insert(OwedMail)
         .values(kind=kind, key=key, **new)
         .on_conflict_do_update(index_elements=[OwedMail.kind, OwedMail.key], set_=new)
+    )
+
+
+def belong_to(address: str, user_id: int) -> ColumnElement[bool]:
+    """Return the filter for every mail that is owed to an address or about an account.
+
+    :param address: in lower case.
+    """
+    details = OwedMail.details
+    return or_(
+        OwedMail.key == address,
+        func.lower(details["email"].as_string()) == address,
+        details["user_id"].as_integer() == user_id,
     )
 
 

@@ -12,6 +12,7 @@ from flask import current_app
 from sqlalchemy import select
 
 from gateway import clock, log, mail, throttle
+from gateway.auth import locks
 from gateway.auth.models import User
 from gateway.db import db
 from gateway.errors import ApiError
@@ -52,16 +53,17 @@ def share_reached(limit: int, count: int) -> int:
 
 def _promise(project_id: int, day: date, share: int, limit: int, count: int) -> None:
     """Owe the mail, and send it. An operator may change the quota, so count the mails, too."""
-    owner = db.session.scalar(
-        select(User).join(Project, Project.user_id == User.id).where(Project.id == project_id)
-    )
-    if owner is None:  # deleted meanwhile
+    owner = db.session.execute(
+        select(User.id, User.language).join(Project).where(Project.id == project_id)
+    ).first()
+    if owner is None or locks.hold(User.id == owner.id) is None:  # erased meanwhile
+        db.session.rollback()
         return
     subject = f"project {project_id} {day} {share}"
     try:
         throttle.hit(
-            Counter("quota-mail", subject, 1, 2 * DAY),
-            Counter("quota-mail-user", f"user {owner.id}", MAILS_OF_ACCOUNT, DAY),
+            Counter("quota-mail", subject, 1, 2 * DAY, owner.id),
+            Counter("quota-mail-user", f"user {owner.id}", MAILS_OF_ACCOUNT, DAY, owner.id),
         )
     except ApiError:
         return
@@ -70,6 +72,7 @@ def _promise(project_id: int, day: date, share: int, limit: int, count: int) -> 
         f"{project_id} {day} {share}",
         owner.language,
         max(timedelta(seconds=quota.seconds_left(day, clock.now())), SHORTEST_LIFE),
+        user_id=owner.id,
         project_id=project_id,
         context={"day": str(day), "share": share, "limit": limit, "used": count},
     )

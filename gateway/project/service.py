@@ -48,11 +48,13 @@ def create(owner: Caller, project_type: int, project_name: str) -> tuple[Project
     """Create a project; return it and its secret.
 
     :raises ApiError: 1009 when the account has PROJECTS_PER_USER live projects, or has created as
-        many within a day.
+        many within a day; 1001 when it has been erased meanwhile.
     """
     most = current_app.config["PROJECTS_PER_USER"]
     limit = {"owner": owner.id, "max_projects": most}
     if db.session.execute(_COUNT_LIVE_PROJECT, limit).first() is None:
+        if db.session.scalar(select(User.id).where(User.id == owner.id)) is None:
+            raise ApiError(Code.UNAUTHENTICATED)  # the account has been erased meanwhile
         raise _limit("This account holds as many projects as it may; delete one first")
     try:
         throttle.hit(Counter("project-create", f"user {owner.id}", most, DAY, owner.id))
@@ -183,7 +185,17 @@ def mark_deleted(*filters: ColumnElement[bool]) -> int | None:
 
     Its secrets are wiped at once. The row is purged later.
     """
+    # The account's row is locked first, as everywhere; see auth.locks.
     owner_id: int | None = db.session.scalar(
+        update(User)
+        .where(User.id == select(Project.user_id).where(*filters).scalar_subquery())
+        .values(live_projects=User.live_projects - 1)
+        .returning(User.id)
+        .execution_options(synchronize_session=False)
+    )
+    if owner_id is None:
+        return None
+    deleted = db.session.scalar(
         update(Project)
         .where(*filters)
         .values(
@@ -194,16 +206,11 @@ def mark_deleted(*filters: ColumnElement[bool]) -> int | None:
             old_secret_hash=None,
             old_secret_until=None,
         )
-        .returning(Project.user_id)
+        .returning(Project.id)
         .execution_options(synchronize_session=False)
     )
-    if owner_id is None:
+    if deleted is None:  # another request was first
+        db.session.rollback()
         return None
-    db.session.execute(
-        update(User)
-        .where(User.id == owner_id)
-        .values(live_projects=User.live_projects - 1)
-        .execution_options(synchronize_session=False)
-    )
     db.session.commit()
     return owner_id

@@ -7,8 +7,9 @@ fields.py           types of fields, their rules
 openapi.py          the description of the API
 openapi_replies.py  its replies
 openapi_words.py    its introduction
-pages.py            /docs, /openapi.json
-docs/               the page itself
+pages.py            /, /docs, /openapi.json
+console/            the page at /
+docs/               the page at /docs
 health.py           /healthz, /readyz
 after_response.py   work after the reply
 flood.py            bounds the log

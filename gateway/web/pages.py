@@ -1,44 +1,47 @@
-"""Pages: ``/openapi.json`` describes the API, ``/docs`` shows it in a browser.
+"""Pages for people, and the description for tools.
 
-A browser that opens ``/`` or another address where a person looks for a page is led to ``/docs``.
+    /               the console: accounts, projects and their usage
+    /docs           the API, to read and to try
+    /openapi.json   the API in OpenAPI 3.1; programs read it, so it stays when PAGES is 0
+
+A browser that opens another address where a person looks for the API is led to ``/docs``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
 
 import flask_swagger_ui
-from flask import Blueprint, abort, current_app, redirect, render_template, request
+from flask import Blueprint, Flask, abort, current_app, redirect, render_template, request
 from flask.helpers import send_from_directory
 from werkzeug.exceptions import NotFound
 from werkzeug.http import generate_etag
 from werkzeug.wrappers import Response
 
+from gateway import mail
 from gateway.web import openapi
 from gateway.web.reply import http_failure
 
-bp = Blueprint("docs", __name__, template_folder="docs")
+description = Blueprint("description", __name__)
+docs = Blueprint("docs", __name__, template_folder=".")
+console = Blueprint("console", __name__, template_folder=".")
 
-# /docs loads these files. Some are ours; the others are Swagger UI's own.
-OURS = Path(__file__).parent / "docs"
+# The files that a page loads, and their folders. Most of /docs are Swagger UI's own.
+HERE = Path(__file__).parent
 SWAGGER_UI = Path(flask_swagger_ui.__file__).parent / "dist"
-ASSETS = {
-    "page.css": OURS,
-    "samples.js": OURS,
-    "start.js": OURS,
+CONSOLE_ASSETS = dict.fromkeys(("page.css", "script.js", "icon.svg"), HERE / "console")
+DOCS_ASSETS = {
+    "page.css": HERE / "docs",
+    "samples.js": HERE / "docs",
+    "start.js": HERE / "docs",
     "swagger-ui-bundle.js": SWAGGER_UI,
     "swagger-ui.css": SWAGGER_UI,
     "favicon-32x32.png": SWAGGER_UI,
 }
 HEADERS = {
-    # Swagger UI sets style attributes, and its style sheet holds icons as data: URLs.
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
-        " img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none';"
-        " frame-ancestors 'none'"
-    ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -46,11 +49,30 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
+# Only our own files, and no text that becomes a script or a part of the page.
+STRICT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
+    " require-trusted-types-for 'script'; trusted-types 'none'"
+)
+# Swagger UI sets style attributes, and its style sheet holds icons as data: URLs.
+DOCS_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
+    " img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'"
+)
+
+# Where else a person looks for the API. The path of each leads to /docs by a relative address, so
+# that it works below any prefix.
+ENTRANCES = {"/docs/": "../docs", "/api/v1": "../docs", "/api/v1/": "../../docs"}
 
 
-# Where a person looks for a page. The path of each leads to /docs by a relative address, so that
-# it works below any prefix.
-ENTRANCES = {"/": "docs", "/docs/": "../docs", "/api/v1": "../docs", "/api/v1/": "../../docs"}
+def init_app(app: Flask) -> None:
+    """Serve the description, and the pages unless ``PAGES`` is 0."""
+    app.register_blueprint(description)
+    if app.config["PAGES"]:
+        app.register_blueprint(docs)
+        app.register_blueprint(console)
 
 
 class Description(NamedTuple):
@@ -60,8 +82,8 @@ class Description(NamedTuple):
     etag: str
 
 
-@bp.get("/openapi.json", endpoint="openapi")
-def description() -> Response:
+@description.get("/openapi.json")
+def openapi_json() -> Response:
     """Describe the API in OpenAPI 3.1."""
     made = _description()
     response = current_app.response_class(made.content, mimetype="application/json")
@@ -79,14 +101,49 @@ def _description() -> Description:
     return made
 
 
-@bp.get("/docs")
-def page() -> str:
+@console.get("/")
+def console_page() -> Response:
+    """Show the console. The page tells its script what the script cannot ask the API."""
+    config = current_app.config
+    page = render_template(
+        "console/page.html",
+        service=config["SERVICE_NAME"],
+        mails="log" if config["MAIL_SUPPRESS_SEND"] else "sent" if mail.is_possible() else "none",
+        digits=config["REG_CODE_DIGITS"],
+        registration=config["REGISTRATION"],
+        zone=config["TIMEZONE"],
+    )
+    response = current_app.make_response(page)
+    response.add_etag()
+    return response.make_conditional(request)
+
+
+@console.get("/console/<name>")
+def console_asset(name: str) -> Response:
+    """Send a file of the console."""
+    return _asset(CONSOLE_ASSETS, name)
+
+
+@docs.get("/docs")
+def docs_page() -> str:
     """Show the API page."""
-    return render_template("page.html", service=current_app.config["SERVICE_NAME"])
+    return render_template("docs/page.html", service=current_app.config["SERVICE_NAME"])
 
 
-@bp.app_errorhandler(NotFound)
-def lead_to_page(error: NotFound) -> Response:
+@docs.get("/docs/<name>")
+def docs_asset(name: str) -> Response:
+    """Send a file of the API page."""
+    return _asset(DOCS_ASSETS, name)
+
+
+def _asset(assets: Mapping[str, Path], name: str) -> Response:
+    if name not in assets:
+        abort(HTTPStatus.NOT_FOUND)
+    return send_from_directory(assets[name], name, etag=True)
+
+
+@docs.app_errorhandler(NotFound)
+def lead_to_docs(error: NotFound) -> Response:
     """Lead a browser that looks for a page to /docs; answer anyone else in the envelope."""
     if request.path not in ENTRANCES:
         return http_failure(error)
@@ -103,15 +160,14 @@ def _wants_page() -> bool:
     return request.method in ("GET", "HEAD") and wanted == "text/html"
 
 
-@bp.get("/docs/<name>")
-def asset(name: str) -> Response:
-    """Send a file of the API page."""
-    if name not in ASSETS:
-        abort(HTTPStatus.NOT_FOUND)
-    return send_from_directory(ASSETS[name], name, etag=True)
+@console.after_request
+def _set_strict_headers(response: Response) -> Response:
+    response.headers.update(HEADERS | {"Content-Security-Policy": STRICT_POLICY})
+    return response
 
 
-@bp.after_request
+@docs.after_request
+@description.after_request
 def _set_headers(response: Response) -> Response:
-    response.headers.update(HEADERS)
+    response.headers.update(HEADERS | {"Content-Security-Policy": DOCS_POLICY})
     return response

@@ -8,15 +8,17 @@ from typing import Any
 
 import click
 
-from gateway import log
+from gateway import log, mail
 from gateway.auth import admin as accounts
 from gateway.auth import schemas, strength
 from gateway.auth.models import User
+from gateway.ops import export
 from gateway.ops.cli.output import (
     PAGE_SIZE,
     Group,
     as_json,
     page_option,
+    print_json,
     print_one,
     print_page,
     visible,
@@ -31,6 +33,13 @@ from_stdin = click.option(
 )
 as_md5 = click.option(
     "--md5", is_flag=True, help="Store the password's MD5 digest, because most clients send that."
+)
+
+language_option = click.option(
+    "--language",
+    type=click.Choice(mail.LANGUAGES),
+    default=mail.LANGUAGES[0],
+    help="Language of the mail.",
 )
 
 even_last_admin = click.option("--yes", is_flag=True, help="Do it even to the last admin.")
@@ -110,6 +119,48 @@ def set_password(who: str, **password: bool) -> None:
     new = read(schemas.NewPassword, {"password": typed})
     user = accounts.set_password(who, **new)
     _report(user, "password set, every token revoked")
+
+
+@group.command("invite")
+@click.argument("address")
+@language_option
+def invite(address: str, language: str) -> None:
+    """Mail a code to an ADDRESS that makes an account, for 7 days, once."""
+    given = read(schemas.Address, {"email": address})
+    accounts.invite(**given, language=language)
+    log.logger.info("operator invited an address")
+    click.echo(f"{given['email']}: invited")
+
+
+@group.command("set-email")
+@click.argument("who")
+@click.argument("address")
+@language_option
+def set_email(who: str, address: str, language: str) -> None:
+    """Move an account to another ADDRESS; the old one gets a mail that says so."""
+    given = read(schemas.Address, {"email": address})
+    user = accounts.set_email(who, **given, language=language)
+    log.logger.info("operator user=%d email set", user.id)
+    click.echo(f"{visible(user.user_name)}: email set to {user.email}")
+
+
+@group.command("delete")
+@click.argument("who")
+@click.option("--yes", is_flag=True, help="Do not ask, and do it even to the last admin.")
+def delete(who: str, yes: bool) -> None:
+    """Erase an account with its projects and all that was counted, for good."""
+    user = accounts.find(who)
+    if not yes:
+        what = f"{user.live_projects} projects" if user.live_projects != 1 else "1 project"
+        click.confirm(f"Erase {visible(user.user_name)} with {what}, for good?", abort=True)
+    _report(accounts.delete(who, even_last_admin=yes), "erased")
+
+
+@group.command("export")
+@click.argument("who")
+def export_person(who: str) -> None:
+    """Print all that is stored about a person as JSON, without hashes and secrets."""
+    print_json(export.of_person(who))
 
 
 @group.command("unlock")

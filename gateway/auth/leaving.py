@@ -1,0 +1,89 @@
+"""Erase an account: nothing that names it stays in any table.
+
+Its id and its keys are never given again. The databases count ids on. A key is 16 random
+characters, one of 62 to the 16th power: 5 with 28 zeros. With 10 zeros of erased keys and as many
+new ones, the chance that any comes again is 1 in 500 million. A list of erased keys would itself
+name the account.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, delete, exists, or_, select
+from sqlalchemy.orm import aliased
+
+from gateway import throttle
+from gateway.auth import clients, codes, limits, locks, passwords
+from gateway.auth.models import MailCode, User
+from gateway.auth.tokens import Caller
+from gateway.db import db
+from gateway.errors import ApiError, Code
+from gateway.mail import outbox
+from gateway.mail.outbox import OwedMail
+
+
+class LastAdmin(ApiError):
+    """The account is the last admin that can log in."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Code.ACCESS_DENIED, "You are the last admin; let another account become one first"
+        )
+
+
+def delete_account(caller: Caller, password: str, ip: str) -> None:
+    """Erase the caller's account.
+
+    :raises ApiError: 1002 when the password is wrong, 429 after too many of them, 1000 when this is
+        the last admin, 1001 when the account has been erased meanwhile.
+    """
+    tries = limits.of_caller(caller.id, ip, known=bool(clients.known(caller.id, ip)))
+    is_right = passwords.is_right(password, caller.password_hash, tries)
+    # The password that was right may have been changed meanwhile.
+    is_unchanged = User.token_generation == caller.token_generation
+    if not is_right or not erase(caller.id, is_unchanged):
+        raise passwords.refusal(caller.id)
+
+
+def erase(user_id: int, *filters: ColumnElement[bool], even_last_admin: bool = False) -> bool:
+    """Delete an account and all that belongs to it in one transaction, or nothing of it.
+
+    :param filters: what the account must match.
+    :returns: whether there was such an account.
+    :raises LastAdmin: unless ``even_last_admin`` is set.
+    """
+    is_admin = db.session.scalar(select(User.is_admin).where(User.id == user_id))
+    may_leave = leaves_an_admin(lock=bool(is_admin))
+    is_meant = User.id == user_id
+    if locks.hold(is_meant, *filters) is None:
+        db.session.rollback()
+        return False
+    if not even_last_admin and not db.session.scalar(select(User.id).where(is_meant, may_leave)):
+        db.session.rollback()
+        raise LastAdmin
+    keys = db.session.execute(select(User.name_key, User.email_key).where(is_meant)).one()
+    db.session.execute(delete(MailCode).where(codes.belong_to(keys.email_key, user_id)))
+    throttle.clear_account(user_id)
+    throttle.clear(*limits.naming(codes.COUNTED, *keys))
+    db.session.execute(delete(OwedMail).where(outbox.belong_to(keys.email_key, user_id)))
+    for table in reversed(db.metadata.sorted_tables):
+        if "user_id" in table.c:  # what hangs on such a row goes with it, by ON DELETE CASCADE
+            db.session.execute(delete(table).where(table.c.user_id == user_id))
+    db.session.execute(delete(User).where(is_meant).execution_options(synchronize_session=False))
+    db.session.commit()
+    return True
+
+
+def leaves_an_admin(*, lock: bool = True) -> ColumnElement[bool]:
+    """Return the filter for accounts without which there is still an admin who can log in.
+
+    :param lock: hold every admin, because two commands at once must not each take the other's admin
+        for the one that stays.
+    """
+    can_act = (User.is_admin.is_(True), User.is_banned.is_(False))
+    if lock:
+        db.session.execute(select(User.id).where(*can_act).order_by(User.id).with_for_update())
+    other = aliased(User)
+    another = exists().where(
+        other.id != User.id, other.is_admin.is_(True), other.is_banned.is_(False)
+    )
+    return or_(User.is_admin.is_(False), User.is_banned.is_(True), another)

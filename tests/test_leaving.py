@@ -1,0 +1,341 @@
+"""Who leaves, and who moves to another address: erased accounts leave nothing, in any race."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from helpers import (
+    OK,
+    PASSWORD,
+    assert_failure,
+    code_of,
+    forms,
+    login,
+    wait_for_background,
+)
+
+from gateway import crypto, mail
+from gateway.db import db
+from gateway.project import routes
+
+OTHER = "another digest of a password"
+NEW = "new@example.com"
+
+
+def leave(person, password=PASSWORD, **kwargs):
+    return person.post("/platform/delete-account", {"password": password}, **kwargs)
+
+
+def is_in(person):
+    return person.post("/project/list").status_code == 200
+
+
+def elsewhere(act):
+    """Call a function in another thread, because a nested request would share the session."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(act).result()
+
+
+def traces(sql, *words):
+    """Return the values in any column of any table that hold one of the words."""
+    found = []
+    for table in db.metadata.sorted_tables:
+        for row in sql(f"SELECT * FROM {table.name}"):
+            found += [
+                (table.name, name, value)
+                for name, value in row._mapping.items()
+                if any(word.lower() in str(value).lower() for word in words)
+            ]
+    return found
+
+
+def key(name, subject):
+    """Return the key of a counter: a hash of what is counted, and for whom."""
+    return hashlib.sha256(f"{name}\0{subject}".encode()).hexdigest()
+
+
+def hashes_of(user_id, user_name, address, ip="127.0.0.1"):
+    """Return the key of every counter whose subject names the account."""
+    subjects = [f"user {user_id}", user_name, address]
+    subjects += [f"{subject} {ip}" for subject in subjects]
+    subjects += [f"{purpose} {address}" for purpose in ("register", "reset", "email")]
+    names = ["login-account", "login-account-ip", "login-written", "login-written-ip"]
+    names += ["token-account", "token-account-ip", "right-password", "project-create"]
+    names += ["mail-minute", "mail-day"]
+    return [key(name, subject) for name in names for subject in subjects]
+
+
+def rows_of(sql, user_id):
+    """Return the rows of every table that belong to an account's id."""
+    found = []
+    for table in db.metadata.sorted_tables:
+        for column in {"user_id", "account"} & set(table.c.keys()):
+            query = f"SELECT * FROM {table.name} WHERE {column} = :id"
+            found += sql(query, id=user_id)
+    return found
+
+
+# An account that is erased
+
+
+def test_delete_account(api, person, sql):
+    project = person.create_project()
+    assert person.verify(project).status_code == 204
+    assert leave(person).json == OK
+    assert_failure(person.post("/project/list"), 401, 1001)
+    assert_failure(leave(person), 401, 1001)
+    assert_failure(login(api), 200, 1002)
+    assert_failure(login(api, "lory@126.com"), 200, 1002)
+    for headers in forms(project).values():
+        assert person.client.get("/api/v1/project/verify", headers=headers).status_code == 401
+    assert sql("SELECT * FROM users") == sql("SELECT * FROM projects") == []
+
+
+def test_nothing_names_an_erased_account(api, flask, sign_up, make_admin, sql, clock, caplog):
+    """Every table had a row of it, and none has one afterwards."""
+    clock.freeze(2024, 3, 7, 12)
+    person, admin = sign_up("lory"), sign_up("boss")
+    make_admin(admin)
+    project, gone = person.create_project("of lory"), person.create_project("erased before")
+    ids = [item["id"] for item in person.projects()]
+    person.post("/project/delete", {"id": ids[1]})
+    for _ in range(2):  # on two days
+        assert person.verify(project).status_code == 204
+        clock.advance(hours=13)
+        person = sign_in(api, person)
+    api("/login", {"user_name": "lory", "password": "wrong password"})
+    elsewhere = {"REMOTE_ADDR": "10.0.0.9"}
+    wrong = {"user_name": "Lory@126.com", "password": "wrong password"}
+    api("/login", wrong, environ_base=elsewhere)
+    person.post("/platform/change-password", {"old_password": "wrong one", "new_password": OTHER})
+    assert code_of(api("/reset-code", {"email": "lory@126.com"})) == 0
+    wait_for_background()
+    assert code_of(person.post("/platform/email-code", {"email": NEW})) == 0
+    admin.post("/project/list", {"user_id": person.user_id})
+    owe(sql)
+    words = ["lory", "126.com", project["project_key"], gone["project_key"]]
+    words += hashes_of(person.user_id, "lory", "lory@126.com")
+    tables = {table for table, *_ in traces(sql, *words)}
+    assert tables == {"users", "projects", "mail_codes", "throttle_counts", "owed_mails"}
+    assert sql("SELECT * FROM project_days") != []
+    assert len(rows_of(sql, person.user_id)) > 5
+
+    assert code_of(leave(person)) == 0
+    caplog.clear()
+    boss = ["boss", *hashes_of(admin.user_id, "boss", "boss@126.com")]
+    left = [t for t in traces(sql, *words) if not any(word in str(t[2]) for word in boss)]
+    assert left == []
+    assert rows_of(sql, person.user_id) == []
+    assert sql("SELECT * FROM project_days") == []
+    assert sql("SELECT * FROM mail_codes") == []
+
+    assert not is_in(person)
+    person.verify(project)
+    login(api)
+    admin.post("/project/list", {"user_id": person.user_id})
+    flask("user", "list")
+    for word in ["lory", *words[2:4]]:
+        assert word not in caplog.text
+
+
+def sign_in(api, person):
+    person.token = login(api, person.user_name).json["data"]["auth_token"]
+    return person
+
+
+def owe(sql):
+    """Owe mails: one to the address, one about the account to an address that it had."""
+    for email, details in (("lory@126.com", "{}"), ("old@lory.com", '{"user_id": 1}')):
+        sql(
+            "INSERT INTO owed_mails (kind, key, language, details, tries, next_try, expires_at)"
+            " VALUES ('x', :email, 'en', :details, 0, :later, :later)",
+            email=email,
+            details=details,
+            later="2099-01-01 00:00:00",
+        )
+
+
+def test_neighbour_keeps_everything(sign_up, person, sql):
+    neighbour = sign_up("libin")
+    project = neighbour.create_project()
+    assert neighbour.verify(project).status_code == 204
+    before = rows_of(sql, neighbour.user_id)
+    person.create_project()
+    assert code_of(leave(person)) == 0
+    assert rows_of(sql, neighbour.user_id) == before
+    assert neighbour.verify(project).status_code == 204
+    assert is_in(neighbour)
+
+
+def test_id_is_never_given_again(sign_up, sql):
+    lory = sign_up("lory")
+    lory.create_project()
+    assert code_of(leave(lory)) == 0
+    again = sign_up("lory")
+    assert again.user_id > lory.user_id
+    assert not is_in(lory)
+    again.create_project()
+    assert [item["id"] for item in again.projects()] == [2]
+
+
+@pytest.mark.parametrize("kind", ["user", "project"])
+def test_ids_of_the_last_rows_are_not_given_again_after_a_copy_or_restart(sign_up, make_app, kind):
+    lory = sign_up("lory")
+    lory.create_project()
+    leave(lory)
+    client = make_app().test_client()
+    again = sign_up("libin", client=client)
+    again.create_project()
+    found = again.user_id if kind == "user" else again.projects()[0]["id"]
+    assert found == 2
+
+
+def test_wrong_password_erases_nothing_and_counts(api, person):
+    for _ in range(5):
+        reply = leave(person, "not the password")
+        assert_failure(reply, 200, 1002)
+    assert reply.json["header"]["message"] == "The password is wrong"
+    assert_failure(leave(person), 429, 429)
+    assert is_in(person)
+    assert code_of(login(api)) == 429  # from this known client, both share their counts
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [({}, 1004), ({"password": None}, 1003), ({"password": 1}, 1003), ({"password": "x"}, 1003)],
+)
+def test_bad_request_erases_nothing(person, body, code):
+    assert_failure(person.post("/platform/delete-account", body), 400, code)
+    assert is_in(person)
+
+
+def test_last_admin_stays(sign_up, make_admin, flask, sql):
+    boss = sign_up("boss")
+    sign_up("lory")
+    make_admin(boss)
+    reply = leave(boss)
+    assert_failure(reply, 200, 1000)
+    assert reply.json["header"]["message"] == (
+        "You are the last admin; let another account become one first"
+    )
+    assert_failure(leave(boss, "not the password"), 200, 1002)
+    flask("user", "promote", "lory")
+    flask("user", "ban", "lory")
+    assert code_of(leave(boss)) == 1000  # a banned admin cannot act
+    flask("user", "unban", "lory")
+    assert code_of(leave(boss)) == 0
+    assert sql("SELECT user_name FROM users") == [("lory",)]
+
+
+def test_two_admins_cannot_both_leave(sign_up, make_admin, sql):
+    for n in range(5):
+        people = [sign_up(f"boss{n}x{k}") for k in range(2)]
+        sql("UPDATE users SET is_admin = :no", no=False)
+        for person in people:
+            make_admin(person)
+        with ThreadPoolExecutor(2) as pool:
+            codes = sorted(code_of(reply) for reply in pool.map(leave, people))
+        assert codes == [0, 1000]
+
+
+# Races in which the order is known: somebody is erased in the middle of a request
+
+
+def erase_during(monkeypatch, module, name, person):
+    """Erase the account once, right after ``module.name`` has been called."""
+    original = getattr(module, name)
+
+    def call(*args, **kwargs):
+        monkeypatch.setattr(module, name, original)
+        answer = original(*args, **kwargs)
+        assert code_of(elsewhere(lambda: leave(person))) == 0
+        return answer
+
+    monkeypatch.setattr(module, name, call)
+
+
+@pytest.fixture
+def nothing_is_left(sql):
+    def check(person):
+        words = [person.user_name, person.email]
+        words += hashes_of(person.user_id, person.user_name, person.email)
+        assert traces(sql, *words) == []
+        assert rows_of(sql, person.user_id) == []
+
+    return check
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "not the password"])
+def test_login(api, person, monkeypatch, nothing_is_left, password):
+    erase_during(monkeypatch, crypto, "password_matches", person)
+    assert_failure(login(api, password=password), 200, 1002)
+    nothing_is_left(person)
+
+
+def test_login_that_comes_in_with_the_address(api, person, monkeypatch, nothing_is_left):
+    erase_during(monkeypatch, crypto, "password_matches", person)
+    assert_failure(login(api, "lory@126.com", "not the password"), 200, 1002)
+    nothing_is_left(person)
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "not the password"])
+@pytest.mark.parametrize("path", ["change-password", "change-email", "delete-account"])
+def test_request_with_a_password(person, outbox, monkeypatch, nothing_is_left, path, password):
+    assert code_of(person.post("/platform/email-code", {"email": NEW})) == 0
+    bodies = {
+        "change-password": {"old_password": password, "new_password": OTHER},
+        "change-email": {"password": password, "email": NEW, "reg_code": outbox.code()},
+        "delete-account": {"password": password},
+    }
+    erase_during(monkeypatch, crypto, "password_matches", person)
+    assert_failure(person.post(f"/platform/{path}", bodies[path]), 401, 1001)
+    nothing_is_left(person)
+
+
+def test_new_password(person, monkeypatch, nothing_is_left):
+    erase_during(monkeypatch, crypto, "hash_password", person)
+    body = {"old_password": PASSWORD, "new_password": OTHER}
+    assert_failure(person.post("/platform/change-password", body), 401, 1001)
+    nothing_is_left(person)
+
+
+def test_reset(api, person, outbox, monkeypatch, nothing_is_left):
+    assert code_of(api("/reset-code", {"email": person.email})) == 0
+    wait_for_background()
+    body = {"email": person.email, "reg_code": outbox.code(), "password": OTHER}
+    erase_during(monkeypatch, crypto, "hash_password", person)
+    assert_failure(api("/reset-password", body), 200, 1008)
+    nothing_is_left(person)
+
+
+def test_mail_with_a_code_for_a_new_password(api, person, monkeypatch, nothing_is_left):
+    erase_during(monkeypatch, mail, "send", person)
+    assert code_of(api("/reset-code", {"email": person.email})) == 0
+    wait_for_background()
+    nothing_is_left(person)
+
+
+def test_mail_with_a_code_for_a_new_address(person, monkeypatch, nothing_is_left, sql):
+    erase_during(monkeypatch, mail, "send", person)
+    assert code_of(person.post("/platform/email-code", {"email": NEW})) == 0
+    nothing_is_left(person)
+    assert sql("SELECT * FROM mail_codes") == []
+
+
+@pytest.mark.parametrize("path", ["create", "delete", "rotate", "edit", "usage", "list"])
+def test_project(person, monkeypatch, nothing_is_left, path):
+    person.create_project()
+    bodies = {"create": {"project_type": 1, "project_name": "x"}, "list": {}}
+    codes = {"create": 1001, "list": 0}
+    erase_during(monkeypatch, routes, "caller", person)
+    reply = person.post(f"/project/{path}", bodies.get(path, {"id": 1}))
+    assert code_of(reply) == codes.get(path, 1006)
+    nothing_is_left(person)
+
+
+def test_name_and_address_are_free_at_once(sign_up, person, outbox):
+    assert code_of(leave(person)) == 0
+    again = sign_up("lory")
+    assert again.email == person.email
+    assert is_in(again)
+    assert not is_in(person)
