@@ -13,7 +13,7 @@ from gateway import crypto, throttle
 from gateway.auth import clients, limits
 from gateway.auth.models import User
 from gateway.db import db
-from gateway.project import service
+from gateway.project import quota_mails, service
 
 HOME = "127.0.0.1"  # where the fixture ``person`` logs in
 WRONG = "a wrong password"
@@ -471,6 +471,8 @@ COUNTERS = {
     "mail-strangers": (980, 3600, "clients that no account knows", "anybody, from 10 addresses"),
     "mail-all": (1000, 3600, "everybody's codes", "strangers 980, known clients the rest"),
     "project-create": (1000, 86400, "the account", "who has a token"),
+    "quota-mail": (1, 172800, "nobody; a share of a day was mailed", "who has a key"),
+    "quota-mail-user": (100, 86400, "nobody; mails about quotas are enough", "who has a key"),
 }
 
 
@@ -486,7 +488,7 @@ def every_counter(app, user):
             ):
                 found += [*tries.told, *tries.silent, *tries.cleared, tries.right]
             found += limits.mails("reset", "x@126.com", "10.0.0.1", known="k" if known else "")
-        found += limits.of_new_account(user, "10.0.0.1")
+        found += limits.of_guesses("10.0.0.1", user.name_key, user.email_key)
     return found
 
 
@@ -495,9 +497,11 @@ def test_every_counter_and_who_can_fill_it(app, person):
         user = db.session.get(User, person.user_id)
     made = {c.name: (c.limit, c.seconds) for c in every_counter(app, user)}
     made["project-create"] = (app.config["PROJECTS_PER_USER"], throttle.DAY)
+    made["quota-mail"] = (1, 2 * throttle.DAY)
+    made["quota-mail-user"] = (quota_mails.MAILS_OF_ACCOUNT, throttle.DAY)
     assert made == {name: row[:2] for name, row in COUNTERS.items()}
-    sources = "".join(map(inspect.getsource, (limits, service)))
-    written = set(re.findall(r'"((?:login|token|right|mail|project)-[a-z-]+)"', sources))
+    sources = "".join(map(inspect.getsource, (limits, service, quota_mails)))
+    written = set(re.findall(r'"((?:login|token|right|mail|project|quota)-[a-z-]+)"', sources))
     assert written == set(COUNTERS)
 
 
