@@ -21,6 +21,7 @@ from aiosmtpd.controller import Controller
 from helpers import PASSWORD, SECRET_KEY, TIMEOUT, basic
 from leak_check import leak_check
 from nginx_front import reached, start_front, team, upstreams  # noqa: F401 - fixtures
+from packages import build
 from servers import GUNICORN, ROOT, ParallelClients, Server, free_port, postgres
 from sql_log import sql_log
 from sqlalchemy import text
@@ -252,6 +253,12 @@ def tally(pytestconfig):
         assert not lost, lost[:10]
 
     return add
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory):
+    """The paths of the sdist and of the wheel."""
+    return build(tmp_path_factory.mktemp("packages"))
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ Endpoints and codes stand in the README, settings and operator commands in the o
 targets in the Makefile.
 """
 
+import ast
 import re
 import subprocess
 from functools import cache
@@ -229,3 +230,20 @@ def test_the_tree_has_every_module():
     ]
     # The docstring of such a file is the folder's line.
     assert [path for path in missing if not path.endswith("__init__.py")] == []
+
+
+def test_a_folder_without_lines_has_them_in_its_docstring():
+    paths = set(tree())
+    folders = [
+        ROOT / path
+        for path in paths
+        if path.startswith("gateway/")
+        and path.endswith("/")
+        and not any(other != path and other.startswith(path) for other in paths)
+    ]
+    assert len(folders) >= 6
+    for folder in folders:
+        docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+        modules = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
+        inner = {f"{path.parent.name}/" for path in folder.glob("*/__init__.py")}
+        assert [name for name in sorted(modules | inner) if name not in docstring] == [], folder

@@ -1,4 +1,13 @@
-"""The database: the extension, the base of all models, column types, the choice of dialect."""
+"""The database: the extension, the base of all models, column types, the choice of dialect.
+
+sqlite.py     connections to SQLite
+postgres/     connections to Postgres
+deadline.py   how long to wait
+facts.py      TIMEZONE of the database
+hot_sql.py    runs the busiest endpoints' SQL
+schema.py     is the schema current?
+migrations/   changes of tables and indexes
+"""
 
 from __future__ import annotations
 

@@ -49,24 +49,15 @@ def migrated(url: str) -> str:
 
 
 class SqliteDatabases:
-    """Databases as files of a folder."""
+    """Databases as files of a folder; ``template`` is the migrated one."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._template: Path | None = None
-
-    @property
-    def template(self) -> Path:
-        """The migrated file; the first use makes it."""
-        if self._template is None:
-            path = self._folder / "template.db"
-            migrated(f"sqlite:///{path}")
-            self._template = path
-        return self._template
+        self.template = folder / "template.db"
+        migrated(f"sqlite:///{self.template}")
 
     def new(self) -> str:
         """Copy the template; return the URL of the copy."""
-        path = self._folder / f"{uuid.uuid4().hex}.db"
+        path = self.template.with_name(f"{uuid.uuid4().hex}.db")
         return f"sqlite:///{shutil.copy(self.template, path)}"
 
     def drop(self, url: str) -> None:
@@ -76,8 +67,7 @@ class SqliteDatabases:
 
     def close(self) -> None:
         """Delete the template."""
-        if self._template is not None:
-            self.drop(f"sqlite:///{self._template}")
+        self.drop(f"sqlite:///{self.template}")
 
 
 class PostgresDatabases:
@@ -95,23 +85,21 @@ class PostgresDatabases:
         if self._url.get_backend_name() != "postgresql":
             raise ConfigError("--gateway-database must name a Postgres server; SQLite needs none")
         self._admin = create_engine(self._url, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
-        self._prefix = f"gateway_test_{uuid.uuid4().hex[:12]}"  # unlike that of any other run
+        self._template = f"gateway_test_{uuid.uuid4().hex[:12]}"  # unlike that of any other run
         self._made = 0
-        self._template = ""
+        try:
+            # template1 may have another encoding, or objects of its own.
+            self._run(f"CREATE DATABASE {self._template} TEMPLATE template0 ENCODING 'UTF8'")
+        except DBAPIError as error:
+            reason = log.first_line(error)
+            raise ConfigError(f"--gateway-database cannot be used: {reason}") from None
+        migrated(self._url_of(self._template))
 
     def new(self) -> str:
-        """Copy the template; return the URL of the copy.
-
-        :raises ConfigError: when the server cannot be used.
-        """
-        if not self._template:
-            # template1 may have another encoding, or objects of its own.
-            self._create(self._prefix, "TEMPLATE template0 ENCODING 'UTF8'")
-            self._template = self._prefix
-            migrated(self._url_of(self._template))
+        """Copy the template; return the URL of the copy."""
         self._made += 1
-        name = f"{self._prefix}_{self._made}"
-        self._create(name, f"TEMPLATE {self._template}")
+        name = f"{self._template}_{self._made}"
+        self._run(f"CREATE DATABASE {name} TEMPLATE {self._template}")
         return self._url_of(name)
 
     def drop(self, url: str) -> None:
@@ -120,17 +108,9 @@ class PostgresDatabases:
 
     def close(self) -> None:
         """Delete the template, and close the connections."""
-        if self._template:
-            with suppress(DBAPIError):  # the server may be gone by now
-                self.drop(self._url_of(self._template))
+        with suppress(DBAPIError):  # the server may be gone by now
+            self.drop(self._url_of(self._template))
         self._admin.dispose()
-
-    def _create(self, name: str, how: str) -> None:
-        try:
-            self._run(f"CREATE DATABASE {name} {how}")
-        except DBAPIError as error:
-            reason = log.first_line(error)
-            raise ConfigError(f"--gateway-database cannot be used: {reason}") from None
 
     def _run(self, statement: str) -> None:
         with self._admin.connect() as connection:

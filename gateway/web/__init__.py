@@ -1,1 +1,15 @@
-"""HTTP that knows no feature: bodies, replies, clients, pages and the API's description."""
+"""HTTP that knows no feature.
+
+body.py            reads and checks a request's body
+reply.py           writes replies and failures
+client.py          the client's address, the request's id
+fields.py          types of fields, their rules
+openapi.py         the description of the API
+openapi_replies.py   its replies
+openapi_words.py   its introduction
+pages.py           /docs, /openapi.json
+docs/              the page itself
+health.py          /healthz, /readyz
+after_response.py  work after the reply
+flood.py           bounds the log
+"""
