@@ -108,8 +108,7 @@ def gateway_app(
 
     for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
         monkeypatch.delenv(name)
-    # The first application would add a handler for the present stderr, which pytest may close
-    # later. pytest shows the log by itself.
+    # pytest shows the log by itself; the service's own handler would show it a second time.
     monkeypatch.setattr(log.logger, "handlers", [logging.NullHandler()])
     folder = tmp_path_factory.getbasetemp() / "gateway-instance"
     apps = Apps(gateway_databases, gateway_codes, gateway_settings, folder)
