@@ -9,14 +9,10 @@ the rules raise an error, the error handlers in ``web.reply`` write the answer i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask
-
-from gateway import auth, db, log, mail, project
-from gateway.auth import tokens
-from gateway.config import instance_path, load
-from gateway.web import health, pages, reply
+if TYPE_CHECKING:
+    from flask import Flask
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
@@ -25,6 +21,14 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     :param config: settings that override every other source, for tests and embedding.
     :raises ConfigError: when a setting is invalid.
     """
+    # Loaded only now, because pytest loads this package for its plugin in every run.
+    from flask import Flask
+
+    from gateway import auth, db, log, mail, project
+    from gateway.auth import tokens
+    from gateway.config import instance_path, load
+    from gateway.web import health, pages, reply
+
     app = Flask(
         __name__,
         instance_path=instance_path(),

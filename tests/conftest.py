@@ -1,39 +1,40 @@
-"""Fixtures: two real databases, an SMTP server, the test client, and a clock that tests can set."""
+"""Fixtures: two real databases, an SMTP server, the test client.
+
+Applications, databases, accounts, the clock and cheap passwords are those of ``gateway.testing``.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-import re
 import shutil
 import tempfile
 import threading
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
 from email import message_from_bytes, policy
 
 import interrupts
 import openapi_check
 import pytest
 from aiosmtpd.controller import Controller
-from argon2 import PasswordHasher
 from console_page import browser, start_console, visit  # noqa: F401 - fixtures
-from flask.testing import FlaskClient
-from helpers import PASSWORD, SECRET_KEY, TIMEOUT, basic, wait_for_background
+from helpers import PASSWORD, SECRET_KEY, TIMEOUT, basic
 from leak_check import leak_check
 from nginx_front import reached, start_front, team, upstreams  # noqa: F401 - fixtures
+from packages import build
 from servers import GUNICORN, ROOT, ParallelClients, Server, free_port, postgres
 from sql_log import sql_log
 from sqlalchemy import create_engine, text
 
-import gateway.clock
-from gateway import create_app, crypto
+from gateway import log
 from gateway.db import db
-from gateway.mail import senders
 from gateway.ops.cli import main
+from gateway.testkit import apps as testkit
+from gateway.testkit.databases import PostgresDatabases, SqliteDatabases
+from gateway.testkit.mailbox import code_in
+from gateway.testkit.people import Account
 
-CHEAP_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 TALLY = pytest.StashKey[dict]()
 LEAKS = pytest.StashKey[list]()
 
@@ -66,9 +67,9 @@ class Relay:
         await asyncio.sleep(self.pause)
         mail = message_from_bytes(envelope.content, policy=policy.default)
         (address,) = envelope.rcpt_tos
-        if code := re.search(r"\d{4,12}", mail["Subject"]):
-            self.codes[address] = code[0]
-            leak_check.add_secret(code[0])
+        if code := code_in(mail["Subject"]):
+            self.codes[address] = code
+            leak_check.add_secret(code)
         with self.changed:
             self.mails.append(mail)
             self.changed.notify_all()
@@ -90,7 +91,7 @@ class Relay:
         return self.codes[self.mails[-1]["To"].addresses[0].addr_spec]
 
 
-class Client(FlaskClient):
+class Client(testkit.Client):
     """A test client that adds what it sends and receives to the leak check.
 
     It compares each reply with the API's description.
@@ -98,43 +99,17 @@ class Client(FlaskClient):
 
     def open(self, *args, **kwargs):
         leak_check.add_secrets_in(kwargs.get("json"))
-        kwargs.setdefault("buffered", True)  # closes the reply, as servers do
         reply = super().open(*args, **kwargs)
         leak_check.add_secrets_in(reply.get_json(silent=True))
         openapi_check.check_reply(self.application, kwargs.get("method", "GET"), reply)
         return reply
 
 
-class Clock:
-    """The clock of the service; it shows the system's time until a test changes it."""
-
-    def __init__(self):
-        self.offset = timedelta()
-        self.frozen = None
-
-    def now(self):
-        return (self.frozen or datetime.now(timezone.utc)) + self.offset
-
-    def advance(self, **time):
-        self.offset += timedelta(**time)
-
-    def freeze(self, *date):
-        self.frozen, self.offset = datetime(*date, tzinfo=timezone.utc), timedelta()
-
-
-@dataclass
-class Person:
+class Person(Account):
     """A user with an account and a token."""
 
-    client: object
-    user_name: str
-    email: str
-    user_id: int
-    token: str
-
     def post(self, path, body=None, **kwargs):
-        headers = {"Authorization": f"Bearer {self.token}"}
-        return self.client.post(f"/api/v1{path}", json=body or {}, headers=headers, **kwargs)
+        return self.client.post(f"/api/v1{path}", json=body or {}, headers=self.headers, **kwargs)
 
     def create_project(self, project_name="我的ChatGPT项目", project_type=1):
         body = {"project_type": project_type, "project_name": project_name}
@@ -254,14 +229,14 @@ class Service:
 
 
 @pytest.fixture(autouse=True)
-def cheap_passwords(request, monkeypatch):
+def gateway_cheap_passwords(request):
     """Hash passwords with the cheapest parameters, because hashing would take most of the time.
 
     Tests of hashing itself have the mark ``real_argon2``; servers in processes of their own hash
     with the real parameters, too.
     """
     if "real_argon2" not in request.keywords:
-        monkeypatch.setattr(crypto, "hasher", CHEAP_HASHER)
+        request.getfixturevalue("gateway_cheap_passwords")
 
 
 @pytest.fixture(scope="session")
@@ -282,6 +257,12 @@ def tally(pytestconfig):
 
 
 @pytest.fixture(scope="session")
+def packages(tmp_path_factory):
+    """The paths of the sdist and of the wheel."""
+    return build(tmp_path_factory.mktemp("packages"))
+
+
+@pytest.fixture(scope="session")
 def relay():
     relay = Relay()
     relay.controller.start()
@@ -297,34 +278,13 @@ def outbox(relay):
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-
-    class Datetime(datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return clock.now().astimezone(tz)
-
-    monkeypatch.setattr(gateway.clock, "now", clock.now)
-    monkeypatch.setattr("jwt.api_jwt.datetime", Datetime)
-    return clock
-
-
-def migrated(uri):
-    """Create the tables of an empty database with the operator's command."""
-    app = create_app({"SQLALCHEMY_DATABASE_URI": uri, "SECRET_KEY": SECRET_KEY})
-    result = app.test_cli_runner().invoke(main, args=["db", "upgrade"])
-    assert result.exit_code == 0, result.output
-    with app.app_context():
-        db.engine.dispose()
-    return uri
+def clock(gateway_clock):
+    return gateway_clock
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory):
-    path = tmp_path_factory.mktemp("sqlite") / "template.db"
-    migrated(f"sqlite:///{path}")
-    return path
+def sqlite_databases(tmp_path_factory):
+    return SqliteDatabases(tmp_path_factory.mktemp("sqlite"))
 
 
 @pytest.fixture(scope="session")
@@ -336,18 +296,28 @@ def postgres_server():
 
 
 @pytest.fixture(scope="session")
-def postgres_uri(postgres_server):
-    return migrated(postgres_server.get_uri())
+def postgres_databases(postgres_server):
+    databases = PostgresDatabases(postgres_server.get_uri())
+    yield databases
+    databases.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_uri(postgres_databases):
+    return postgres_databases.new().replace("postgresql+psycopg://", "postgresql://")
 
 
 @pytest.fixture
-def sqlite_uri(sqlite_template, tmp_path):
-    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'gateway.db')}"
+def sqlite_uri(sqlite_databases, tmp_path):
+    return f"sqlite:///{shutil.copy(sqlite_databases.template, tmp_path / 'gateway.db')}"
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_uri(request):
-    """An empty database with tables; each test that uses it runs on SQLite and on Postgres."""
+    """An empty database with tables; each test that uses it runs on SQLite and on Postgres.
+
+    On Postgres it is one database, emptied for each test, because a new one takes 20 to 200 ms.
+    """
     if request.param == "sqlite":
         return request.getfixturevalue("sqlite_uri")
     uri = request.getfixturevalue("postgres_uri")
@@ -360,31 +330,24 @@ def database_uri(request):
 
 
 @pytest.fixture
-def make_app(database_uri, outbox):
+def make_app(gateway_app, database_uri, outbox, monkeypatch):
     """Return a function that builds the application with the settings of a test."""
-    apps = []
+    monkeypatch.setattr(log.logger, "handlers", [])  # the service adds its own
 
     def make(**settings):
-        app = create_app(
-            {
-                "SQLALCHEMY_DATABASE_URI": database_uri,
-                "SECRET_KEY": SECRET_KEY,
-                "MAIL_SERVER": "127.0.0.1",
-                "MAIL_PORT": outbox.port,
-                "REG_CODE_DIGITS": 10,  # four digits could stand in a log by chance
-                **settings,
-            }
-        )
+        ours = {
+            "SQLALCHEMY_DATABASE_URI": database_uri,
+            "SECRET_KEY": SECRET_KEY,
+            "MAIL_SERVER": "127.0.0.1",
+            "MAIL_PORT": outbox.port,
+            "MAIL_SUPPRESS_SEND": False,
+            "REG_CODE_DIGITS": 10,  # four digits could stand in a log by chance
+        }
+        app = gateway_app(**{**ours, **settings})
         app.test_client_class = Client
-        apps.append(app)
         return app
 
-    yield make
-    wait_for_background()
-    for app in apps:
-        senders.stop(app)
-        with app.app_context():
-            db.engine.dispose()
+    return make
 
 
 @pytest.fixture
@@ -417,19 +380,12 @@ def get_code(outbox):
 
 
 @pytest.fixture
-def sign_up(client, get_code):
+def sign_up(client, outbox):
     """Return a function that registers a user and logs in, through HTTP."""
 
     def sign_up(user_name="lory", email=None, client=client):
         email = email or f"{user_name}@126.com"
-        account = {"user_name": user_name, "password": PASSWORD}
-        code = get_code(client, user_name, email)
-        client.post("/api/v1/register", json={**account, "email": email, "reg_code": code})
-        login = client.post("/api/v1/login", json=account).json["data"]
-        with client.application.app_context():
-            query = text("SELECT id FROM users WHERE user_name = :name")
-            user_id = db.session.scalar(query, {"name": user_name})
-        return Person(client, user_name, email, user_id, login["auth_token"])
+        return Person.register(client, outbox.codes, user_name, email, PASSWORD)
 
     return sign_up
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import shutil
-import threading
 from contextlib import contextmanager
 
 import pytest
@@ -68,14 +67,6 @@ def assert_failure(reply, status, code):
     assert header.keys() == {"code", "message", "total", "count"}
     assert (header["code"], header["total"], header["count"]) == (code, 0, 0)
     assert len(header["message"]) > 1
-
-
-def wait_for_background():
-    """Wait until no thread works after its response any more."""
-    for thread in threading.enumerate():
-        if thread.name == "background":
-            thread.join(timeout=TIMEOUT)
-            assert not thread.is_alive()
 
 
 @contextmanager

@@ -6,10 +6,11 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from helpers import PASSWORD, code_of, login, wait_for_background
+from helpers import PASSWORD, code_of, login
 
 from gateway.auth import strength
 from gateway.errors import ApiError
+from gateway.testkit.mailbox import wait_for_background
 
 COMMON = ["password", "12345678", "PassWord1", "qwertyuiop", "00000000", "iloveyou"]
 

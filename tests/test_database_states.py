@@ -4,7 +4,6 @@ import time
 from datetime import datetime, timezone
 
 import pytest
-from conftest import migrated
 from helpers import SECRET_KEY, code_of, postgres_only
 from postgres_cluster import make_cluster
 from sqlalchemy import text
@@ -15,6 +14,7 @@ from gateway.db import db, postgres
 from gateway.db.postgres import server
 from gateway.db.schema import latest_revision
 from gateway.ops.cli import main
+from gateway.testkit.databases import migrated
 
 
 @pytest.fixture(scope="module")

@@ -5,46 +5,65 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
+from email import message_from_bytes
+from zipfile import ZipFile
 
 import pytest
 from helpers import PASSWORD
+from packages import pip
 from servers import ROOT, Server, free_port
 
 UNIT = (ROOT / "gateway" / "deploy" / "gateway.service").read_text()
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """A folder with the files that ``pip install .`` puts into site-packages."""
-    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("target")
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "wsgi.py"):
-        shutil.copy2(ROOT / name, source / name)
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "gateway", source / "gateway", ignore=ignored)
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--target",
-        target,
-        source,
+def files_below(folder):
+    return [
+        path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts
     ]
-    subprocess.run(pip, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def installed(packages, tmp_path_factory):
+    """A folder with the files that pip puts into site-packages."""
+    _, wheel = packages
+    target = tmp_path_factory.mktemp("target")
+    pip(sys.executable, "--no-deps", "--target", target, wheel)
     return target
 
 
-def test_every_file_of_the_package_is_installed(installed):
-    def files(folder):
-        return {
-            str(path.relative_to(folder))
-            for path in folder.rglob("*")
-            if path.is_file() and "__pycache__" not in path.parts
-        }
+def test_the_sdist_holds_what_the_wheel_is_built_from_and_no_more(packages):
+    sdist, _ = packages
+    with tarfile.open(sdist) as archive:
+        names = {member.name.partition("/")[2] for member in archive if member.isfile()}
+    package = {str(path.relative_to(ROOT)) for path in files_below(ROOT / "gateway")}
+    beside = {name for name in names - package if not name.startswith("gateway.egg-info/")}
+    assert package <= names
+    assert beside == {
+        *("MANIFEST.in", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg", "wsgi.py"),
+    }
 
-    assert files(installed / "gateway") == files(ROOT / "gateway")
+
+def test_the_wheel_holds_the_package_and_no_more(packages):
+    _, wheel = packages
+    names = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    package = {str(path.relative_to(ROOT)) for path in files_below(ROOT / "gateway")}
+    assert names == {"wsgi.py", *package}
+
+
+def test_only_extras_need_pytest(packages):
+    archive = ZipFile(packages[1])
+    (name,) = [name for name in archive.namelist() if name.endswith("/METADATA")]
+    needed = message_from_bytes(archive.read(name)).get_all("Requires-Dist")
+    assert 'pytest>=8; extra == "test"' in needed
+    assert [line for line in needed if line.startswith("pytest") and "extra ==" not in line] == []
+
+
+def test_every_file_of_the_package_is_installed(installed):
+    def names(folder):
+        return {str(path.relative_to(folder)) for path in files_below(folder)}
+
+    assert names(installed / "gateway") == names(ROOT / "gateway")
     assert (installed / "wsgi.py").is_file()
 
 

@@ -16,7 +16,7 @@ END_POINTS = ["https://api.example.com/{pool_name}/rpc"]
 @pytest.fixture
 def examine(make_app, tmp_path, monkeypatch):
     """Return a function that runs doctor on a good installation with changed settings."""
-    monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(tmp_path / "instance"))
+    monkeypatch.setenv("GATEWAY_INSTANCE_PATH", str(tmp_path / "instance"))
     (tmp_path / "instance").mkdir(mode=0o700)
     for file in tmp_path.glob("*.db"):
         file.chmod(0o600)

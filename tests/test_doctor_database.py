@@ -4,7 +4,6 @@ import json
 import time
 
 import pytest
-from conftest import migrated
 from helpers import SECRET_KEY, postgres_only, sqlite_only
 from postgres_cluster import make_cluster, pooler
 from sqlalchemy import text
@@ -13,6 +12,7 @@ from gateway import create_app
 from gateway.db import db
 from gateway.ops import doctor
 from gateway.ops.cli import main
+from gateway.testkit.databases import migrated
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ from helpers import (
     code_of,
     login,
     other_code,
-    wait_for_background,
 )
 
 from gateway.auth import codes, joining
 from gateway.ops.cli import main
+from gateway.testkit.mailbox import wait_for_background
 
 OTHER = "another digest of a password"
 NEW = "New@example.com"

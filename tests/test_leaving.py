@@ -11,12 +11,12 @@ from helpers import (
     code_of,
     forms,
     login,
-    wait_for_background,
 )
 
 from gateway import crypto, mail
 from gateway.db import db
 from gateway.project import routes
+from gateway.testkit.mailbox import wait_for_background
 
 OTHER = "another digest of a password"
 NEW = "new@example.com"

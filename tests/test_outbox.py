@@ -9,7 +9,7 @@ from itertools import pairwise
 import faulty_smtp
 import pytest
 from faulty_smtp import Fault
-from helpers import PASSWORD, code_of, sqlite_only, wait_for_background
+from helpers import PASSWORD, code_of, sqlite_only
 from sqlalchemy.exc import OperationalError
 
 from gateway import mail
@@ -17,6 +17,7 @@ from gateway.auth import codes, passwords
 from gateway.db import db
 from gateway.mail import outbox as owed
 from gateway.mail import senders
+from gateway.testkit.mailbox import wait_for_background
 
 OTHER = "another digest of a password"
 COLUMNS = "user_name, name_key, email, email_key, password_hash, is_admin, is_banned, live_projects"

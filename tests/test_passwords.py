@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 from argon2 import PasswordHasher
-from helpers import OK, PASSWORD, code_of, login, other_code, postgres_only, wait_for_background
+from helpers import OK, PASSWORD, code_of, login, other_code, postgres_only
 
 from gateway import crypto, mail
 from gateway.db import postgres
 from gateway.log import logger
 from gateway.mail import senders
+from gateway.testkit.mailbox import wait_for_background
 from gateway.web import after_response as background
 
 OTHER = "another digest of a password"

@@ -3,7 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import migrated
 from helpers import SECRET_KEY, postgres_only
 from postgres_cluster import make_cluster, pooler
 from sqlalchemy import text
@@ -11,6 +10,7 @@ from sqlalchemy import text
 from gateway import create_app
 from gateway.db import db
 from gateway.ops.cli import main
+from gateway.testkit.databases import migrated
 
 pytestmark = postgres_only
 

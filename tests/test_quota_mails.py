@@ -3,11 +3,12 @@
 import threading
 
 import pytest
-from helpers import code_of, login, wait_for_background
+from helpers import code_of, login
 
 from gateway import mail
 from gateway.ops.cli import main
 from gateway.project.quota_mails import share_reached
+from gateway.testkit.mailbox import wait_for_background
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ from helpers import (
     code_of,
     postgres_only,
     sqlite_only,
-    wait_for_background,
 )
 from sqlalchemy import text
 
 from gateway.db import db, sqlite
 from gateway.deploy import gunicorn
+from gateway.testkit.mailbox import wait_for_background
 
 GROWING = {
     *("users", "projects", "revoked_tokens", "throttle_counts", "mail_codes", "known_clients"),

@@ -7,13 +7,14 @@ import re
 import time
 
 import pytest
-from helpers import PASSWORD, code_of, login, other_code, wait_for_background
+from helpers import PASSWORD, code_of, login, other_code
 
 from gateway import crypto, throttle
 from gateway.auth import clients, limits
 from gateway.auth.models import User
 from gateway.db import db
 from gateway.project import quota_mails, service
+from gateway.testkit.mailbox import wait_for_background
 
 HOME = "127.0.0.1"  # where the fixture ``person`` logs in
 WRONG = "a wrong password"

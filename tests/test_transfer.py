@@ -6,7 +6,6 @@ from datetime import datetime, timezone
 
 import psycopg
 import pytest
-from conftest import migrated
 from helpers import NO_SQLITE, PASSWORD, basic, code_of, postgres_only, sqlite_only
 from sqlalchemy import text
 
@@ -14,6 +13,7 @@ from gateway.db import db
 from gateway.mail import senders
 from gateway.ops import copy as transfer
 from gateway.ops.cli import main
+from gateway.testkit.databases import migrated
 
 MANY = 10_000
 

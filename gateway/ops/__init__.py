@@ -1,1 +1,9 @@
-"""What operators run: commands, checks, backups. Skip this package on a first reading."""
+"""What operators run. Skip this package on a first reading.
+
+cli/        the command gateway
+doctor/     finds faults of an installation
+backup.py   copies SQLite to a file
+copy.py     copies between databases
+export.py   everything about a person
+purge.py    deletes what has expired
+"""

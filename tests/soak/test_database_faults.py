@@ -198,11 +198,11 @@ class FileLimit:
 
 
 @pytest.fixture
-def disk(tmp_path, sqlite_template, request):
+def disk(tmp_path, sqlite_databases, request):
     """A folder with a database; on its own file system if the test asks for it."""
     folder = tmp_path / "disk"
     with mounted(folder) if request.param is SmallDisk else nullcontext(folder.mkdir()):
-        shutil.copy(sqlite_template, folder / "gateway.db")
+        shutil.copy(sqlite_databases.template, folder / "gateway.db")
         yield folder
 
 

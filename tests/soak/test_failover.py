@@ -7,13 +7,14 @@ import threading
 import time
 
 import pytest
-from conftest import migrated
 from helpers import basic, postgres_only
 from ledger import Ledger, broken_promises, load
 from nginx_front import ask_node
 from postgres_cluster import make_cluster
 from servers import free_port
 from sqlalchemy import create_engine, text
+
+from gateway.testkit.databases import migrated
 
 RECOVERY = 5  # seconds from the promotion
 UNAVAILABLE = (503, 501)

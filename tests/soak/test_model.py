@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import jwt
 import pytest
-from helpers import code_of, forms, wait_for_background
+from helpers import code_of, forms
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -30,6 +30,7 @@ from hypothesis.stateful import (
 
 from gateway.db import db
 from gateway.ops.cli import main
+from gateway.testkit.mailbox import wait_for_background
 from gateway.version import __version__
 
 SETTINGS = {

@@ -1,0 +1,72 @@
+"""The mails of the applications of a test, and the codes in them."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from typing import Any
+
+from flask import Flask
+from flask_mail import Message, email_dispatched
+
+TIMEOUT = 60  # seconds; only work that hangs takes as long
+
+
+class Mailbox:
+    """Keeps the mails of applications that have MAIL_SUPPRESS_SEND; no server is needed.
+
+    ``mailbox["lory@example.com"]`` is the newest code that was mailed to an address. ``mails``
+    are all mails, oldest first, each with ``recipients``, ``subject``, ``body`` and ``html``.
+    """
+
+    def __init__(self) -> None:
+        self._mails: list[Message] = []
+
+    def watch(self, app: Flask) -> None:
+        """Take the mails of an application, from Flask-Mail's signal."""
+        email_dispatched.connect(self._take, sender=app)  # ends with the mailbox
+
+    def _take(self, _app: Flask, message: Message, **_more: Any) -> None:
+        self._mails.append(message)
+
+    @property
+    def mails(self) -> list[Message]:
+        """All mails, oldest first, also those that are sent behind an answer."""
+        wait_for_background()
+        return list(self._mails)
+
+    def __getitem__(self, address: str) -> str:
+        """Return the newest code of an address.
+
+        :raises LookupError: when no code was mailed to it.
+        """
+        mails = self.mails
+        for mail in reversed(mails):
+            code = code_in(mail.subject or "")
+            if code and _is_for(mail, address):
+                return code
+        got = ", ".join(sorted({str(to) for mail in mails for to in mail.recipients})) or "nobody"
+        raise LookupError(f"no code was mailed to {address}; mails went to: {got}")
+
+
+def code_in(subject: str) -> str | None:
+    """Return the code with which the subject of a mail ends, if it does."""
+    found = re.search(r"\d{4,12}$", subject)
+    return found and found[0]
+
+
+def _is_for(mail: Message, address: str) -> bool:
+    return address.casefold() in [str(recipient).casefold() for recipient in mail.recipients]
+
+
+def wait_for_background() -> None:
+    """Wait until no thread works after its response any more.
+
+    :raises TimeoutError: when one still works after a minute.
+    """
+    deadline = time.monotonic() + TIMEOUT
+    while working := [t for t in threading.enumerate() if t.name == "background"]:
+        working[0].join(max(0, deadline - time.monotonic()))
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"work after a response has not ended in {TIMEOUT} s")
