@@ -67,6 +67,13 @@ NONSENSE = [
     ("MAIL_SUPPRESS_SEND", "x"),
     ("MAILS_PER_HOUR", "0"),
     ("MAILS_PER_HOUR", "many"),
+    ("REGISTRATION", "Open"),
+    ("REGISTRATION", "no"),
+    ("MAIL_DOMAINS", "example.com"),
+    ("MAIL_DOMAINS", '["@example.com"]'),
+    ("MAIL_DOMAINS", '["*.example.com"]'),
+    ("MAIL_DOMAINS", '["localhost"]'),
+    ("MAIL_DOMAINS", '[""]'),
     ("REG_CODE_DIGITS", "3"),
     ("REG_CODE_DIGITS", "11"),
     ("REG_CODE_DIGITS", "4.0"),
@@ -260,6 +267,8 @@ def test_no_browser_opens_a_unix_socket():
 
 def test_defaults(make):
     config = make().config
+    assert config["REGISTRATION"] == "open"
+    assert config["MAIL_DOMAINS"] == []
     assert config["REG_CODE_DIGITS"] == 6
     assert config["MAILS_PER_IP"] == 100
     assert config["MAILS_PER_HOUR"] == 1000
@@ -279,6 +288,8 @@ def test_values_from_the_environment(make):
         MAIL_USERNAME="0123",
         MAIL_PASSWORD="true",
         MAIL_USE_TLS="true",
+        REGISTRATION="invited",
+        MAIL_DOMAINS='["Example.COM", "a-b.example.org"]',
         REG_CODE_DIGITS="7",
         END_POINTS='["https://example.com/{pool_name}"]',
         SQLALCHEMY_ENGINE_OPTIONS='{"pool_size": 3}',
@@ -286,6 +297,8 @@ def test_values_from_the_environment(make):
     ).config
     assert (config["MAIL_USERNAME"], config["MAIL_PASSWORD"]) == ("0123", "true")
     assert config["MAIL_USE_TLS"] is True
+    assert config["REGISTRATION"] == "invited"
+    assert config["MAIL_DOMAINS"] == ["example.com", "a-b.example.org"]
     assert config["REG_CODE_DIGITS"] == 7
     assert config["END_POINTS"] == ["https://example.com/{pool_name}"]
     assert config["SQLALCHEMY_ENGINE_OPTIONS"]["pool_size"] == 3

@@ -1,7 +1,11 @@
 """Who leaves, and who moves to another address: erased accounts leave nothing, in any race."""
 
 import hashlib
+import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from helpers import (
@@ -15,11 +19,13 @@ from helpers import (
 )
 
 from gateway import crypto, mail
+from gateway.auth import admin
 from gateway.db import db
 from gateway.project import routes
 
 OTHER = "another digest of a password"
 NEW = "new@example.com"
+NEW_PROJECT = {"project_type": 1, "project_name": "x"}
 
 
 def leave(person, password=PASSWORD, **kwargs):
@@ -127,7 +133,7 @@ def test_nothing_names_an_erased_account(api, flask, sign_up, make_admin, sql, c
     assert left == []
     assert rows_of(sql, person.user_id) == []
     assert sql("SELECT * FROM project_days") == []
-    assert sql("SELECT * FROM mail_codes") == []
+    assert sql("SELECT * FROM mail_codes") == sql("SELECT * FROM owed_mails") == []
 
     assert not is_in(person)
     person.verify(project)
@@ -144,12 +150,17 @@ def sign_in(api, person):
 
 
 def owe(sql):
-    """Owe mails: one to the address, one about the account to an address that it had."""
-    for email, details in (("lory@126.com", "{}"), ("old@lory.com", '{"user_id": 1}')):
+    """Owe three mails to the account 1, lory: by key, by address, and by id."""
+    mails = {
+        "lory@126.com": '{"ip": "127.0.0.1"}',
+        "a project": '{"email": "Lory@126.com"}',
+        "old@lory.com": '{"user_id": 1, "email": "old@lory.com"}',
+    }
+    for about, details in mails.items():
         sql(
             "INSERT INTO owed_mails (kind, key, language, details, tries, next_try, expires_at)"
-            " VALUES ('x', :email, 'en', :details, 0, :later, :later)",
-            email=email,
+            " VALUES ('x', :about, 'en', :details, 0, :later, :later)",
+            about=about,
             details=details,
             later="2099-01-01 00:00:00",
         )
@@ -236,6 +247,155 @@ def test_two_admins_cannot_both_leave(sign_up, make_admin, sql):
         with ThreadPoolExecutor(2) as pool:
             codes = sorted(code_of(reply) for reply in pool.map(leave, people))
         assert codes == [0, 1000]
+
+
+# Commands
+
+
+def test_user_delete_asks(flask, api, person, sql):
+    person.create_project()
+    result = flask("user", "delete", "lory@126.com", input="n\n")
+    assert result.exit_code == 1
+    assert result.output.startswith("Erase lory with 1 project, for good? [y/N]: n\n")
+    assert is_in(person)
+    result = flask("user", "delete", "lory", input="y\n")
+    assert result.exit_code == 0
+    assert result.output.splitlines()[-1] == "lory: erased"
+    assert not is_in(person)
+    assert sql("SELECT * FROM users") == sql("SELECT * FROM projects") == []
+    result = flask("user", "delete", "lory")
+    assert result.output == "Error: There is no such account; see: user list\n"
+
+
+def test_user_delete_without_a_question(flask, person, caplog):
+    caplog.clear()
+    result = flask("user", "delete", "lory", "--yes")
+    assert (result.exit_code, result.output) == (0, "lory: erased\n")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"operator user={person.user_id} erased",
+        "command=user.delete outcome=done",
+    ]
+
+
+def test_user_delete_refuses_the_last_admin(flask, sign_up, make_admin, sql):
+    make_admin(sign_up("boss"))
+    result = flask("user", "delete", "boss", input="y\n")
+    assert result.exit_code == 1
+    assert result.output.splitlines()[-1] == (
+        "Error: boss is the last admin; give --yes to do it anyway"
+    )
+    assert flask("user", "delete", "boss", "--yes").exit_code == 0
+    assert sql("SELECT * FROM users") == []
+
+
+def test_user_delete_of_a_banned_account(flask, person, sql):
+    flask("user", "ban", "lory")
+    assert flask("user", "delete", "lory", "--yes").exit_code == 0
+    assert sql("SELECT * FROM users") == []
+
+
+def test_commands_that_come_too_late(flask, app, person, monkeypatch):
+    """The account is erased between the look-up and the change."""
+    for arguments in (["ban"], ["promote"], ["logout"], ["set-email", NEW], ["delete", "--yes"]):
+        again = arguments[0] != "ban"
+        if again:
+            flask("user", "create", "lory", "a@126.com", "--password-stdin", input=PASSWORD)
+        erase_after_look_up(monkeypatch, flask)
+        result = flask("user", arguments[0], "lory", *arguments[1:])
+        assert result.output == "Error: There is no such account; see: user list\n"
+
+
+def erase_after_look_up(monkeypatch, flask):
+    find = admin.find
+
+    def find_and_erase(who):
+        user = find(who)
+        monkeypatch.setattr(admin, "find", find)
+        assert elsewhere(lambda: flask("user", "delete", who, "--yes")).exit_code == 0
+        return user
+
+    monkeypatch.setattr(admin, "find", find_and_erase)
+
+
+def test_user_export(api, flask, sign_up, sql, clock):
+    clock.freeze(2024, 3, 7, 12)
+    person = sign_up()
+    sign_up("libin").create_project()
+    project = person.create_project("mine")
+    person.verify(project)
+    clock.advance(days=1)
+    person = sign_in(api, person)
+    for _ in range(2):
+        person.verify(project)
+    person.create_project("gone")
+    person.post("/project/delete", {"id": 3})
+    api("/login", {"user_name": "lory", "password": "wrong password"})
+    assert code_of(person.post("/platform/email-code", {"email": NEW})) == 0
+    owe(sql)
+    result = flask("user", "export", "LORY@126.com")
+    found = json.loads(result.output)
+    assert found["account"] == {
+        "id": 1,
+        "user_name": "lory",
+        "email": "lory@126.com",
+        "role": "",
+        "banned": False,
+        "created": "2024-03-07 12:00:00",
+    }
+    assert [p["project_name"] for p in found["projects"]] == ["mine", "gone"]
+    assert found["projects"][0] == {
+        "id": 2,
+        "project_name": "mine",
+        "project_type": 1,
+        "project_key": project["project_key"],
+        "deleted": False,
+        "created": "2024-03-07 12:00:00",
+        "active_until": None,
+        "pool_name": "",
+        "request_max": 30,
+        "request_total": 3,
+        "requests": {"2024-03-07": 1, "2024-03-08": 2},
+    }
+    assert found["known_clients"] == [{"known_until": "2024-06-06 12:00:00"}]
+    assert found["codes"] == [
+        {"purpose": "email", "email": NEW, "valid_until": "2024-03-08 12:10:00"}
+    ]
+    assert {"name": "login-account-ip", "count": 1, "until": "2024-03-08 12:15:00"} in (
+        found["limits"]
+    )
+    assert [mail["to"] for mail in found["owed_mails"]] == [
+        "lory@126.com",
+        "Lory@126.com",
+        "old@lory.com",
+    ]
+    for table, columns in SECRETS.items():
+        for row in sql(f"SELECT {columns} FROM {table}"):
+            assert not any(value and value in result.output for value in row)
+    assert project["project_secret"] not in result.output
+    assert "libin" not in result.output
+
+
+SECRETS = {
+    "users": "password_hash",
+    "projects": "secret_hash, sealed_secret, old_secret_hash",
+    "mail_codes": "code_hash",
+    "known_clients": "client",
+    "throttle_counts": "key",
+}
+
+
+def test_export_of_a_new_account_and_of_nobody(flask, sql):
+    flask("user", "create", "lory", "lory@126.com", "--password-stdin", input=PASSWORD)
+    found = json.loads(flask("user", "export", "lory").output)
+    assert [found[name] for name in list(found)[1:]] == [[], [], [], [], []]
+    result = flask("user", "export", "nobody")
+    assert result.output == "Error: There is no such account; see: user list\n"
+
+
+@pytest.mark.parametrize("command", ["invite", "set-email", "delete", "export"])
+def test_help_fits_a_terminal(flask, command):
+    help_text = flask("user", command, "--help").output
+    assert max(map(len, help_text.splitlines())) <= 80
 
 
 # Races in which the order is known: somebody is erased in the middle of a request
@@ -339,3 +499,99 @@ def test_name_and_address_are_free_at_once(sign_up, person, outbox):
     assert again.email == person.email
     assert is_in(again)
     assert not is_in(person)
+
+
+# Races in which any order is possible, against four workers
+
+
+@pytest.fixture
+def service(start_service):
+    return start_service()
+
+
+def at_once(*requests):
+    """Send requests at the same moment; return their answers in order."""
+    start = threading.Barrier(len(requests))
+
+    def send(request):
+        start.wait()
+        return request()
+
+    with ThreadPoolExecutor(len(requests)) as pool:
+        return [answer.result() for answer in [pool.submit(send, r) for r in requests]]
+
+
+def verify(service, project):
+    """Ask as nginx does; return the status."""
+    header = {"X-API-Key": f"{project['project_key']}.{project['project_secret']}"}
+    url = f"http://127.0.0.1:{service.port}/api/v1/project/verify"
+    try:
+        with urlopen(Request(url, headers=header), timeout=30) as reply:
+            return reply.status
+    except HTTPError as error:
+        return error.code
+
+
+def test_races_against_everything(service, sql, scale, tally, request):
+    rounds, lost = scale(4, 200), []
+    for n in range(rounds):
+        name = f"lory{n}"
+        tokens = [service.sign_up(name), service.log_in(name)]
+        project = service.post("/project/create", NEW_PROJECT, tokens[0])[2]
+        ((user_id,),) = sql("SELECT id FROM users WHERE user_name = :name", name=name)
+        ((id_,),) = sql("SELECT id FROM projects WHERE user_id = :id", id=user_id)
+
+        def post(path, body, token=tokens[0], ip=""):
+            return lambda: service.post(path, body, token, ip)[:2]
+
+        body = {"user_name": name, "password": PASSWORD}
+        erased, *others = at_once(
+            post("/platform/delete-account", {"password": PASSWORD}),
+            post("/platform/delete-account", {"password": PASSWORD}, tokens[1]),
+            post("/project/create", NEW_PROJECT),
+            post("/project/delete", {"id": id_}),
+            post("/project/rotate", {"id": id_, "grace_hours": 1}, tokens[1]),
+            post("/login", body, ""),
+            post("/login", {**body, "password": "not the password"}, "", f"2001:db8:{n:x}::1"),
+            post("/platform/email-code", {"email": f"new{n}@example.com"}),
+            lambda project=project: (verify(service, project), None),
+        )
+        allowed = {(200, c) for c in (0, 1002, 1006)} | {(401, 1001), (204, None), (401, None)}
+        if erased[1] not in (0, 1001) or {*others} - allowed:
+            lost.append((erased, others))
+        words = [name, *hashes_of(user_id, name, f"{name}@126.com")]
+        lost += traces(sql, *words) + rows_of(sql, user_id)
+        lost += [status for status in [verify(service, project)] if status != 401]
+        lost += [t for t in tokens if service.post("/project/list", {}, t)[:2] != (401, 1001)]
+    tally("rounds of 9 at once", f"erasure, {request.node.callspec.id}", rounds, lost)
+
+
+def test_races_against_changes(service, outbox, sql, scale, tally, request):
+    """Whoever changes the password first stops the erasure; nothing is left by halves."""
+    rounds, lost = scale(4, 200), []
+    for n in range(rounds):
+        name = f"lory{n}"
+        token = service.sign_up(name)
+        ((user_id,),) = sql("SELECT id FROM users WHERE user_name = :name", name=name)
+        assert service.post("/platform/email-code", {"email": f"n{n}@a.com"}, token)[1] == 0
+        code = outbox.codes[f"n{n}@a.com"]
+        taken = service.code_for(f"other{n}", f"other{n}@126.com")
+        change = {"old_password": PASSWORD, "new_password": OTHER}
+        move = {"password": PASSWORD, "email": f"n{n}@a.com", "reg_code": code}
+        account = {"user_name": name, "password": PASSWORD, "email": f"other{n}@126.com"}
+        answers = at_once(
+            lambda: service.post("/platform/delete-account", {"password": PASSWORD}, token)[1],  # noqa: B023
+            lambda: service.post("/platform/change-password", change, token)[1],  # noqa: B023
+            lambda: service.post("/platform/change-email", move, token)[1],  # noqa: B023
+            lambda: service.post("/register", {**account, "reg_code": taken})[1],  # noqa: B023
+        )
+        erased, changed, moved, registered = answers
+        is_there = sql("SELECT id FROM users WHERE id = :id", id=user_id) != []
+        if {erased, changed, moved} - {0, 1001, 1002, 1008} or registered not in (0, 1005):
+            lost.append(answers)
+        if is_there == (erased == 0) or (is_there and registered == 0):
+            lost.append((answers, is_there))
+        if not is_there:
+            lost += rows_of(sql, user_id)
+            lost += traces(sql, f"{name}@126.com", f"n{n}@a.com")
+    tally("rounds of 4 at once", f"erasure and changes, {request.node.callspec.id}", rounds, lost)
