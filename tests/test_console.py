@@ -113,7 +113,7 @@ class Life:
         assert count_request(self.service, old) == 204  # the old secret has an hour left
         new = self.project()["project_secret"]
         assert new != old["project_secret"]
-        assert new in console.page.locator("main").inner_text()
+        expect(console.page.locator("main")).to_contain_text(new)
         console.button("remove").click()
         console.fill(confirm="Shop")
         console.submit()
