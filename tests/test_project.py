@@ -1,8 +1,13 @@
 """Projects: keys, lists, limits and owners."""
 
+import base64
 import hashlib
+from dataclasses import replace
 
 import pytest
+from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from helpers import PASSWORD, SECRET_KEY, code_of
 
 
@@ -130,10 +135,49 @@ def test_secrets_after_a_change_of_secret_key(make_app, sign_up, caplog):
     assert "SECRET_KEY_FALLBACKS" in caplog.text
 
 
-def test_damaged_secret_is_not_shown(person, sql):
+@pytest.mark.parametrize("change", [{}, {"SECRET_KEY_FALLBACKS": [SECRET_KEY]}])
+def test_secrets_of_earlier_versions_are_shown_until_a_rotation_seals_anew(
+    make_app, sign_up, sql, change
+):
+    """They sealed with Fernet, under a key derived by HKDF (RFC 5869)."""
+    person = sign_up()
+    secret = person.create_project()["project_secret"]
+    hkdf = HKDF(SHA256(), 32, None, b"gateway/project-secret")
+    fernet = Fernet(base64.urlsafe_b64encode(hkdf.derive(SECRET_KEY.encode())))
+    sql(
+        "UPDATE projects SET sealed_secret = :sealed",
+        sealed=fernet.encrypt(secret.encode()).decode(),
+    )
+    if change:
+        client = make_app(
+            SECRET_KEY="another secret of the tests, just as long", **change
+        ).test_client()
+        account = {"user_name": "lory", "password": PASSWORD}
+        token = client.post("/api/v1/login", json=account).json["data"]["auth_token"]
+        person = replace(person, client=client, token=token)
+    assert person.projects()[0]["project_secret"] == secret
+    rotated = person.post("/project/rotate", {"id": 1, "grace_hours": 1}).json["data"]
+    assert rotated["project_secret"][:12] == secret[:12]
+    ((sealed,),) = sql("SELECT sealed_secret FROM projects")
+    assert sealed.startswith("2:")
+    assert person.projects()[0]["project_secret"] == rotated["project_secret"]
+
+
+@pytest.mark.parametrize("damage", ["gAAAA damaged", "2:", "2:damaged", "2:" + "A" * 104, "é"])
+def test_damaged_secret_is_not_shown(person, sql, damage):
     person.create_project()
-    sql("UPDATE projects SET sealed_secret = 'gAAAA damaged'")
+    sql("UPDATE projects SET sealed_secret = :damage", damage=damage)
     assert person.projects()[0]["project_secret"] == ""
+
+
+def test_a_secret_with_one_changed_character_is_not_shown(person, sql):
+    person.create_project()
+    ((sealed,),) = sql("SELECT sealed_secret FROM projects")
+    for at in (2, 20, 50, 100):
+        changed = "A" if sealed[at] != "A" else "B"
+        damaged = sealed[:at] + changed + sealed[at + 1 :]
+        sql("UPDATE projects SET sealed_secret = :sealed", sealed=damaged)
+        assert person.projects()[0]["project_secret"] == ""
 
 
 def test_settings_change_the_list(make_app, sign_up, clock, flask):

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from gateway import clock, crypto, log, mail, throttle
 from gateway.auth import clients, codes, joining, limits, locks, passwords, strength
 from gateway.auth.models import RevokedToken, User, email_key, name_key
+from gateway.auth.tokens import Caller
 from gateway.db import db, dialect
 from gateway.errors import ApiError, Code
 from gateway.ops.purge import purge_expired
@@ -152,19 +153,18 @@ def login_key(name_or_email: str) -> str:
     return email_key(name_or_email) if "@" in name_or_email else name_key(name_or_email)
 
 
-def logout(jti: str, expires: int) -> None:
-    """Revoke a token until it has expired.
+def logout(caller: Caller) -> None:
+    """Revoke the token of the request until it has expired.
 
-    :param expires: the token's ``exp``, unix seconds.
     :raises ApiError: 1001 when another request revoked it first.
     """
     # The revocation is kept a day longer. So a clock that is wrong for a while, here or on another
     # node, does not purge it early and let the token in again.
-    until = datetime.fromtimestamp(expires, timezone.utc) + timedelta(days=1)
+    until = datetime.fromtimestamp(caller.expires, timezone.utc) + timedelta(days=1)
     revoked = db.session.execute(
         dialect()
         .insert(RevokedToken)
-        .values(jti=jti, expires_at=until)
+        .values(jti=caller.jti, expires_at=until)
         .on_conflict_do_nothing()
         .returning(RevokedToken.jti)
     ).first()

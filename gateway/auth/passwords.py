@@ -80,10 +80,9 @@ def renew_hash(user: User, password: str) -> None:
     )
 
 
-def change(caller: Caller, jti: str, old_password: str, new_password: str, ip: str) -> None:
+def change(caller: Caller, old_password: str, new_password: str, ip: str) -> None:
     """Set a new password and revoke every token of the account but the one that asks.
 
-    :param jti: the id of that token.
     :raises ApiError: 1003 when the new password is weak, 1002 when the old one is wrong, 429 after
         too many of them, 1001 when the account has been erased meanwhile.
     """
@@ -94,7 +93,7 @@ def change(caller: Caller, jti: str, old_password: str, new_password: str, ip: s
     if not is_right(old_password, caller.password_hash, tries):
         raise refusal(caller.id, "The old password is wrong")
     new_hash = crypto.hash_password(new_password)
-    if not set_hash(caller.id, new_hash, kept_jti=jti, generation=caller.token_generation):
+    if not set_hash(caller.id, new_hash, kept_jti=caller.jti, generation=caller.token_generation):
         db.session.rollback()  # another request changed the password first
         raise refusal(caller.id, "The old password is wrong")
     throttle.clear(*tries.cleared)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from flask import Blueprint, Response, request
-from flask_jwt_extended import get_jwt
 
 from gateway import clock, log, mail
 from gateway.auth import accounts, addresses, leaving, passwords, schemas, tokens
@@ -82,7 +81,7 @@ def login(**fields: str) -> Response:
 @responses(Empty)
 def logout() -> Response:
     """Revoke the token of the request."""
-    accounts.logout(get_jwt()["jti"], get_jwt()["exp"])
+    accounts.logout(tokens.caller())
     return reply()
 
 
@@ -95,7 +94,7 @@ def change_password(**fields: str) -> Response:
 
     Every token of the account but this one is refused from now on.
     """
-    passwords.change(tokens.caller(), get_jwt()["jti"], **fields, ip=client_ip())
+    passwords.change(tokens.caller(), **fields, ip=client_ip())
     return reply()
 
 

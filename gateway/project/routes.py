@@ -30,9 +30,9 @@ def create(**fields: Any) -> Response:
     Its requests carry them as HTTP Basic user and password, or as KEY.SECRET: in ``Authorization:
     Bearer``, in ``X-API-Key``, or in the path after the end point.
     """
-    project, secret = service.create(caller(), **fields)
-    log.note(project=project.id)
-    return reply({"project_key": project.project_key, "project_secret": secret})
+    project_id, project_key, secret = service.create(caller(), **fields)
+    log.note(project=project_id)
+    return reply({"project_key": project_key, "project_secret": secret})
 
 
 @bp.post("/list", endpoint="list")

@@ -13,6 +13,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    insert,
     select,
     true,
     update,
@@ -29,9 +30,11 @@ from gateway.throttle import DAY, Counter
 KEPT = timedelta(days=30)  # the row of a deleted project
 
 
-# Adds one to the account's live projects if it may have more. The statement locks the account's
-# row, so racing requests queue here. It is built once, because building it takes 0.2 ms, and it
-# names the table, because the ORM's own UPDATE takes 0.15 ms more.
+# Both statements of create are built once, because building one takes 0.2 ms, and name the table,
+# because the ORM's own take 0.15 ms more each.
+#
+# The first adds one to the account's live projects if it may have more. It locks the account's row,
+# so racing requests queue here.
 _users = cast(Table, User.__table__)
 _COUNT_LIVE_PROJECT = (
     update(_users)
@@ -42,10 +45,12 @@ _COUNT_LIVE_PROJECT = (
     .values(live_projects=_users.c.live_projects + 1)
     .returning(_users.c.id)
 )
+_projects = cast(Table, Project.__table__)
+_ADD_PROJECT = insert(_projects).returning(_projects.c.id, _projects.c.project_key)
 
 
-def create(owner: Caller, project_type: int, project_name: str) -> tuple[Project, str]:
-    """Create a project; return it and its secret.
+def create(owner: Caller, project_type: int, project_name: str) -> tuple[int, str, str]:
+    """Create a project; return its id, its key and its secret.
 
     :raises ApiError: 1009 when the account has PROJECTS_PER_USER live projects, or has created as
         many within a day; 1001 when it has been erased meanwhile.
@@ -61,19 +66,19 @@ def create(owner: Caller, project_type: int, project_name: str) -> tuple[Project
     except ApiError:
         raise _limit(f"This account has created {most} projects within a day; wait") from None
     secret = crypto.random_text(SECRET_LENGTH)
-    project = Project(
-        user_id=owner.id,
-        project_name=project_name,
-        project_type=project_type,
-        project_key=crypto.random_text(KEY_LENGTH),
-        secret_hash=crypto.secret_hash(secret),
-        sealed_secret=crypto.seal(secret),
-        created_at=clock.now(),
-        request_max=current_app.config["REQUEST_MAX"],
-    )
-    db.session.add(project)
+    new = {
+        "user_id": owner.id,
+        "project_name": project_name,
+        "project_type": project_type,
+        "project_key": crypto.random_text(KEY_LENGTH),
+        "secret_hash": crypto.secret_hash(secret),
+        "sealed_secret": crypto.seal(secret),
+        "created_at": clock.now(),
+        "request_max": current_app.config["REQUEST_MAX"],
+    }
+    added = db.session.execute(_ADD_PROJECT, new).one()
     db.session.commit()
-    return project, secret
+    return added.id, added.project_key, secret
 
 
 def _limit(sentence: str) -> ApiError:

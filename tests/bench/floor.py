@@ -19,7 +19,7 @@ from datetime import datetime, timedelta, timezone
 
 import jwt
 from argon2 import PasswordHasher
-from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.crypto import derive_key
 from gateway.version import __version__
@@ -177,7 +177,7 @@ class Floor:
         self.sqlite = uri.startswith("sqlite")
         self.store = Sqlite(uri.removeprefix("sqlite:///")) if self.sqlite else Postgres(uri)
         self.token_key = derive_key(secret_key, "jwt")
-        self.box = Fernet(base64.urlsafe_b64encode(derive_key(secret_key, "project-secret")))
+        self.box = AESGCM(derive_key(secret_key, "project-secret-2"))
         self.hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
         names = ("VERIFY", "CALLER", "PAGE", "COUNT_ONE", "ADD", "PERSON", "FAILURES", "FORGET")
         self.statements = {name: self.store.sql(globals()[name]) for name in names}
@@ -257,7 +257,7 @@ class Floor:
                 "project_name": row[2],
                 "project_type": row[3],
                 "project_key": row[4],
-                "project_secret": self.box.decrypt(row[5]).decode(),
+                "project_secret": self.unseal(row[5]),
                 "end_points": [text.replace("{pool_name}", row[13]) for text in END_POINTS],
                 "deleted": bool(row[6]),
                 "created_time": self.store.shown(row[7]),
@@ -271,6 +271,16 @@ class Floor:
         ]
         return reply({"list": items}, rows[0][0], len(items))
 
+    def unseal(self, sealed):
+        content = base64.b64decode(sealed[2:])
+        return self.box.decrypt(content[:12], content[12:], None).decode()
+
+    def seal(self, secret):
+        nonce = os.urandom(12)
+        return (
+            "2:" + base64.b64encode(nonce + self.box.encrypt(nonce, secret.encode(), None)).decode()
+        )
+
     def create(self, environ):
         owner, asked = self.caller(environ), body(environ)
         key, secret = random_text(16), random_text(48)
@@ -280,7 +290,7 @@ class Floor:
             "type": asked["project_type"],
             "key": key,
             "hash": hashlib.sha256(secret.encode()).hexdigest(),
-            "sealed": self.box.encrypt(secret.encode()).decode(),
+            "sealed": self.seal(secret),
             "now": self.store.moment(datetime.now(timezone.utc)),
             "max": 30,
         }
