@@ -375,11 +375,12 @@ def test_mail_to_the_old_address_waits_for_the_relay(person, email_code, outbox,
     assert outbox.mails[-1]["To"] == "lory@126.com"
 
 
-def test_code_for_a_new_password_dies_with_the_old_address(api, person, email_code, outbox):
+def test_code_for_a_new_password_dies_with_the_old_address(api, person, email_code, outbox, sql):
     assert code_of(api("/reset-code", {"email": "lory@126.com"})) == 0
     wait_for_background()
     code = outbox.code()
     assert code_of(change(person, email_code(person))) == 0
+    assert sql("SELECT * FROM mail_codes") == []
     for email in ("lory@126.com", NEW):
         body = {"email": email, "reg_code": code, "password": OTHER}
         assert code_of(api("/reset-password", body)) == 1008

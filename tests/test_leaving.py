@@ -401,17 +401,21 @@ def test_help_fits_a_terminal(flask, command):
 # Races in which the order is known: somebody is erased in the middle of a request
 
 
-def erase_during(monkeypatch, module, name, person):
-    """Erase the account once, right after ``module.name`` has been called."""
+def during(monkeypatch, module, name, act):
+    """Send a request once, right after ``module.name`` has been called."""
     original = getattr(module, name)
 
     def call(*args, **kwargs):
         monkeypatch.setattr(module, name, original)
         answer = original(*args, **kwargs)
-        assert code_of(elsewhere(lambda: leave(person))) == 0
+        assert code_of(elsewhere(act)) == 0
         return answer
 
     monkeypatch.setattr(module, name, call)
+
+
+def erase_during(monkeypatch, module, name, person):
+    during(monkeypatch, module, name, lambda: leave(person))
 
 
 @pytest.fixture
@@ -429,6 +433,12 @@ def nothing_is_left(sql):
 def test_login(api, person, monkeypatch, nothing_is_left, password):
     erase_during(monkeypatch, crypto, "password_matches", person)
     assert_failure(login(api, password=password), 200, 1002)
+    nothing_is_left(person)
+
+
+def test_login_after_the_password_was_right(api, person, monkeypatch, nothing_is_left):
+    erase_during(monkeypatch, crypto, "password_needs_rehash", person)
+    assert_failure(login(api), 200, 1002)
     nothing_is_left(person)
 
 
@@ -450,6 +460,23 @@ def test_request_with_a_password(person, outbox, monkeypatch, nothing_is_left, p
     erase_during(monkeypatch, crypto, "password_matches", person)
     assert_failure(person.post(f"/platform/{path}", bodies[path]), 401, 1001)
     nothing_is_left(person)
+
+
+@pytest.mark.parametrize("path", ["change-email", "delete-account"])
+def test_password_that_is_changed_meanwhile_no_longer_allows_anything(
+    api, person, outbox, monkeypatch, path
+):
+    assert code_of(person.post("/platform/email-code", {"email": NEW})) == 0
+    body = {"password": PASSWORD, "email": NEW, "reg_code": outbox.code()}
+    change = {"old_password": PASSWORD, "new_password": OTHER}
+    during(
+        monkeypatch,
+        crypto,
+        "password_matches",
+        lambda: person.post("/platform/change-password", change),
+    )
+    assert_failure(person.post(f"/platform/{path}", body), 200, 1002)
+    assert code_of(login(api, "lory@126.com", OTHER)) == 0
 
 
 def test_new_password(person, monkeypatch, nothing_is_left):

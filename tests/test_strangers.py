@@ -10,7 +10,7 @@ import pytest
 from helpers import PASSWORD, code_of, login, other_code, wait_for_background
 
 from gateway import crypto, throttle
-from gateway.auth import clients, limits
+from gateway.auth import clients, codes, limits
 from gateway.auth.models import User
 from gateway.db import db
 from gateway.project import service
@@ -486,7 +486,9 @@ def every_counter(app, user):
             ):
                 found += [*tries.told, *tries.silent, *tries.cleared, tries.right]
             found += limits.mails("reset", "x@126.com", "10.0.0.1", known="k" if known else "")
-        found += limits.of_new_account(user, "10.0.0.1")
+        keys = user.name_key, user.email_key
+        found += limits.of_guesses("10.0.0.1", *keys)
+        found += limits.naming(codes.COUNTED, *keys)
     return found
 
 

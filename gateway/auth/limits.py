@@ -28,8 +28,11 @@ LOCKS = {
     "login-account": (FAILURES_OF_ACCOUNT, "log in from clients it does not know"),
     "login-written-ip": (FAILURES, "log in from a client that guessed"),
     "login-written": (FAILURES_OF_ACCOUNT, "log in from clients it does not know"),
-    "token-account-ip": (FAILURES, "change the password from a client that guessed"),
-    "token-account": (FAILURES_OF_ACCOUNT, "change the password from clients it does not know"),
+    "token-account-ip": (FAILURES, "change or erase the account from a client that guessed"),
+    "token-account": (
+        FAILURES_OF_ACCOUNT,
+        "change or erase the account from clients it does not know",
+    ),
     "right-password": (RIGHT_PASSWORDS, "log in from a client that did so too often"),
     "mail-minute": (1, "get another code for a new password"),
     "mail-day": (MAILS_OF_ADDRESS, "get more codes for a new password"),
