@@ -123,6 +123,25 @@ def test_a_newcomer_finds_the_code_and_makes_a_call(start_console):
     expect(console.page.locator("main")).to_contain_text(used)
 
 
+def test_a_page_without_tls_copies_too(visit):
+    """There a browser has no ``navigator.clipboard``."""
+    visit.service.sign_up("lory")
+    console = visit()
+    console.log_in("lory", "123456")
+    console.create_project("Shop")
+    key = visit.service.post("/project/list", {}, token_of(console))[2]["list"][0]["project_key"]
+    console.page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    name = f"{console.words('copy')}: {console.words('key')}"
+    copy = console.page.get_by_role("button", name=name, exact=True)
+    copy.click()
+    console.expect_status(console.words("copied", what=console.words("key")))
+    expect(copy).to_be_focused()
+    console.button("edit").click()
+    console.fill(project_name="")
+    console.page.keyboard.press("Control+V")
+    expect(console.field("project_name")).to_have_value(key)
+
+
 @pytest.mark.parametrize("has_credential", [False, True])
 def test_calls_name_the_real_end_points(start_console, has_credential):
     end = "/{credential}" if has_credential else ""
