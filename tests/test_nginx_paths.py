@@ -1,6 +1,7 @@
 """The data plane's paths through nginx: what the team's servers get, and what no log holds."""
 
 import random
+import re
 import socket
 import string
 
@@ -261,9 +262,37 @@ def test_a_grace_has_one_rate_and_wrong_secrets_none_of_it(start_front, team, re
     assert "Retry-After: 1\r\n" in head
 
 
+def test_a_paused_project_is_told_as_such(start_front, team, reached):
+    (service,), customer = team(REQUEST_MAX=1)
+    front = start_front(service)
+
+    def edit(active_until):
+        body = {"id": 1, "active_until": active_until}
+        assert customer.post("/project/edit", body)[:2] == (200, 0)
+
+    edit(1)
+    for path, headers in (
+        ("/rpc", (f"X-API-Key: {customer.credential}",)),
+        (f"/rpc/{customer.credential}/v1", ()),
+    ):
+        status, head, body = send(front, path, *headers)
+        assert (status, envelope(body)) == (403, 1000)
+        assert b"paused or has expired" in body
+        assert "Retry-After" not in head
+        assert "X-Request-ID: " in head
+    assert send(front, f"/rpc/{customer.wrong_credential}")[0] == 401
+    edit(0)
+    assert [send(front, f"/rpc/{customer.credential}")[0] for _ in range(2)] == [200, 429]
+    edit(1)
+    assert send(front, f"/rpc/{customer.credential}")[0] == 403
+    assert (len(reached.seen), customer.counts()) == (1, (1, 1))
+
+
 def test_the_allowance_and_the_rate_have_different_words(start_front, team):
     (service,), customer = team(REQUEST_MAX=1)
     front = start_front(service)
     replies = [send(front, f"/rpc/{customer.credential}") for _ in range(2)]
     assert [status for status, *_ in replies] == [200, 429]
     assert b"The daily allowance is used up" in replies[1][2]
+    assert envelope(replies[1][2]) == 429
+    assert re.search(r"Retry-After: \d+\r\n", replies[1][1])
