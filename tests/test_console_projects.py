@@ -13,6 +13,8 @@ from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
 
+NEVER = "2100-01-01 00:00:00.000000"  # when a row that a test has written expires
+
 
 @pytest.fixture
 def database_uri(sqlite_uri):
@@ -71,10 +73,8 @@ def test_the_picture_and_the_table_of_usage(visit, database_uri):
         count_request(visit.service, data["list"][0])
     today = datetime.now(timezone.utc).date()
     with closing(sqlite3.connect(database_uri.removeprefix("sqlite:///"))) as database:
-        row = (data["list"][0]["id"], str(today - timedelta(days=2)), 1234)
-        database.execute(
-            "INSERT INTO project_days (project_id, day, requests) VALUES (?, ?, ?)", row
-        )
+        row = (data["list"][0]["id"], str(today - timedelta(days=2)), 1234, NEVER)
+        database.execute("INSERT INTO project_days VALUES (?, ?, ?, ?)", row)
         database.commit()
     console.page.reload()
     console.page.locator(".bar").first.wait_for()

@@ -21,6 +21,15 @@ CONTENTS = {
     "email": {"code": "1234567890", "minutes": 10},
     "invite": {"code": "123456789012", "days": 7},
     "moved": {"user_name": "王小明" * 21},
+    "quota": {
+        "project_id": 1,
+        "project_name": "我的ChatGPT项目" * 9,
+        "day": "2024-03-07",
+        "timezone": "Asia/Shanghai",
+        "share": 100,
+        "limit": 30,
+        "used": 30,
+    },
     "test": {},
 }
 printable = st.text(

@@ -88,7 +88,8 @@ class ChangeEmailRequest(Request):
 class DeleteAccountRequest(Request):
     """POST /api/v1/platform/delete-account."""
 
-    password = Password(required=True, metadata={"example": DIGEST})
+    # Nobody's password, so whoever sends the example erases nothing.
+    password = Password(required=True, metadata={"example": "the password of the account"})
 
 
 class ResetCodeRequest(Address):
