@@ -73,8 +73,8 @@ def test_the_picture_and_the_table_of_usage(visit, database_uri):
         count_request(visit.service, data["list"][0])
     today = datetime.now(timezone.utc).date()
     with closing(sqlite3.connect(database_uri.removeprefix("sqlite:///"))) as database:
-        row = (data["list"][0]["id"], str(today - timedelta(days=2)), 1234, NEVER)
-        database.execute("INSERT INTO project_days VALUES (?, ?, ?, ?)", row)
+        row = (data["list"][0]["id"], 1, str(today - timedelta(days=2)), 1234, NEVER)
+        database.execute("INSERT INTO project_days VALUES (?, ?, ?, ?, ?)", row)
         database.commit()
     console.page.reload()
     console.page.locator(".bar").first.wait_for()

@@ -338,6 +338,7 @@ def test_user_export(api, flask, sign_up, sql, clock):
         "id": 1,
         "user_name": "lory",
         "email": "lory@126.com",
+        "language": "en",
         "role": "",
         "banned": False,
         "created": "2024-03-07 12:00:00",

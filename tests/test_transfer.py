@@ -56,8 +56,8 @@ def world(person, sign_up, flask, api, sql, monkeypatch):
         many=MANY - 1,
     )
     sql(
-        "INSERT INTO project_days (project_id, day, requests, expires_at)"
-        " VALUES (1, '2024-03-07', 12, '2031-01-01 00:00:00.000000')"
+        "INSERT INTO project_days (project_id, user_id, day, requests, expires_at)"
+        " VALUES (1, 1, '2024-03-07', 12, '2031-01-01 00:00:00.000000')"
     )
     person.project = person.create_project("the last")
     sql("DELETE FROM projects WHERE id = 5000")

@@ -7,6 +7,8 @@ import json
 import pytest
 from helpers import code_of, login
 
+from gateway.project import usage as usages
+
 PAGE = {"id": 1, "days": 3}
 
 
@@ -201,6 +203,101 @@ def test_the_usage_command_answers_who_used_how_much(project, clock, sign_up):
     assert (row["requests"], row["project_key"]) == ("2", created["project_key"])
     assert "other" in run("--month", "2024-03")
     assert run("--month", "2023-01") == "none\n"
+
+
+def test_usage_outlives_a_project_and_its_row(project, clock, sql):
+    from gateway.ops.cli import main  # noqa: PLC0415 - as above
+
+    person, created = project
+    use(person, created, 3)
+    clock.advance(days=1)
+    use(person, created, 2)  # the last day, which the deletion keeps
+    log_in_again(person)
+    assert code_of(person.post("/project/delete", {"id": 1})) == 0
+    runner = person.client.application.test_cli_runner()
+
+    def rows(*arguments):
+        result = runner.invoke(main, args=["usage", "--month", "2024-03", "--json", *arguments])
+        return json.loads(result.output)
+
+    assert [(row["project_key"], row["requests"]) for row in rows()] == [
+        (created["project_key"], 5)
+    ]
+    clock.advance(days=31)
+    assert runner.invoke(main, args=["purge"]).exit_code == 0
+    assert sql("SELECT * FROM projects") == []
+    assert [(row["owner"], row["project_key"], row["requests"]) for row in rows()] == [
+        ("lory", "", 5)
+    ]
+    clock.advance(days=400)
+    assert runner.invoke(main, args=["purge"]).exit_code == 0
+    assert rows() == []
+
+
+def test_usage_of_each_user(project, sign_up):
+    from gateway.ops.cli import main  # noqa: PLC0415 - as above
+
+    person, created = project
+    other = sign_up("other", client=person.client)
+    use(person, created, 2)
+    use(person, person.create_project("second"), 2)
+    use(other, other.create_project(), 3)
+    runner = person.client.application.test_cli_runner()
+    result = runner.invoke(main, args=["usage", "--users", "--json"])
+    assert json.loads(result.output) == [
+        {"user_id": 1, "owner": "lory", "projects": 2, "requests": 4},
+        {"user_id": 2, "owner": "other", "projects": 1, "requests": 3},
+    ]
+
+
+def test_another_time_zone_counts_no_day_twice(project, clock, flask, sql):
+    person, created = project
+    use(person, created, 5)
+    clock.freeze(2024, 3, 7, 16, 30)
+    app = person.client.application
+    app.config["TIMEZONE"] = "UTC"  # where it is still the 7th
+    sql("INSERT INTO facts (name, value) VALUES ('timezone', 'Asia/Shanghai')")
+    assert flask("set-timezone", "--yes").exit_code == 0
+    assert [entry["requests"] for entry in usage(person, days=3)["data"]["list"]] == [0, 0, 5]
+
+
+def main_command():
+    from gateway.ops.cli import main  # noqa: PLC0415 - as above
+
+    return main
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(1)"])
+def test_a_spreadsheet_takes_no_name_for_a_formula(project, name):
+    person, created = project
+    use(person, created, 1)
+    person.post("/project/edit", {"id": 1, "project_name": name})
+    runner = person.client.application.test_cli_runner()
+    result = runner.invoke(main_command(), args=["usage", "--csv"])
+    (row,) = csv.DictReader(io.StringIO(result.output))
+    assert row["project_name"] == f"'{name}"
+
+
+def test_a_day_that_turns_between_two_reads_is_counted_once(project, clock, monkeypatch):
+    """The second read is one statement, so the day is in one table or in the other."""
+    person, created = project
+    use(person, created, 3)
+    clock.advance(days=1)
+    whole = usages.counts_of
+
+    def turn_first(project_id):
+        use(person, created, 1)
+        return whole(project_id)
+
+    monkeypatch.setattr(usages, "counts_of", turn_first)
+    assert [entry["requests"] for entry in usage(person, days=2)["data"]["list"]] == [3, 1]
+
+
+@pytest.mark.parametrize("arguments", [["--top", "0"], ["--top", "9" * 20], ["--month", "9999-12"]])
+def test_the_usage_command_refuses_what_no_database_takes(project, arguments):
+    runner = project[0].client.application.test_cli_runner()
+    result = runner.invoke(main_command(), args=["usage", *arguments])
+    assert (result.exit_code, "Traceback" in result.output) == (2, False)
 
 
 @pytest.mark.parametrize("month", ["2024-13", "2024", "x"])

@@ -14,7 +14,8 @@ from gateway.auth.models import KnownClient, MailCode, User
 from gateway.db import db
 from gateway.mail import outbox
 from gateway.mail.outbox import OwedMail
-from gateway.project.models import Project, ProjectDay
+from gateway.project import usage
+from gateway.project.models import Project
 
 
 def of_person(who: str) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def of_person(who: str) -> dict[str, Any]:
             "user_name": user.user_name,
             "email": user.email,
             "role": user.role,
+            "language": user.language,
             "banned": user.is_banned,
             "created": _time(user.created_at),
         },
@@ -60,10 +62,6 @@ def of_person(who: str) -> dict[str, Any]:
 
 def _projects(user: User) -> list[dict[str, Any]]:
     """Return the projects of an account, also the deleted ones that are not purged yet."""
-    days: dict[int, dict[str, int]] = {}
-    query = select(ProjectDay).join(Project).where(Project.user_id == user.id)
-    for day in db.session.scalars(query.order_by(ProjectDay.day)):
-        days.setdefault(day.project_id, {})[str(day.day)] = day.requests
     return [
         {
             "id": project.id,
@@ -76,18 +74,10 @@ def _projects(user: User) -> list[dict[str, Any]]:
             "pool_name": project.pool_name,
             "request_max": project.request_max,
             "request_total": project.request_total,
-            "requests": _with_last_day(project, days.get(project.id, {})),
+            "requests": {str(day): n for day, n in sorted(usage.counts_of(project.id).items())},
         }
         for project in _rows(Project, Project.user_id == user.id)
     ]
-
-
-def _with_last_day(project: Project, days: dict[str, int]) -> dict[str, int]:
-    """Add the day that the project itself counts, which no other row has yet."""
-    if project.request_day is None:
-        return days
-    day = str(project.request_day)
-    return {**days, day: days.get(day, 0) + project.request_count}
 
 
 def _rows(model: Any, is_meant: ColumnElement[bool]) -> Sequence[Any]:

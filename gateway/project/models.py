@@ -81,14 +81,14 @@ class ProjectDay(Base):
     """How many requests of a project were counted on a day that is over.
 
     The present day is in ``Project``. A trigger in the database moves it here when verify begins a
-    new day, so verify stays one statement (migration 0008).
+    new day, so verify stays one statement (migration 0008). A row outlives its project, because
+    operators ask what a customer used last month.
     """
 
     __tablename__ = "project_days"
 
-    project_id: Mapped[int] = mapped_column(
-        ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True
-    )
+    project_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     day: Mapped[date] = mapped_column(primary_key=True, index=True)
     requests: Mapped[int]
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)

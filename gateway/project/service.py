@@ -210,6 +210,8 @@ def mark_deleted(*filters: ColumnElement[bool]) -> int | None:
             sealed_secret="",
             old_secret_hash=None,
             old_secret_until=None,
+            request_day=None,  # the trigger then keeps the day
+            request_count=0,
         )
         .returning(Project.id)
         .execution_options(synchronize_session=False)

@@ -84,7 +84,7 @@ def write_usage(database: Path) -> None:
         for project in range(1, len(NAMES) + 1):
             days = [REQUESTS[n % len(REQUESTS)] * project // 4 for n in range(30)]
             connection.executemany(
-                "INSERT INTO project_days VALUES (?, ?, ?, '2100-01-01 00:00:00.000000')",
+                "INSERT INTO project_days VALUES (?, 1, ?, ?, '2100-01-01 00:00:00.000000')",
                 [(project, str(today - timedelta(days=n)), days[n]) for n in range(1, 30)],
             )
             connection.execute(
