@@ -6,6 +6,7 @@ import pytest
 from helpers import code_of, login
 
 from gateway import mail
+from gateway.mail import senders
 from gateway.ops.cli import main
 from gateway.project.quota_mails import share_reached
 from gateway.testkit.mailbox import wait_for_background
@@ -122,6 +123,23 @@ def test_a_quota_that_an_operator_changes_mails_no_share_twice(start, outbox):
     assert runner.invoke(main, args=["project", "allow", "1", "10"]).exit_code == 0
     use(person, project, 6)
     assert subjects(outbox) == [AT_80, AT_100]
+
+
+def test_a_quota_below_what_is_used_is_told(start, outbox):
+    person, project = start(REQUEST_MAX=30)
+    use(person, project, 10)
+    runner = person.client.application.test_cli_runner()
+    assert runner.invoke(main, args=["project", "allow", "1", "20"]).exit_code == 0
+    assert runner.invoke(main, args=["project", "allow", "1", "12"]).exit_code == 0
+    assert runner.invoke(main, args=["project", "allow", "1", "4"]).exit_code == 0
+    assert use(person, project, 2) == [403] * 2
+    with person.client.application.app_context():
+        senders.send_due()
+    wait_for_background()
+    assert sorted(subjects(outbox)) == [AT_100, AT_80]
+    bodies = [mail.get_body(("plain",)).get_content() for mail in outbox.mails]
+    assert any("has used 10 of its 12" in body for body in bodies)
+    assert any("has used 10 of its 4" in body for body in bodies)
 
 
 def test_racing_requests_get_one_mail_for_each_share(start, outbox):

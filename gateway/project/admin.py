@@ -19,7 +19,7 @@ from gateway.config import INT32_MAX
 from gateway.db import db
 from gateway.db.facts import TIMEZONE, Fact, stored_zone
 from gateway.errors import ApiError, Code
-from gateway.project import pools, service
+from gateway.project import pools, quota_mails, service
 from gateway.project.models import KEY_LENGTH, Project
 
 
@@ -60,7 +60,9 @@ def set_quota(id_or_key: str, request_max: int) -> Project:
 
     :raises ApiError: 1006 when there is no such project.
     """
-    return _change(id_or_key, request_max=request_max)
+    project = _change(id_or_key, request_max=request_max)
+    quota_mails.owe_after_change(project)
+    return project
 
 
 def find(id_or_key: str) -> tuple[Project, str]:

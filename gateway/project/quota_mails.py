@@ -51,8 +51,23 @@ def share_reached(limit: int, count: int) -> int:
     return 0
 
 
+def owe_after_change(project: Project) -> None:
+    """Owe the mail about a share that a changed quota makes reached; the service sends it."""
+    limit, today = project.request_max, quota.days(clock.now())
+    used = quota.requests_on(project, *today)
+    reached = [share for share in SHARES if limit and used >= -(-limit * share // 100)]
+    if reached and project.request_day and current_app.config["ALLOWANCE_MAILS"]:
+        _owe(project.id, project.request_day, reached[0], limit, used)
+
+
 def _promise(project_id: int, day: date, share: int, limit: int, count: int) -> None:
-    """Owe the mail, and send it. An operator may change the quota, so count the mails, too."""
+    """Owe the mail, and send it."""
+    _owe(project_id, day, share, limit, count)
+    senders.send_due()
+
+
+def _owe(project_id: int, day: date, share: int, limit: int, count: int) -> None:
+    """Owe the mail, unless it was owed before; an operator may change the quota."""
     owner = db.session.execute(
         select(User.id, User.language).join(Project).where(Project.id == project_id)
     ).first()
@@ -77,7 +92,6 @@ def _promise(project_id: int, day: date, share: int, limit: int, count: int) -> 
         context={"day": str(day), "share": share, "limit": limit, "used": count},
     )
     db.session.commit()
-    senders.send_due()
 
 
 @outbox.sender(KIND)

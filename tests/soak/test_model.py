@@ -29,6 +29,7 @@ from hypothesis.stateful import (
 )
 
 from gateway.db import db
+from gateway.mail import senders
 from gateway.ops.cli import main
 from gateway.testkit.mailbox import wait_for_background
 from gateway.version import __version__
@@ -275,14 +276,19 @@ class Project:
     active_until: int = 0  # unix seconds
     mailed: set = field(default_factory=set)  # days and shares of the quota
 
-    def share_to_mail(self, day):
-        """Return the share of the quota in percent that the last request reached first, or 0."""
-        used = self.requests[day]
-        for share in (100, 80):
-            reached = self.request_max and used == math.ceil(self.request_max * share / 100)
-            if reached:
-                return 0 if (day, share) in self.mailed else share
-        return 0
+    def share_used(self, day):
+        """Return 100 or 80 when as many percent of the quota are used, or 0."""
+        shares = [
+            s for s in (100, 80) if self.requests[day] >= math.ceil(self.request_max * s / 100)
+        ]
+        return shares[0] if shares and self.request_max else 0
+
+    def share_reached(self, day):
+        """Return the share that the last request reached, or 0."""
+        shares = [
+            s for s in (100, 80) if self.requests[day] == math.ceil(self.request_max * s / 100)
+        ]
+        return shares[0] if shares and self.request_max else 0
 
 
 class Limit:
@@ -1021,6 +1027,17 @@ class Contract(RuleBasedStateMachine):
                 "list": [{"day": str(day), "requests": project.requests[day]} for day in shown],
             }
 
+    def expect_quota_mail(self, project, share):
+        """Expect a mail about a share of the quota, unless it was mailed on this day before."""
+        if not share or (self.today, share) in project.mailed:
+            return
+        project.mailed.add((self.today, share))
+        self.quota_mails += 1
+        wait_for_background()
+        mail = self.service.outbox.mails[-1]
+        assert mail["To"] == project.owner.email
+        assert f" {share} % " in mail["Subject"]
+
     def verify(self, project, secret):
         """Ask as nginx does whether a request may pass; expect what the contract says."""
         self.asked += 1
@@ -1045,13 +1062,7 @@ class Contract(RuleBasedStateMachine):
             project.request_total += 1
             project.requests[self.today] += 1
             assert (reply.status_code, reply.data) == (204, b"")
-            if share := project.share_to_mail(self.today):
-                project.mailed.add((self.today, share))
-                self.quota_mails += 1
-                wait_for_background()
-                mail = self.service.outbox.mails[-1]
-                assert mail["To"] == project.owner.email
-                assert f" {share} % " in mail["Subject"]
+            self.expect_quota_mail(project, project.share_reached(self.today))
         else:
             assert (reply.status_code, reply.headers["X-Gateway-Code"]) == (403, "429")
             assert code_of(reply) == TOO_MANY_REQUESTS
@@ -1083,6 +1094,9 @@ class Contract(RuleBasedStateMachine):
         assert result.exit_code == (1 if project.deleted else 0)
         if not project.deleted:
             project.request_max = request_max
+            with self.service.app.app_context():
+                senders.send_due()  # as the service does every two seconds
+            self.expect_quota_mail(project, project.share_used(self.today))
         self.verify(project, project.project_secret)
 
     # Requests that say nothing sensible, an operator, and time.
