@@ -144,7 +144,7 @@ def through_gunicorn(uri, token):
         load(ours.port, asked.raw_request, 80)
         load(bare.port, asked.raw_request, 80)
         found[name] = compare(
-            lambda node, a=asked, t=times: node.cpu(a, t), ours, bare, ROUNDS // 2
+            lambda node, a=asked.raw_request, t=times: node.cpu(a, t), ours, bare, ROUNDS // 2
         )
     ours.stop()
     bare.stop()
