@@ -1,7 +1,7 @@
 """The servers that ``make compare`` compares: how each is installed, gets its keys, and starts.
 
 Each is set up as its documentation says, with two workers and a database of SQLite. Only SQLite's
-journal is set, to WAL as in the service, because that halves the CPU of the others. What they need
+journal is set, to WAL as in the service, because that lowers the CPU of the others. What they need
 comes from PyPI and npm into temporary folders, in the versions that stand here.
 """
 
@@ -85,8 +85,9 @@ def run(command, where, **environment):
         raise MissingError(f"{name} took more than {INSTALL_TIMEOUT} s") from None
     interrupts.remove_group(process.pid)
     if process.returncode:
-        said = (errors or output).strip().splitlines() or [f"exit code {process.returncode}"]
-        raise MissingError(f"{name} failed: {said[-1]}")
+        lines = (errors or output).strip().splitlines() or [f"exit code {process.returncode}"]
+        said = next((line for line in lines if "error" in line.lower()), lines[-1])
+        raise MissingError(f"{name} failed: {said}")
     return output
 
 
