@@ -5,7 +5,7 @@ GATEWAY = $(VENV)/bin/gateway
 PIP = $(VENV)/bin/pip install --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test soak bench screenshots lint audit format migration clean
+.PHONY: help run check test soak bench compare screenshots lint audit format migration clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ soak: $(VENV)/.dev ## Repeat races, faults and random input for an hour, and pri
 bench: $(VENV)/.dev ## Compare the service with its floor, and write the table (15 minutes)
 	@echo 'Measuring the service and its floor; this takes about 15 minutes.'
 	$(VENV)/bin/python tests/bench
+
+compare: $(VENV)/.dev ## Compare the service with other libraries that count requests (5 minutes)
+	@echo 'Installing other libraries into temporary folders, and measuring; this takes about 5 minutes.'
+	$(VENV)/bin/python tests/bench/compare
 
 screenshots: $(VENV)/.dev ## Take the README's pictures of the console anew; needs chromium
 	$(VENV)/bin/python tests/screenshots

@@ -78,6 +78,7 @@ def test_login(api, sign_up):
     assert claims["iat"] == login_time
     assert claims["exp"] == login_time + 43200
     assert re.fullmatch(r"[0-9a-f-]{36}", claims["jti"])
+    assert "csrf" not in claims  # Flask-JWT-Extended adds it unless it is told not to
 
 
 def test_login_of_an_admin(api, person, make_admin):

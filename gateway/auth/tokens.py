@@ -59,6 +59,7 @@ def init_app(app: Flask) -> None:
         JWT_ALGORITHM=ALGORITHM,
         JWT_TOKEN_LOCATION=["headers"],
         JWT_ENCODE_NBF=False,
+        JWT_COOKIE_CSRF_PROTECT=False,  # otherwise each token has a claim that only cookies need
         JWT_ACCESS_TOKEN_EXPIRES=LIFETIME,
     )
     JWTManager(app)

@@ -3,11 +3,13 @@
 Each figure is a ratio of two things that ran in turn, and the median of many rounds, because
 machines are noisy. In-process figures are CPU time of this process, figures through gunicorn CPU
 time of its worker. Growth is wall-clock time, because it includes the work of the database.
+
+``tests/bench --quick`` takes two minutes with small counts, to see whether all of it works; it
+only prints the table.
 """
 
 import logging
 import os
-import platform
 import sys
 import tempfile
 import time
@@ -24,6 +26,7 @@ import psycopg  # noqa: E402
 from ask import PASSWORD, SECRET_KEY, check_same, make_app, page, requests, settings, verify  # noqa: E402
 from flask import Flask, Response, request  # noqa: E402
 from node import Node, load  # noqa: E402
+from report import Progress, table, tell  # noqa: E402
 from servers import postgres  # noqa: E402
 from sql_log import sql_log  # noqa: E402
 
@@ -31,12 +34,25 @@ from gateway import create_app, crypto  # noqa: E402
 from gateway.db import db  # noqa: E402
 
 TABLE = HERE / "table.md"
-SIZES = (1_000, 100_000, 1_000_000)
-QUICK = "--quick" in sys.argv  # a short run, to see whether the bench works
+QUICK = "--quick" in sys.argv
+SIZES = (1_000, 2_000, 3_000) if QUICK else (1_000, 100_000, 1_000_000)
 ROUNDS = 3 if QUICK else 15
+FEWER = 10 if QUICK else 1  # divides the number of requests
+# Seconds of each step for one database, only to tell the time left.
+USUAL = {
+    "databases": 20,
+    "in-process": 30,
+    "growth": 25,
+    "gunicorn": 120,
+    "memory and start": 25,
+    "kinds of workers": 240,
+}
 WORKERS = {
     "sync": ("-k", "sync"),
-    **{f"gthread, {n} threads": ("--threads", str(n)) for n in (1, 2, 4, 8, 12)},
+    **{
+        f"gthread, {n} threads": ("--threads", str(n))
+        for n in ((12,) if QUICK else (1, 2, 4, 8, 12))
+    },
 }
 
 
@@ -76,7 +92,7 @@ def in_process(app, token, bare):
     found = {}
     for name, asked in requests(token).items():
         check_same(name, asked.call(app), asked.call(bare))
-        measure = cpu(asked, {"login": 4, "list(100)": 60}.get(name, 150))
+        measure = cpu(asked, {"login": 4, "list(100)": 60}.get(name, 150) // FEWER or 1)
         measure(app), measure(bare)
         found[name] = compare(measure, app, bare)
         if name == "verify":
@@ -120,7 +136,7 @@ def growth(made, name):
         nonlocal number
         app, token = made[size]
         asked = []
-        for _ in range(200):
+        for _ in range(200 // FEWER):
             number += 7919
             asked.append(
                 verify(1 + number % size) if name == "verify" else page(token, 20, number % 50)
@@ -140,11 +156,11 @@ def through_gunicorn(uri, token):
     ours, bare = Node("wsgi:app", uri), Node("floor:app()", uri)
     found = {}
     for name, asked in requests(token).items():
-        times = {"login": 16, "list(100)": 240, "verify": 1600}.get(name, 640)
+        times = {"login": 16, "list(100)": 240, "verify": 1600}.get(name, 640) // FEWER or 1
         load(ours.port, asked.raw_request, 80)
         load(bare.port, asked.raw_request, 80)
         found[name] = compare(
-            lambda node, a=asked, t=times: node.cpu(a, t), ours, bare, ROUNDS // 2
+            lambda node, a=asked.raw_request, t=times: node.cpu(a, t), ours, bare, ROUNDS // 2
         )
     ours.stop()
     bare.stop()
@@ -160,7 +176,7 @@ def kinds_of_workers(uri, token):
     ):
         raw_requests, times = (
             [one.raw_request for one in asked],
-            960 if name == "list(20)" else 2880,
+            (960 if name == "list(20)" else 2880) // FEWER,
         )
 
         def rate(node, raw_requests=raw_requests, times=times):
@@ -186,7 +202,7 @@ def at_size(uri, token):
     for name, asked in requests(token).items():
         if name == "login":
             memory.append(node.memory())
-        load(node.port, asked.raw_request, 320, 16)
+        load(node.port, asked.raw_request, 320 // FEWER, 16)
     memory.append(node.memory())
     node.stop()
     starts = []
@@ -197,8 +213,9 @@ def at_size(uri, token):
     return memory, median(starts)
 
 
-def measure(uris):
+def measure(uris, progress):
     """Return all figures of one database, by the row of the table."""
+    progress.begin("databases")
     made = {size: make_app(uri, size) for size, uri in uris.items()}
     app, token = made[SIZES[0]]
     uri = uris[SIZES[0]]
@@ -206,21 +223,25 @@ def measure(uris):
 
     def note(row, figure):
         rows[row] = figure
-        print(f"{row}: {figure}", file=sys.stderr, flush=True)
+        tell(f"{row}: {figure}")
 
+    progress.begin("in-process")
     for name, (ratio, ours, bare) in in_process(app, token, floor.Floor(uri, SECRET_KEY)).items():
         note(f"in-process: {name}", f"{ratio:.2f} ({ours * 1e6:,.0f} / {bare * 1e6:,.0f} µs)")
     note("argon2id's share of login", f"{share_of_argon2(app, token):.0%}")
     for name, count in statements(app, token).items():
         note(f"statements: {name}", count)
+    progress.begin("growth")
     for name in ("verify", "list(20)"):
         for size, ratio in growth(made, name).items():
             note(f"growth: {name} at {size:,} projects to {SIZES[0]:,}", f"{ratio:.2f}")
     for app, _ in made.values():
         with app.app_context():
             db.engine.dispose()
+    progress.begin("gunicorn")
     for name, (ratio, ours, bare) in through_gunicorn(uri, token).items():
         note(f"gunicorn: {name}", f"{ratio:.2f} ({ours * 1e6:,.0f} / {bare * 1e6:,.0f} µs)")
+    progress.begin("memory and start")
     memory, start = at_size(uris[SIZES[-1]], made[SIZES[-1]][1])
     for when, (peak, share) in zip(("before", "after"), memory, strict=True):
         note(
@@ -228,19 +249,13 @@ def measure(uris):
             f"{peak:.0f} MiB, its share {share:.0f}",
         )
     note("from start to first reply", f"{start:.2f} s")
+    progress.begin("kinds of workers")
     rates, scale = kinds_of_workers(uri, token)
     for (kind, name), rate in rates.items():
         note(f"one worker, {kind}: {name}", f"{rate:,.0f}/s")
     for name, ratio in scale.items():
         note(f"two workers to one: {name}", f"{ratio:.2f}")
     return rows
-
-
-def machine():
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 def main():
@@ -254,20 +269,16 @@ def main():
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             for size in SIZES:
                 connection.execute(f"CREATE DATABASE size{size}")
-        sqlite = measure({size: f"sqlite:///{folder / str(size)}.db" for size in SIZES})
-        others = measure({size: server.get_uri(f"size{size}") for size in SIZES})
-    lines = [
-        f"`make bench` on {os.cpu_count()} cores ({machine()}), Python {platform.python_version()},"
-        f" medians of {ROUNDS} rounds. Ratios are the service to its floor, and in parentheses the"
-        " CPU of one request of both.",
-        "",
-        "| | SQLite | Postgres |",
-        "|---|---|---|",
-        *(f"| {row} | {figure} | {others[row]} |" for row, figure in sqlite.items()),
-    ]
-    table = "\n".join(lines) + "\n"
-    print(table)
-    TABLE.write_text(table)
+        files = {size: f"sqlite:///{folder / str(size)}.db" for size in SIZES}
+        usual = {step: seconds / FEWER for step, seconds in USUAL.items()}
+        progress = Progress(usual, ["SQLite", "Postgres"])
+        sqlite = measure(files, progress)
+        others = measure({size: server.get_uri(f"size{size}") for size in SIZES}, progress)
+    progress.end()
+    made = table(sqlite, others, ROUNDS)
+    print(made)
+    if not QUICK:
+        TABLE.write_text(made)
 
 
 interrupts.install()

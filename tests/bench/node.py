@@ -1,4 +1,4 @@
-"""gunicorn with the service or its floor, CPU and memory of its workers, and a load generator."""
+"""gunicorn with the service or its floor, CPU and memory of workers, and a load generator."""
 
 import re
 import selectors
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import interrupts
 from ask import settings, verify
+from helpers import TIMEOUT
 from servers import ROOT, Server, free_port
 
 HERE = Path(__file__).parent
@@ -20,7 +21,33 @@ NO_LIMIT = "\nfrom gateway.auth import limits\nlimits.RIGHT_PASSWORDS = 10**9\n"
 SAME = "from gateway.deploy.gunicorn import *\ndel post_worker_init\n"
 
 
-class Node:
+class Workers:
+    """A server on loopback, ``server``, whose worker processes are its children."""
+
+    def seconds(self):
+        """Return the CPU seconds that the workers have used so far."""
+        times = [worker.cpu_times() for worker in self.server.workers()]
+        return sum(one.user + one.system for one in times)
+
+    def cpu(self, raw_request, times):
+        """Return the CPU seconds of the workers for one request, from ``times`` requests."""
+        before = self.seconds()
+        load(self.server.port, raw_request, times)
+        return (self.seconds() - before) / times
+
+    def wait(self, raw_request):
+        """Wait for the first reply; fail if the server ends."""
+        while not self.server.ended:
+            try:
+                load(self.server.port, raw_request, 1, 1)
+            except ConnectionError:
+                time.sleep(0.005)
+            else:
+                return
+        raise AssertionError(self.server.output)
+
+
+class Node(Workers):
     """A gunicorn that answers requests when the constructor returns.
 
     :param target: what gunicorn loads.
@@ -48,30 +75,8 @@ class Node:
         command = [sys.executable, "-m", "gunicorn", "-c", "python:same", *options, target]
         start = time.monotonic()
         self.server = Server(command, self.folder, self.port, **environment)
-        self.wait()
+        self.wait(verify(1).raw_request)
         self.first_reply = time.monotonic() - start
-
-    def wait(self):
-        """Wait for the first reply; fail if the server ends."""
-        while not self.server.ended:
-            try:
-                load(self.port, verify(1).raw_request, 1, 1)
-            except ConnectionError:
-                time.sleep(0.005)
-            else:
-                return
-        raise AssertionError(self.server.output)
-
-    def seconds(self):
-        """Return the CPU seconds that the workers have used so far."""
-        times = [worker.cpu_times() for worker in self.server.workers()]
-        return sum(one.user + one.system for one in times)
-
-    def cpu(self, asked, times):
-        """Return the CPU seconds of the workers for one request, from ``times`` requests."""
-        before = self.seconds()
-        load(self.port, asked.raw_request, times)
-        return (self.seconds() - before) / times
 
     def memory(self):
         """Return the peak of the largest worker, and the largest share of one, in MiB.
@@ -90,10 +95,12 @@ class Node:
         interrupts.remove_folder(self.folder)
 
 
-def load(port, raw_requests, times, connections=8):
+def load(port, raw_requests, times, connections=8, statuses=None):
     """Send ``times`` requests over kept connections, as nginx does; return requests per second.
 
     :param raw_requests: the bytes of a request, or of several that are sent in turn.
+    :param statuses: a Counter that takes the first digit of each status, and "closed" for each
+        connection that ends without a reply; without it each reply must be one of success.
     One thread serves all connections, because the load must leave the CPU to the server.
     """
     raw_requests = [raw_requests] if isinstance(raw_requests, bytes) else raw_requests
@@ -113,15 +120,30 @@ def load(port, raw_requests, times, connections=8):
     for _ in range(connections):
         send(socket.create_connection(("127.0.0.1", port)))
     while waiting:
-        for key, _ in ready.select():
-            received = key.fileobj.recv(262_144)
+        events = ready.select(TIMEOUT)
+        assert events, f"no reply within {TIMEOUT} s"
+        for key, _ in events:
+            try:
+                received = key.fileobj.recv(262_144)
+            except ConnectionResetError:
+                received = b""
             key.data.extend(received)
+            if not received and statuses is not None:
+                statuses["closed"] += 1
+                waiting -= 1
+                ready.unregister(key.fileobj)
+                key.fileobj.close()
+                send(socket.create_connection(("127.0.0.1", port)))
+                continue
             assert received, bytes(key.data)
             head, end, content = bytes(key.data).partition(b"\r\n\r\n")
             length = re.search(rb"(?i)content-length: (\d+)", head)
             if not end or (length and len(content) < int(length[1])):
                 continue
-            assert head[9:10] == b"2", head
+            if statuses is None:
+                assert head[9:10] == b"2", head
+            else:
+                statuses[head[9:10].decode()] += 1
             waiting -= 1
             ready.unregister(key.fileobj)
             if b"connection: close" in head.lower():
