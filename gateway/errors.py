@@ -27,7 +27,11 @@ class Code(Enum):
     """
 
     OK = (0, 200, "OK")
-    ACCESS_DENIED = (1000, 200, "Access denied: this belongs to another user")
+    ACCESS_DENIED = (
+        1000,
+        200,
+        "Access denied: this is another user's, paused, or not allowed here",
+    )
     UNAUTHENTICATED = (
         1001,
         401,
