@@ -3,9 +3,12 @@
 import csv
 import io
 import json
+import threading
+import time
 
 import pytest
-from helpers import code_of, login
+from helpers import TIMEOUT, basic, code_of, login
+from nginx_front import ask_node
 
 from gateway.project import usage as usages
 
@@ -170,6 +173,38 @@ def test_a_project_pauses_when_its_time_has_come(project, clock):
     }
     assert code_of(person.post("/project/edit", {"id": 1, "active_until": 0})) == 0
     use(person, created, 1)
+
+
+def test_no_request_passes_that_begins_after_a_pause_was_answered(start_service):
+    service = start_service(workers=2, REQUEST_MAX=0)
+    token = service.sign_up("lory")
+    project = service.post("/project/create", {"project_type": 1, "project_name": "x"}, token)[2]
+    header = basic(project["project_key"], project["project_secret"])
+    service.post("/project/edit", {"id": 1, "active_until": 0}, token)
+    asked, some_passed, ended = [], threading.Event(), threading.Event()
+
+    def ask():
+        while not ended.is_set():
+            began = time.monotonic()
+            asked.append((began, ask_node(service.port, header)))
+            if len(asked) > 5:
+                some_passed.set()
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert some_passed.wait(TIMEOUT)
+    assert service.post("/project/edit", {"id": 1, "active_until": 1}, token)[:2] == (200, 0)
+    answered = time.monotonic()
+    while sum(began > answered for began, _ in list(asked)) < 8:
+        threading.Event().wait(0.01)
+    ended.set()
+    for thread in threads:
+        thread.join(TIMEOUT)
+    assert {status for began, status in asked if began > answered} == {403}
+    passed = sum(status == 204 for _, status in asked)
+    (item,) = service.post("/project/usage", {"id": 1, "days": 1}, token)[2]["list"]
+    assert (passed > 0, item["requests"]) == (True, passed)
 
 
 def test_a_time_in_the_past_pauses_at_once(project):
