@@ -50,9 +50,12 @@ def send_code(caller: Caller, email: str, ip: str, language: str) -> None:
     codes.send(purpose, address, send_mail, counters, is_wanted=is_still_there)
 
 
-def change(caller: Caller, password: str, email: str, reg_code: str, *, ip: str) -> None:
+def change(
+    caller: Caller, password: str, email: str, reg_code: str, *, ip: str, language: str
+) -> None:
     """Move the caller's account and spend the code, or do nothing.
 
+    :param language: of the mail to the old address.
     :raises ApiError: 1003 when MAIL_DOMAINS refuses the address, 1018, 1002 when the password is
         wrong, 429 after too many of them, 1008, 1001 when the account has been erased meanwhile.
     """
@@ -67,14 +70,13 @@ def change(caller: Caller, password: str, email: str, reg_code: str, *, ip: str)
         db.session.rollback()
         raise passwords.refusal(caller.id)
     codes.spend(codes.purpose_of_change(caller.id), address, reg_code)
-    move(caller.id, email, *tries.cleared, *limits.of_guesses(ip, address))
+    move(caller.id, email, language, *tries.cleared, *limits.of_guesses(ip, address))
     senders.send_soon()
 
 
-def move(user_id: int, email: str, *cleared: throttle.Counter) -> bool:
+def move(user_id: int, email: str, language: str, *cleared: throttle.Counter) -> bool:
     """Give an account another address, let the codes of the old one die, owe it a mail; commit.
 
-    The mail is in the account's language, because whoever moves the account may be a thief.
     The caller lets the mail be sent.
 
     :param cleared: counters to forget.
@@ -86,7 +88,7 @@ def move(user_id: int, email: str, *cleared: throttle.Counter) -> bool:
         db.session.rollback()
         return False
     old = db.session.execute(
-        select(User.user_name, User.email, User.email_key, User.language).where(is_meant)
+        select(User.user_name, User.email, User.email_key).where(is_meant)
     ).one()
     _set(is_meant, email)
     db.session.execute(delete(MailCode).where(codes.belong_to(old.email_key, user_id)))
@@ -95,7 +97,7 @@ def move(user_id: int, email: str, *cleared: throttle.Counter) -> bool:
         outbox.promise(
             NOTICE,
             old.email_key,
-            old.language,
+            language,
             NOTICE_LIFETIME,
             email=old.email,
             context={"user_name": old.user_name},

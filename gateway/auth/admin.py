@@ -91,14 +91,15 @@ def invite(email: str, language: str) -> None:
     codes.issue(codes.INVITE, address, send_mail)
 
 
-def set_email(who: str, email: str) -> User:
+def set_email(who: str, email: str, language: str) -> User:
     """Move an account to another address, without a mailed code; the old one gets a mail.
 
+    :param language: of that mail, one of ``mail.LANGUAGES``.
     :raises ApiError: 1003 when MAIL_DOMAINS refuses the address, 1018.
     """
     user = find(who)
     addresses.refuse(email_key(email))
-    if not addresses.move(user.id, email):
+    if not addresses.move(user.id, email, language):
         return find(who)  # it has been erased meanwhile
     db.session.refresh(user)
     senders.send_due()

@@ -135,13 +135,13 @@ def invite(address: str, language: str) -> None:
 @group.command("set-email")
 @click.argument("who")
 @click.argument("address")
-def set_email(who: str, address: str) -> None:
+@language_option
+def set_email(who: str, address: str, language: str) -> None:
     """Move an account to another ADDRESS; the old one gets a mail that says so."""
     given = read(schemas.Address, {"email": address})
-    user = accounts.set_email(who, **given)
+    user = accounts.set_email(who, **given, language=language)
     log.logger.info("operator user=%d email set", user.id)
-    told = "" if mail.is_possible() else "; no mail told the old one, as no MAIL_SERVER is set here"
-    click.echo(f"{visible(user.user_name)}: email set to {user.email}{told}")
+    click.echo(f"{visible(user.user_name)}: email set to {user.email}")
 
 
 @group.command("delete")
