@@ -102,10 +102,6 @@ class Life:
         body = {"id": self.project()["id"]}
         _, _, usage = self.service.post("/project/usage", body, token_of(console))
         assert usage["active_until"] == int(NOON_IN_BERLIN.timestamp())
-        console.button("unexpire").click()
-        console.expect_status(self.words("was_unexpired", name="Shop 2"))
-        assert console.button("resume").count() == 0
-        assert self.service.post("/project/usage", body, token_of(console))[2]["active_until"] == 0
 
     def rotate_and_delete(self):
         console, old = self.console, self.project()

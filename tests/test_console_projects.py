@@ -63,37 +63,6 @@ def test_pages_of_the_list_and_projects_of_others(visit):
     check_view(console)
 
 
-def test_a_name_is_confirmed_as_it_is_shown(visit):
-    """HTML shows two blanks as one, and a zero-width space not at all."""
-    visit.service.sign_up("lory")
-    console = visit()
-    console.log_in("lory", "123456")
-    console.create_project("Shop  of \u200bLory")
-    console.button("remove").click()
-    console.fill(confirm="Shop of")
-    console.submit()
-    assert console.problem("confirm").startswith("This is not")
-    console.fill(confirm="Shop of Lory")
-    console.submit()
-    console.expect_title(console.words("projects"))
-    assert visit.service.post("/project/list", {}, token_of(console))[2]["list"] == []
-
-
-def test_pausing_tells_that_an_expiry_is_gone(visit):
-    visit.service.sign_up("lory")
-    console = visit()
-    console.log_in("lory", "123456")
-    console.create_project("Shop")
-    console.button("expire").click()
-    console.fill(active_until="2037-01-31T12:00")
-    console.submit()
-    expect(console.page.locator("h1 + .pill")).to_contain_text("2037")
-    console.button("pause").click()
-    console.expect_status(console.words("paused_expiring", name="Shop"))
-    console.button("expire").click()
-    expect(console.page.locator("dialog")).to_contain_text(console.words("expire_paused"))
-
-
 def test_the_picture_and_the_table_of_usage(visit, database_uri):
     visit.service.sign_up("lory")
     console = visit()

@@ -63,11 +63,10 @@ const WORDS = {
     chart: "Requests a day", chart_hint: "Arrow keys move from day to day.", on_day: "{day}: {requests} requests", limit_line: "allowance",
     as_table: "Show as a table", day: "Day", requests: "Requests",
     facts: "About this project", id: "Id", created_at: "Created", total: "Requests in all", pool: "Pool", none: "None", state: "State",
-    edit: "Edit", pause: "Pause", resume: "Resume", unexpire: "Remove expiry", expire: "Set expiry", rotate: "Rotate secret", remove: "Delete",
+    edit: "Edit", pause: "Pause", resume: "Resume", expire: "Set expiry", rotate: "Rotate secret", remove: "Delete",
     edit_title: "Edit project", edited: "The project is changed.",
     was_paused: "{name} is paused. Its requests are refused from now on.", was_resumed: "{name} is active again.",
-    paused_expiring: "{name} is paused, and its expiry is gone. Its requests are refused from now on.", was_unexpired: "{name} does not expire any more.",
-    expire_title: "Set expiry", active_until: "Active until", expire_text: "From this moment on, requests of the project are refused. Resume takes the expiry away.", expire_paused: "Until this moment, requests of the project pass again; from then on they are refused.",
+    expire_title: "Set expiry", active_until: "Active until", expire_text: "From this moment on, requests of the project are refused. Resume takes the expiry away.",
     local_zone: "In your time zone, {zone}.", in_past: "This moment has passed; to stop the project now, use Pause.",
     too_late: "The latest possible moment is 19 January 2038.", will_expire: "{name} will pause at {time}.",
     rotate_title: "Rotate secret", rotate_text: "The project gets a new secret under the same key. Choose how long the old secret goes on working.",
@@ -174,11 +173,10 @@ const WORDS = {
     chart: "每天的请求数", chart_hint: "用方向键逐日查看。", on_day: "{day}：{requests} 次请求", limit_line: "额度",
     as_table: "以表格显示", day: "日期", requests: "请求数",
     facts: "项目信息", id: "编号", created_at: "创建时间", total: "累计请求数", pool: "资源池", none: "无", state: "状态",
-    edit: "编辑", pause: "暂停", resume: "恢复", unexpire: "取消到期时间", expire: "设置到期时间", rotate: "更换 Secret", remove: "删除",
+    edit: "编辑", pause: "暂停", resume: "恢复", expire: "设置到期时间", rotate: "更换 Secret", remove: "删除",
     edit_title: "编辑项目", edited: "项目已修改。",
     was_paused: "项目“{name}”已暂停，从现在起拒绝它的请求。", was_resumed: "项目“{name}”已恢复使用。",
-    paused_expiring: "项目“{name}”已暂停，到期时间已取消，从现在起拒绝它的请求。", was_unexpired: "项目“{name}”不再到期。",
-    expire_title: "设置到期时间", active_until: "有效期至", expire_text: "从这一刻起拒绝该项目的请求。恢复项目会取消到期时间。", expire_paused: "在这一刻之前，项目恢复使用；从这一刻起拒绝它的请求。",
+    expire_title: "设置到期时间", active_until: "有效期至", expire_text: "从这一刻起拒绝该项目的请求。恢复项目会取消到期时间。",
     local_zone: "按您的时区：{zone}。", in_past: "这个时间已经过去；要立即停用，请使用“暂停”。",
     too_late: "最晚可设到 2038 年 1 月 19 日。", will_expire: "项目“{name}”将于 {time} 暂停。",
     rotate_title: "更换 Secret", rotate_text: "Key 不变，项目得到新的 Secret。请选择旧 Secret 继续有效的时间。",
@@ -1001,15 +999,14 @@ function viewProject({ id, page = 0, user = 0 }) {
 function projectDetails(project, usage, place) {
   const again = (words) => { announce(words); render(); };
   const isOver = usage.active_until && usage.active_until <= serviceNow();
-  const isExpiring = usage.active_until && !isOver;
   return [
     h("div", { class: "head" },
       h("div", {}, h("h1", { tabindex: -1 }, project.project_name), pill(stateOf(usage.active_until))),
       h("div", { class: "buttons" },
         button(t("edit"), () => editProject(project, again)),
-        isOver ? button(t("resume"), () => setActive(project, 0, t("was_resumed", named(project)), again)) : null,
-        isExpiring ? button(t("unexpire"), () => setActive(project, 0, t("was_unexpired", named(project)), again)) : null,
-        isOver ? null : button(t("pause"), () => setActive(project, serviceNow(), t(isExpiring ? "paused_expiring" : "was_paused", named(project)), again)),
+        usage.active_until ? button(t("resume"), () => setActive(project, 0, t("was_resumed", named(project)), again))
+          : null,
+        isOver ? null : button(t("pause"), () => setActive(project, serviceNow(), t("was_paused", named(project)), again)),
         button(t("expire"), () => expireProject(project, usage, again)),
         button(t("rotate"), () => rotateProject(project, again)),
         button(t("remove"), () => deleteProject(project, place), "danger"))),
@@ -1104,8 +1101,7 @@ function expireProject(project, usage, done) {
   const suggested = usage.active_until > serviceNow() ? usage.active_until : serviceNow() + 30 * 86400;
   const local = new Date(1000 * suggested - 60000 * new Date(1000 * suggested).getTimezoneOffset());
   const secondsOf = (value) => Math.floor(new Date(value).getTime() / 1000);
-  const isOver = usage.active_until && usage.active_until <= serviceNow();
-  openDialog(t("expire_title"), t(isOver ? "expire_paused" : "expire_text"), {
+  openDialog(t("expire_title"), t("expire_text"), {
     fields: [field({
       name: "active_until", label: t("active_until"), type: "datetime-local", required: true, value: local.toISOString().slice(0, 16),
       hint: t("local_zone", { zone: Intl.DateTimeFormat().resolvedOptions().timeZone }),
@@ -1131,18 +1127,11 @@ function rotateProject(project, done) {
   });
 }
 
-// Whether a person who types what is shown has typed the name: HTML collapses blanks, and nobody sees
-// what is invisible.
-function looksLike(typed, name) {
-  const shown = (text) => text.normalize("NFC").replace(/\p{Cf}/gu, "").replace(/\s+/g, " ").trim();
-  return shown(typed) === shown(name);
-}
-
 function deleteProject(project, place) {
   openDialog(t("delete_title", named(project)), t("delete_text"), {
     fields: [field({ name: "confirm", label: t("type_name", named(project)), autocomplete: "off", required: true })],
     submit: t("remove"), kind: "danger solid",
-    check: ({ confirm }) => ({ confirm: confirm.trim() && !looksLike(confirm, project.project_name) ? t("names_differ", named(project)) : "" }),
+    check: ({ confirm }) => ({ confirm: confirm.trim() && confirm.trim() !== project.project_name ? t("names_differ", named(project)) : "" }),
     send: () => ask("project/delete", { id: project.id }),
     done: () => go("projects", place, t("deleted", named(project))),
   });
@@ -1194,7 +1183,7 @@ function leave() {
       ownName(), passwordField("password", t("old_password")),
     ],
     submit: t("leave_confirm"), kind: "danger solid",
-    check: ({ confirm }) => ({ confirm: confirm.trim() && !looksLike(confirm, name) ? t("names_differ", { name }) : "" }),
+    check: ({ confirm }) => ({ confirm: confirm.trim() && confirm.trim() !== name ? t("names_differ", { name }) : "" }),
     send: ({ password }) => ask("platform/delete-account", { password: passwordOf(password) }),
     done: () => endSession("left_us"),
   });
