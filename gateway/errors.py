@@ -27,11 +27,7 @@ class Code(Enum):
     """
 
     OK = (0, 200, "OK")
-    ACCESS_DENIED = (
-        1000,
-        200,
-        "Access denied: this is another user's, paused, or not allowed here",
-    )
+    ACCESS_DENIED = (1000, 200, "Access denied: this belongs to another user")
     UNAUTHENTICATED = (
         1001,
         401,

@@ -18,10 +18,7 @@ from gateway.testkit.mailbox import wait_for_background
 
 OTHER = "another digest of a password"
 NEW = "New@example.com"
-BY_INVITATION = (
-    "Registration is by invitation; ask who runs this service for one, and register with its"
-    " 12 digits"
-)
+BY_INVITATION = "Registration is by invitation; enter the 12 digits of the mailed one"
 
 
 def ask(client, email="lory@126.com", user_name="lory"):

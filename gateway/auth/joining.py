@@ -14,8 +14,7 @@ from gateway.errors import ApiError, Code
 
 CLOSED = "Registration is closed; ask who runs this service"
 BY_INVITATION = (
-    "Registration is by invitation; ask who runs this service for one, and register with its"
-    f" {codes.INVITE_DIGITS} digits"
+    f"Registration is by invitation; enter the {codes.INVITE_DIGITS} digits of the mailed one"
 )
 
 
