@@ -27,7 +27,12 @@ class Code(Enum):
     """
 
     OK = (0, 200, "OK")
-    ACCESS_DENIED = (1000, 200, "Access denied: this belongs to another user")
+    ACCESS_DENIED = (
+        1000,
+        200,
+        "Access denied: this belongs to another user, the project is paused or has expired,"
+        " registration is closed or by invitation, or the account is the last admin",
+    )
     UNAUTHENTICATED = (
         1001,
         401,

@@ -77,7 +77,7 @@ class Console:
         return within.get_by_role("button", name=self.words(key, **values), exact=True).first
 
     def _within(self):
-        return "dialog" if self.page.locator("dialog").count() else "body"
+        return "dialog[open]" if self.page.locator("dialog[open]").count() else "body"
 
     def open(self, view):
         """Open a view by the link with its words."""

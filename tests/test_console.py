@@ -94,14 +94,43 @@ class Life:
         console.button("resume").click()
         console.expect_status(self.words("was_resumed", name="Shop 2"))
         assert count_request(self.service, self.project()) == 204
+
+    def expire(self):
+        console = self.console
+        self.set_expiry("expire_text")
+        assert self.active_until() == int(NOON_IN_BERLIN.timestamp())
+        assert not self.has_button("resume")  # it was never paused
+        console.button("unexpire").click()
+        console.expect_status(self.words("has_no_expiry", name="Shop 2"))
+        assert self.active_until() == 0
+        assert not self.has_button("unexpire")
+        self.set_expiry("expire_text")
+        console.button("pause").click()
+        time = console.page.evaluate("moment", int(NOON_IN_BERLIN.timestamp()))
+        console.expect_status(self.words("was_paused_early", name="Shop 2", time=time))
+        assert count_request(self.service, self.project()) == 403
+        assert not self.has_button("unexpire")
+        self.set_expiry("expire_paused")
+        assert count_request(self.service, self.project()) == 204
+
+    def set_expiry(self, text):
+        """Let the project expire; the dialog says the words of a key."""
+        console = self.console
         console.button("expire").click()
+        expect(console.page.locator("dialog p").first).to_have_text(self.words(text))
         self.look()
         console.fill(active_until="2037-01-31T12:00")
         console.submit()
         expect(console.page.locator("h1 + .pill")).to_contain_text("2037")
+
+    def has_button(self, key):
+        buttons = self.console.page.get_by_role("button", name=self.words(key), exact=True)
+        return buttons.count() > 0
+
+    def active_until(self):
         body = {"id": self.project()["id"]}
-        _, _, usage = self.service.post("/project/usage", body, token_of(console))
-        assert usage["active_until"] == int(NOON_IN_BERLIN.timestamp())
+        _, _, usage = self.service.post("/project/usage", body, token_of(self.console))
+        return usage["active_until"]
 
     def rotate_and_delete(self):
         console, old = self.console, self.project()
@@ -187,6 +216,7 @@ def test_the_whole_life(visit, language, tag, width, scheme):
     life.register()
     life.create_and_edit()
     life.pause_and_resume()
+    life.expire()
     life.rotate_and_delete()
     life.change_password()
     life.change_address()

@@ -63,6 +63,50 @@ def test_pages_of_the_list_and_projects_of_others(visit):
     check_view(console)
 
 
+@pytest.mark.parametrize(
+    ("name", "shown", "other"),
+    [
+        ("my  own   shop", "my own shop", "myown shop"),
+        ("s\u200bh\u00adop\ufe0f \u2060 one", "shop one", "shop"),
+        ("cafe\u0301", "caf\u00e9", "cafe"),
+    ],
+)
+def test_a_name_is_typed_as_it_is_shown(visit, name, shown, other):
+    """HTML shows blanks in a row as one, and some characters not at all."""
+    token = visit.service.sign_up("lory")
+    body = {"project_type": 1, "project_name": name}
+    assert visit.service.post("/project/create", body, token)[1] == 0
+    console = visit()
+    console.log_in("lory", "123456")
+    console.page.locator(".project .title").click()
+    delete_by_typing(console, shown, other)
+
+
+def test_a_name_that_nobody_sees_is_confirmed_by_the_key(visit):
+    token = visit.service.sign_up("lory")
+    body = {"project_type": 1, "project_name": "\u2800\u3164"}
+    assert visit.service.post("/project/create", body, token)[1] == 0
+    key = visit.service.post("/project/list", {}, token)[2]["list"][0]["project_key"]
+    console = visit()
+    console.log_in("lory", "123456")
+    console.page.goto(f"{visit.url}#project?id=1")
+    delete_by_typing(console, key, "\u2800")
+
+
+def delete_by_typing(console, right, wrong):
+    """Delete the project that is open; the dialog asks for a name and takes no other."""
+    console.button("remove").click()
+    label = console.page.locator("dialog label", has_text=right)
+    assert label.inner_text() == console.words("type_name", name=right)
+    console.fill(confirm=wrong)
+    console.submit()
+    assert console.problem("confirm") == console.words("names_differ", name=right)
+    console.fill(confirm=right)
+    console.submit()
+    console.expect_title(console.words("projects"))
+    expect(console.page.locator(".project")).to_have_count(0)
+
+
 def test_the_picture_and_the_table_of_usage(visit, database_uri):
     visit.service.sign_up("lory")
     console = visit()

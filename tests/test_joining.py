@@ -18,7 +18,10 @@ from gateway.testkit.mailbox import wait_for_background
 
 OTHER = "another digest of a password"
 NEW = "New@example.com"
-BY_INVITATION = "Registration is by invitation; enter the 12 digits of the mailed one"
+BY_INVITATION = (
+    "Registration is by invitation; ask the people who run this service for one, then register with"
+    " its 12 digits"
+)
 
 
 def ask(client, email="lory@126.com", user_name="lory"):
@@ -331,15 +334,20 @@ def test_old_address_is_free(person, sign_up, email_code):
 
 
 @pytest.mark.parametrize(
-    ("accepted", "subject", "words"),
+    ("language", "subject", "words"),
     [
         ("en", "gateway: your account has another address now", "Your account lory with gateway"),
-        ("zh-CN", "gateway：您的账户已更换邮箱", "您在 gateway 的账户 lory 已更换邮箱"),
+        ("zh", "gateway：您的账户已更换邮箱", "您在 gateway 的账户 lory 已更换邮箱"),
     ],
 )
-def test_text_of_the_mail_to_the_old_address(person, email_code, outbox, accepted, subject, words):
+def test_text_of_the_mail_to_the_old_address(
+    person, email_code, outbox, sql, language, subject, words
+):
+    """It is in the account's language, whatever the request speaks: that may be a thief's."""
+    sql("UPDATE users SET language = :language", language=language)
     body = {"password": PASSWORD, "email": NEW, "reg_code": email_code(person)}
-    headers = {"Authorization": person.token, "Accept-Language": accepted}
+    other = {"en": "zh-CN", "zh": "en"}[language]
+    headers = {"Authorization": person.token, "Accept-Language": other}
     person.client.post("/api/v1/platform/change-email", json=body, headers=headers)
     wait_for_background()
     sent = outbox.mails[-1]
@@ -532,6 +540,21 @@ def test_set_email(flask, api, person, outbox, sql):
     assert is_in(person)
 
 
+@pytest.mark.parametrize(
+    ("stored", "given", "subject"),
+    [
+        ("zh", [], "gateway：您的账户已更换邮箱"),
+        ("en", [], "gateway: your account has another address now"),
+        ("en", ["--language", "zh"], "gateway：您的账户已更换邮箱"),
+        ("zh", ["--language", "en"], "gateway: your account has another address now"),
+    ],
+)
+def test_language_of_set_email(flask, person, outbox, sql, stored, given, subject):
+    sql("UPDATE users SET language = :language", language=stored)
+    assert flask("user", "set-email", "lory", NEW, *given).exit_code == 0
+    assert outbox.mails[-1]["Subject"] == subject
+
+
 def test_set_email_refuses(flask, app, person, sign_up, outbox, sql):
     sign_up("libin")
     app.config["MAIL_DOMAINS"] = ["126.com"]
@@ -554,6 +577,8 @@ def test_set_email_without_a_relay_owes_no_mail(make_app, person, sql):
     runner = make_app(MAIL_SERVER=None).test_cli_runner()
     result = runner.invoke(main, args=["user", "set-email", "lory", NEW])
     assert result.exit_code == 0
+    told = "the old address was not told: no MAIL_SERVER is set\n"
+    assert result.output == f"lory: email set to {NEW}\n{told}"
     assert sql("SELECT * FROM owed_mails") == []
 
 

@@ -50,12 +50,9 @@ def send_code(caller: Caller, email: str, ip: str, language: str) -> None:
     codes.send(purpose, address, send_mail, counters, is_wanted=is_still_there)
 
 
-def change(
-    caller: Caller, password: str, email: str, reg_code: str, *, ip: str, language: str
-) -> None:
+def change(caller: Caller, password: str, email: str, reg_code: str, *, ip: str) -> None:
     """Move the caller's account and spend the code, or do nothing.
 
-    :param language: of the mail to the old address.
     :raises ApiError: 1003 when MAIL_DOMAINS refuses the address, 1018, 1002 when the password is
         wrong, 429 after too many of them, 1008, 1001 when the account has been erased meanwhile.
     """
@@ -70,15 +67,17 @@ def change(
         db.session.rollback()
         raise passwords.refusal(caller.id)
     codes.spend(codes.purpose_of_change(caller.id), address, reg_code)
-    move(caller.id, email, language, *tries.cleared, *limits.of_guesses(ip, address))
+    move(caller.id, email, None, *tries.cleared, *limits.of_guesses(ip, address))
     senders.send_soon()
 
 
-def move(user_id: int, email: str, language: str, *cleared: throttle.Counter) -> bool:
+def move(user_id: int, email: str, language: str | None, *cleared: throttle.Counter) -> bool:
     """Give an account another address, let the codes of the old one die, owe it a mail; commit.
 
     The caller lets the mail be sent.
 
+    :param language: of that mail, one of ``mail.LANGUAGES``; None is the account's own, because
+        whoever asks for the change may be a thief.
     :param cleared: counters to forget.
     :returns: whether there was such an account.
     :raises ApiError: 1018.
@@ -88,7 +87,7 @@ def move(user_id: int, email: str, language: str, *cleared: throttle.Counter) ->
         db.session.rollback()
         return False
     old = db.session.execute(
-        select(User.user_name, User.email, User.email_key).where(is_meant)
+        select(User.user_name, User.email, User.email_key, User.language).where(is_meant)
     ).one()
     _set(is_meant, email)
     db.session.execute(delete(MailCode).where(codes.belong_to(old.email_key, user_id)))
@@ -97,7 +96,7 @@ def move(user_id: int, email: str, language: str, *cleared: throttle.Counter) ->
         outbox.promise(
             NOTICE,
             old.email_key,
-            language,
+            language or old.language,
             NOTICE_LIFETIME,
             email=old.email,
             context={"user_name": old.user_name},

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from flask import current_app
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, func, not_, select, update
 
 from gateway import crypto, mail, throttle
 from gateway.auth import (
@@ -91,10 +91,10 @@ def invite(email: str, language: str) -> None:
     codes.issue(codes.INVITE, address, send_mail)
 
 
-def set_email(who: str, email: str, language: str) -> User:
+def set_email(who: str, email: str, language: str | None) -> User:
     """Move an account to another address, without a mailed code; the old one gets a mail.
 
-    :param language: of that mail, one of ``mail.LANGUAGES``.
+    :param language: of that mail, one of ``mail.LANGUAGES``; None is the account's own.
     :raises ApiError: 1003 when MAIL_DOMAINS refuses the address, 1018.
     """
     user = find(who)
@@ -104,6 +104,13 @@ def set_email(who: str, email: str, language: str) -> User:
     db.session.refresh(user)
     senders.send_due()
     return user
+
+
+def refuse_last_admin(user: User) -> None:
+    """Raise 1009 for the last admin, before an operator is asked; ``delete`` decides anew."""
+    may_leave = leaving.leaves_an_admin(lock=False)
+    if db.session.scalar(select(User.id).where(User.id == user.id, not_(may_leave))):
+        raise _last_admin(user)
 
 
 def delete(who: str, *, even_last_admin: bool = False) -> User:

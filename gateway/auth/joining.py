@@ -14,7 +14,8 @@ from gateway.errors import ApiError, Code
 
 CLOSED = "Registration is closed; ask who runs this service"
 BY_INVITATION = (
-    f"Registration is by invitation; enter the {codes.INVITE_DIGITS} digits of the mailed one"
+    "Registration is by invitation; ask the people who run this service for one, then register with"
+    f" its {codes.INVITE_DIGITS} digits"
 )
 
 

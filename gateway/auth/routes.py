@@ -128,7 +128,7 @@ def change_email(**fields: str) -> Response:
     The old address gets a mail that says so, and works no more: not to log in, and not for a new
     password. Tokens stay valid. After five wrong codes the code is dead.
     """
-    addresses.change(tokens.caller(), **fields, ip=client_ip(), language=_language())
+    addresses.change(tokens.caller(), **fields, ip=client_ip())
     return reply()
 
 

@@ -11,6 +11,10 @@ REACH = (
     "check MAIL_SERVER and MAIL_PORT, and that a firewall lets this host through; many hosters"
     " block port 25; a relay on port 465 needs MAIL_USE_SSL=1"
 )
+UNSET = (
+    "set it, or set MAIL_SUPPRESS_SEND=1 to have mails written to the terminal, as make run does;"
+    " see: gateway doctor"
+)
 # The first class that fits names the cure.
 CURES: tuple[tuple[type[Exception], str], ...] = (
     (

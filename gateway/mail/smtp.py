@@ -20,7 +20,7 @@ from flask_mail import Connection
 from gateway.checks import split_sender
 from gateway.config import THREADS
 from gateway.mail.client import Client, TlsClient
-from gateway.mail.failures import REACH, MailError, explain
+from gateway.mail.failures import REACH, UNSET, MailError, explain
 from gateway.mail.message import Message, domain_of
 
 DEADLINE = 8  # seconds for the whole conversation, because a reply takes less than 10
@@ -40,7 +40,7 @@ def converse(talk: Callable[[RelayConnection], None]) -> None:
     :raises MailError: when the conversation failed or took too long.
     """
     if not current_app.config["MAIL_SERVER"]:
-        raise MailError("no MAIL_SERVER is set")
+        raise MailError("no MAIL_SERVER is set", UNSET)
     # Only requests need a slot; what sends mails behind an answer limits its own threads. Do not
     # wait for a slot: that would hold the threads that the slots are to leave free.
     takes_slot = has_request_context()

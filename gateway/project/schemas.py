@@ -103,9 +103,9 @@ class KeyAndSecret(Reply):
 class Project(Reply):
     """A project; ``project_secret`` is "" when the service has lost the key that opens it."""
 
-    id = output_field(Integer, 2, "What delete and rotate want")
-    project_name = output_field(String, NAME, "As given at create")
-    project_type = output_field(Integer, 1, "As given at create")
+    id = output_field(Integer, 2, "What edit, rotate, usage and delete want")
+    project_name = output_field(String, NAME, "As given at create or edit")
+    project_type = output_field(Integer, 1, "As given at create or edit")
     project_key = output_field(String, KEY, "The API key")
     project_secret = output_field(
         String, SECRET, 'The API secret; "" when the service has lost the key that opens it'

@@ -159,7 +159,7 @@ def _verify() -> dict[str, Any]:
     refused = response(Empty, [Code.ACCESS_DENIED, Code.TOO_MANY_REQUESTS])
     refused["headers"]["Retry-After"]["required"] = False
     refused["headers"]["X-Gateway-Code"] = reply_header(
-        "1000: the project is paused; 429: the allowance is used up", "integer"
+        "1000: the project is paused or has expired; 429: the allowance is used up", "integer"
     )
     passed = {
         name: reply_header(words, kind, required=not name.startswith("RateLimit"))

@@ -135,13 +135,19 @@ def invite(address: str, language: str) -> None:
 @group.command("set-email")
 @click.argument("who")
 @click.argument("address")
-@language_option
-def set_email(who: str, address: str, language: str) -> None:
+@click.option(
+    "--language",
+    type=click.Choice(mail.LANGUAGES),
+    help="Language of the mail.  [default: the account's]",
+)
+def set_email(who: str, address: str, language: str | None) -> None:
     """Move an account to another ADDRESS; the old one gets a mail that says so."""
     given = read(schemas.Address, {"email": address})
     user = accounts.set_email(who, **given, language=language)
     log.logger.info("operator user=%d email set", user.id)
     click.echo(f"{visible(user.user_name)}: email set to {user.email}")
+    if not mail.is_possible():
+        click.echo("the old address was not told: no MAIL_SERVER is set")
 
 
 @group.command("delete")
@@ -151,6 +157,7 @@ def delete(who: str, yes: bool) -> None:
     """Erase an account with its projects and all that was counted, for good."""
     user = accounts.find(who)
     if not yes:
+        accounts.refuse_last_admin(user)
         what = f"{user.live_projects} projects" if user.live_projects != 1 else "1 project"
         click.confirm(f"Erase {visible(user.user_name)} with {what}, for good?", abort=True)
     _report(accounts.delete(who, even_last_admin=yes), "erased")

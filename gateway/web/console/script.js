@@ -63,10 +63,12 @@ const WORDS = {
     chart: "Requests a day", chart_hint: "Arrow keys move from day to day.", on_day: "{day}: {requests} requests", limit_line: "allowance",
     as_table: "Show as a table", day: "Day", requests: "Requests",
     facts: "About this project", id: "Id", created_at: "Created", total: "Requests in all", pool: "Pool", none: "None", state: "State",
-    edit: "Edit", pause: "Pause", resume: "Resume", expire: "Set expiry", rotate: "Rotate secret", remove: "Delete",
+    edit: "Edit", pause: "Pause", resume: "Resume", expire: "Set expiry", unexpire: "Remove expiry", rotate: "Rotate secret", remove: "Delete",
     edit_title: "Edit project", edited: "The project is changed.",
     was_paused: "{name} is paused. Its requests are refused from now on.", was_resumed: "{name} is active again.",
-    expire_title: "Set expiry", active_until: "Active until", expire_text: "From this moment on, requests of the project are refused. Resume takes the expiry away.",
+    was_paused_early: "{name} is paused. Its requests are refused from now on, and its expiry of {time} is gone.", has_no_expiry: "{name} has no expiry any more.",
+    expire_title: "Set expiry", active_until: "Active until", expire_text: "From this moment on, requests of the project are refused.",
+    expire_paused: "The project is paused now. Saving makes it active at once, until this moment.",
     local_zone: "In your time zone, {zone}.", in_past: "This moment has passed; to stop the project now, use Pause.",
     too_late: "The latest possible moment is 19 January 2038.", will_expire: "{name} will pause at {time}.",
     rotate_title: "Rotate secret", rotate_text: "The project gets a new secret under the same key. Choose how long the old secret goes on working.",
@@ -173,10 +175,12 @@ const WORDS = {
     chart: "每天的请求数", chart_hint: "用方向键逐日查看。", on_day: "{day}：{requests} 次请求", limit_line: "额度",
     as_table: "以表格显示", day: "日期", requests: "请求数",
     facts: "项目信息", id: "编号", created_at: "创建时间", total: "累计请求数", pool: "资源池", none: "无", state: "状态",
-    edit: "编辑", pause: "暂停", resume: "恢复", expire: "设置到期时间", rotate: "更换 Secret", remove: "删除",
+    edit: "编辑", pause: "暂停", resume: "恢复", expire: "设置到期时间", unexpire: "取消到期时间", rotate: "更换 Secret", remove: "删除",
     edit_title: "编辑项目", edited: "项目已修改。",
     was_paused: "项目“{name}”已暂停，从现在起拒绝它的请求。", was_resumed: "项目“{name}”已恢复使用。",
-    expire_title: "设置到期时间", active_until: "有效期至", expire_text: "从这一刻起拒绝该项目的请求。恢复项目会取消到期时间。",
+    was_paused_early: "项目“{name}”已暂停，从现在起拒绝它的请求；原定的到期时间 {time} 已取消。", has_no_expiry: "项目“{name}”不再有到期时间。",
+    expire_title: "设置到期时间", active_until: "有效期至", expire_text: "从这一刻起拒绝该项目的请求。",
+    expire_paused: "项目现已暂停。保存后立即恢复使用，直到这一刻。",
     local_zone: "按您的时区：{zone}。", in_past: "这个时间已经过去；要立即停用，请使用“暂停”。",
     too_late: "最晚可设到 2038 年 1 月 19 日。", will_expire: "项目“{name}”将于 {time} 暂停。",
     rotate_title: "更换 Secret", rotate_text: "Key 不变，项目得到新的 Secret。请选择旧 Secret 继续有效的时间。",
@@ -607,6 +611,9 @@ function stateOf(activeUntil) {
   return [t(isOver ? "paused_since" : "expires", { time: moment(activeUntil) }), isOver ? "bad" : "warn"];
 }
 
+// Return a text as a person sees and types it: without what is invisible, its blanks in a row as one.
+const seen = (text) => text.replace(/[\p{C}\p{DI}\u2800]/gu, "").replace(/\s+/g, " ").trim().normalize();
+
 const pill = ([words, kind]) => h("span", { class: `pill ${kind}` }, words);
 
 // Tabs: a row of buttons and one panel; the arrow keys move between the buttons.
@@ -998,16 +1005,18 @@ function viewProject({ id, page = 0, user = 0 }) {
 
 function projectDetails(project, usage, place) {
   const again = (words) => { announce(words); render(); };
-  const isOver = usage.active_until && usage.active_until <= serviceNow();
+  const until = usage.active_until;
+  const isOver = until && until <= serviceNow();
+  const pauseWords = () => t(until > serviceNow() ? "was_paused_early" : "was_paused", { ...named(project), time: moment(until) });
   return [
     h("div", { class: "head" },
-      h("div", {}, h("h1", { tabindex: -1 }, project.project_name), pill(stateOf(usage.active_until))),
+      h("div", {}, h("h1", { tabindex: -1 }, project.project_name), pill(stateOf(until))),
       h("div", { class: "buttons" },
         button(t("edit"), () => editProject(project, again)),
-        usage.active_until ? button(t("resume"), () => setActive(project, 0, t("was_resumed", named(project)), again))
-          : null,
-        isOver ? null : button(t("pause"), () => setActive(project, serviceNow(), t("was_paused", named(project)), again)),
+        isOver ? button(t("resume"), () => setActive(project, 0, t("was_resumed", named(project)), again))
+          : button(t("pause"), () => setActive(project, serviceNow(), pauseWords(), again)),
         button(t("expire"), () => expireProject(project, usage, again)),
+        until && !isOver ? button(t("unexpire"), () => setActive(project, 0, t("has_no_expiry", named(project)), again)) : null,
         button(t("rotate"), () => rotateProject(project, again)),
         button(t("remove"), () => deleteProject(project, place), "danger"))),
     takeNotice(),
@@ -1101,7 +1110,8 @@ function expireProject(project, usage, done) {
   const suggested = usage.active_until > serviceNow() ? usage.active_until : serviceNow() + 30 * 86400;
   const local = new Date(1000 * suggested - 60000 * new Date(1000 * suggested).getTimezoneOffset());
   const secondsOf = (value) => Math.floor(new Date(value).getTime() / 1000);
-  openDialog(t("expire_title"), t("expire_text"), {
+  const isOver = usage.active_until && usage.active_until <= serviceNow();
+  openDialog(t("expire_title"), t(isOver ? "expire_paused" : "expire_text"), {
     fields: [field({
       name: "active_until", label: t("active_until"), type: "datetime-local", required: true, value: local.toISOString().slice(0, 16),
       hint: t("local_zone", { zone: Intl.DateTimeFormat().resolvedOptions().timeZone }),
@@ -1128,10 +1138,12 @@ function rotateProject(project, done) {
 }
 
 function deleteProject(project, place) {
+  // Of a name that nobody sees, nothing can be typed; the key is as sure a sign of what is meant.
+  const name = seen(project.project_name) || project.project_key;
   openDialog(t("delete_title", named(project)), t("delete_text"), {
-    fields: [field({ name: "confirm", label: t("type_name", named(project)), autocomplete: "off", required: true })],
+    fields: [field({ name: "confirm", label: t("type_name", { name }), autocomplete: "off", required: true })],
     submit: t("remove"), kind: "danger solid",
-    check: ({ confirm }) => ({ confirm: confirm.trim() && confirm.trim() !== project.project_name ? t("names_differ", named(project)) : "" }),
+    check: ({ confirm }) => ({ confirm: confirm.trim() && seen(confirm) !== name ? t("names_differ", { name }) : "" }),
     send: () => ask("project/delete", { id: project.id }),
     done: () => go("projects", place, t("deleted", named(project))),
   });
@@ -1183,7 +1195,7 @@ function leave() {
       ownName(), passwordField("password", t("old_password")),
     ],
     submit: t("leave_confirm"), kind: "danger solid",
-    check: ({ confirm }) => ({ confirm: confirm.trim() && confirm.trim() !== name ? t("names_differ", { name }) : "" }),
+    check: ({ confirm }) => ({ confirm: confirm.trim() && seen(confirm) !== seen(name) ? t("names_differ", { name }) : "" }),
     send: ({ password }) => ask("platform/delete-account", { password: passwordOf(password) }),
     done: () => endSession("left_us"),
   });
