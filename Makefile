@@ -21,9 +21,9 @@ check: $(VENV)/.dev ## Run the tests that need no nginx, no browser and no soak 
 	@echo 'Running the quick tests in two processes; this takes about 2 minutes.'
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m 'not nginx and not browser and not soak'
 
-test: $(VENV)/.dev ## Run all tests; they start their own servers (9 minutes)
-	@echo 'Running all tests in two processes; this takes about 9 minutes.'
-	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
+test: $(VENV)/.dev ## Run all tests; they start their own servers (10 minutes)
+	@echo 'Running all tests in three processes; this takes about 10 minutes.'
+	$(VENV)/bin/python -m pytest -n 3 --dist worksteal
 
 soak: $(VENV)/.dev ## Repeat races, faults and random input for an hour, and print what was lost
 	@echo 'Repeating races, faults and random input; this takes about an hour.'
