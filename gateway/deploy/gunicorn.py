@@ -5,14 +5,13 @@ The number of workers is gunicorn's own WEB_CONCURRENCY.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import logging
 import os
 import signal
 import socket
 import stat
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -28,7 +27,6 @@ from gateway.db import facts
 from gateway.errors import ConfigError
 from gateway.mail import senders
 
-M_MMAP_THRESHOLD = -3  # of malloc.h
 QUIT_TIMEOUT = 2  # seconds that a worker may take to end after Ctrl-C
 CONNECT_TIMEOUT = 1  # seconds that a server may take to show that it listens on a Unix socket
 STOP_SIGNALS = (signal.SIGQUIT, signal.SIGTERM)  # from the master to a worker
@@ -122,7 +120,6 @@ def post_worker_init(worker: Any) -> None:
 
     That is where the service listens, where mails go, and which settings have wrong names.
     """
-    _give_back_large_blocks()
     facts.keep_zone(worker.wsgi)
     senders.keep_sending(worker.wsgi, for_ever=True)
     if worker.age != 1:
@@ -134,16 +131,6 @@ def post_worker_init(worker: Any) -> None:
     with worker.wsgi.app_context():
         level = logging.INFO if mail.is_possible() else logging.WARNING
     log.logger.log(level, "serving on %s; %s", addresses, mail.describe(worker.wsgi))
-
-
-def _give_back_large_blocks() -> None:
-    """Let glibc return freed blocks of a megabyte and more at once.
-
-    It would keep the 19 MiB of each hashed password for the next one, a fifth of a worker's memory.
-    A login costs a sixth more CPU for it. musl returns such blocks anyway.
-    """
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**20)
 
 
 def describe_listener(listener: str, has_pages: bool = True) -> str:
