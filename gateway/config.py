@@ -21,7 +21,7 @@ from flask import Config, Flask
 from flask_jwt_extended import JWTManager
 from sqlalchemy import URL
 
-from gateway import checks, instance
+from gateway import checks, database_url, instance
 from gateway.errors import ConfigError
 
 MAX_BODY_BYTES = 16 * 1024
@@ -48,7 +48,7 @@ ENVIRONMENT_ONLY = (INSTANCE_PATH, BIND)
 SETTINGS = (
     Setting("SECRET_KEY", None, checks.secret),
     Setting("SECRET_KEY_FALLBACKS", [], checks.list_of(checks.secret)),
-    Setting("SQLALCHEMY_DATABASE_URI", None, checks.database_url),
+    Setting("SQLALCHEMY_DATABASE_URI", None, database_url.check),
     Setting("SQLALCHEMY_ENGINE_OPTIONS", {}, checks.mapping),
     Setting("MAIL_SERVER", None, checks.host),
     Setting("MAIL_PORT", 25, checks.integer(1, checks.MAX_PORT)),

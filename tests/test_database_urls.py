@@ -3,14 +3,14 @@
 import pytest
 from sqlalchemy.engine import make_url
 
-from gateway import checks
+from gateway import database_url
 from gateway.ops.doctor.database import shown
 
 PASSWORDS = ["p/w", "p#w", "p?w", "p:w", "p@w", "p@h/x", "100%", "ü", "a b", "%2F", "p[w]", "p,w"]
 
 
 def arguments(text):
-    url = make_url(checks.database_url(text))
+    url = make_url(database_url.check(text))
     (_, found) = url.get_dialect()().create_connect_args(url)
     return found
 
@@ -60,11 +60,11 @@ def test_a_user_name_and_an_option_may_hold_an_at_sign():
 )
 def test_what_is_no_url_is_told_with_an_example(wrong):
     with pytest.raises(ValueError, match="like sqlite:////path or postgresql://user:password@host"):
-        checks.database_url(wrong)
+        database_url.check(wrong)
 
 
 @pytest.mark.parametrize("name", ["password", "sslpassword", "oauth_client_secret", "PASSWORD"])
 def test_passwords_are_hidden(name):
-    url = make_url(checks.database_url(f"postgresql://u:one-secret@h/x?{name}=two-secret&a=b"))
+    url = make_url(database_url.check(f"postgresql://u:one-secret@h/x?{name}=two-secret&a=b"))
     assert "secret" not in shown(url).replace("oauth_client_secret", "")
     assert "a=b" in shown(url)

@@ -247,3 +247,11 @@ def test_a_folder_without_lines_has_them_in_its_docstring():
         modules = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
         inner = {f"{path.parent.name}/" for path in folder.glob("*/__init__.py")}
         assert [name for name in sorted(modules | inner) if name not in docstring] == [], folder
+
+
+def test_the_map_of_the_tests_has_every_file():
+    tests = ROOT / "tests"
+    text = (tests / "README.md").read_text()
+    files = {str(path.relative_to(tests)) for path in tests.rglob("*.py")}
+    listed = set(re.findall(r"^\| `([^`]+\.py)` \|", text, re.MULTILINE))
+    assert sorted(files ^ listed) == []

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from gateway import checks, crypto
+from gateway import crypto, database_url
 from gateway.db import db
 from gateway.db.facts import Fact
 from gateway.db.schema import schema_is_current
@@ -70,7 +70,7 @@ def _refusal(sentence: str) -> ApiError:
 
 def _source(url: str) -> Engine:
     try:
-        engine = create_engine(checks.database_url(url), hide_parameters=True)
+        engine = create_engine(database_url.check(url), hide_parameters=True)
     except ValueError as error:
         raise _refusal(f"The source {error}") from None
     except SQLAlchemyError:

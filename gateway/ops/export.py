@@ -8,13 +8,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, select
 
-from gateway import throttle
+from gateway import clock, throttle
 from gateway.auth import admin, codes
 from gateway.auth.models import KnownClient, MailCode, User
 from gateway.db import db
 from gateway.mail import outbox
 from gateway.mail.outbox import OwedMail
-from gateway.project import usage
+from gateway.project import quota, usage
 from gateway.project.models import Project
 
 
@@ -62,6 +62,7 @@ def of_person(who: str) -> dict[str, Any]:
 
 def _projects(user: User) -> list[dict[str, Any]]:
     """Return the projects of an account, also the deleted ones that are not purged yet."""
+    now = quota.days(clock.now())
     return [
         {
             "id": project.id,
@@ -74,7 +75,9 @@ def _projects(user: User) -> list[dict[str, Any]]:
             "pool_name": project.pool_name,
             "request_max": project.request_max,
             "request_total": project.request_total,
-            "requests": {str(day): n for day, n in sorted(usage.counts_of(project.id).items())},
+            "requests": {
+                str(day): n for day, n in sorted(usage.counts_of(project.id, *now).items())
+            },
         }
         for project in _rows(Project, Project.user_id == user.id)
     ]

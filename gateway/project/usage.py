@@ -25,8 +25,8 @@ def of_project(caller: Caller, project_id: int, days: int) -> dict[str, Any]:
     if project is None:
         raise service.no_such_project()
     service.note_owner(caller, project.user_id)
-    counts = counts_of(project_id)
-    today = quota.days(clock.now())[0]
+    today, latest = quota.days(clock.now())
+    counts = counts_of(project_id, today, latest)
     until = project.active_until
     return {
         "active_until": int(until.timestamp()) if until else 0,
@@ -38,10 +38,13 @@ def of_project(caller: Caller, project_id: int, days: int) -> dict[str, Any]:
     }
 
 
-def counts_of(project_id: int) -> dict[date, int]:
-    """Return the requests of each day on which a project had any."""
+def counts_of(project_id: int, today: date, latest: date) -> dict[date, int]:
+    """Return the requests of each day on which a project had any.
+
+    :param today: the first result of ``quota.days``.
+    :param latest: the second one.
+    """
     counts: dict[date, int] = {}
-    today, latest = quota.days(clock.now())
     days = _days()
     for row in db.session.execute(select(days).where(days.c.project_id == project_id)):
         # A node whose clock is ahead may have begun tomorrow; here it is today.

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from gateway import checks, create_app, log
+from gateway import create_app, database_url, log
 from gateway.db import db
 from gateway.db.sqlite import all_files
 from gateway.errors import ConfigError
@@ -79,7 +79,7 @@ class PostgresDatabases:
 
     def __init__(self, url: str) -> None:
         try:
-            self._url = make_url(checks.database_url(url))
+            self._url = make_url(database_url.check(url))
         except ValueError as error:
             raise ConfigError(f"--gateway-database {error}") from None
         if self._url.get_backend_name() != "postgresql":
