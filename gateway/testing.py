@@ -99,9 +99,9 @@ def gateway_app(
 ) -> Iterator[Callable[..., Flask]]:
     """Return a function that builds the service: gateway_app(REQUEST_MAX=5).
 
-    Arguments are settings. Each call returns a migrated Flask application on a new, empty database
-    of its own; the end of the test deletes it. GATEWAY_ variables and config.py of this machine
-    have no effect. Nothing listens on a port: send requests with app.test_client().
+    Arguments are settings. Each call returns a migrated Flask application on an empty database
+    that nobody else uses until the end of the test. GATEWAY_ variables and config.py of this
+    machine have no effect. Nothing listens on a port: send requests with app.test_client().
     """
     from gateway import log
     from gateway.testkit.apps import Apps

@@ -25,7 +25,7 @@ from nginx_front import reached, start_front, team, upstreams  # noqa: F401 - fi
 from packages import build
 from servers import GUNICORN, ROOT, ParallelClients, Server, free_port, postgres
 from sql_log import sql_log
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from gateway import log
 from gateway.db import db
@@ -302,9 +302,11 @@ def postgres_databases(postgres_server):
     databases.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def postgres_uri(postgres_databases):
-    return postgres_databases.new().replace("postgresql+psycopg://", "postgresql://")
+    url = postgres_databases.new()
+    yield url.replace("postgresql+psycopg://", "postgresql://")
+    postgres_databases.give_back(url)
 
 
 @pytest.fixture
@@ -314,19 +316,8 @@ def sqlite_uri(sqlite_databases, tmp_path):
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_uri(request):
-    """An empty database with tables; each test that uses it runs on SQLite and on Postgres.
-
-    On Postgres it is one database, emptied for each test, because a new one takes 20 to 200 ms.
-    """
-    if request.param == "sqlite":
-        return request.getfixturevalue("sqlite_uri")
-    uri = request.getfixturevalue("postgres_uri")
-    engine = create_engine(uri.replace("postgresql://", "postgresql+psycopg://"))
-    tables = ", ".join(table.name for table in db.metadata.sorted_tables)
-    with engine.begin() as connection:
-        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
-    engine.dispose()
-    return uri
+    """An empty database with tables; each test that uses it runs on SQLite and on Postgres."""
+    return request.getfixturevalue(f"{request.param}_uri")
 
 
 @pytest.fixture

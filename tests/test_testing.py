@@ -388,13 +388,60 @@ def test_the_option_chooses_postgres(pytest_run, postgres_server):
 def test_a_database_is_dropped_although_somebody_uses_it(postgres_server):
     before = databases_of(postgres_server)
     databases = PostgresDatabases(postgres_server.get_uri())
+    engine = create_engine(databases.new())
+    with engine.connect():
+        databases.close()
+    engine.dispose()
+    assert databases_of(postgres_server) == before
+
+
+def test_a_database_is_emptied_and_used_again(postgres_server):
+    databases = PostgresDatabases(postgres_server.get_uri())
     url = databases.new()
     engine = create_engine(url)
-    with engine.connect():
-        databases.drop(url)
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO pools (pool_name) VALUES ('blue')"))
+        connection.execute(text("INSERT INTO facts VALUES ('time zone', 'Asia/Shanghai')"))
+    left = engine.connect()
+    left.execute(text("SELECT * FROM pools"))  # somebody forgets a transaction, which locks
+    databases.give_back(url)
+    assert databases.new() == url
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT * FROM facts")).all() == []
+        insert = text("INSERT INTO pools (pool_name) VALUES ('red') RETURNING id")
+        assert connection.scalar(insert) == 1
+    left.invalidate()
     engine.dispose()
     databases.close()
-    assert databases_of(postgres_server) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "CREATE TABLE theirs (id integer)",
+        "ALTER TABLE users ADD COLUMN theirs integer",
+        "DROP TRIGGER keep_day ON projects",
+        "ALTER TABLE users ALTER COLUMN email TYPE text",
+        "ALTER TABLE users ALTER COLUMN email DROP NOT NULL",
+        "ALTER TABLE projects DISABLE TRIGGER keep_day",
+        "ALTER TABLE users ADD CHECK (id < 7)",
+        "UPDATE alembic_version SET version_num = '0001'",
+        "DELETE FROM alembic_version",
+        "DROP TABLE alembic_version",
+        "DROP SCHEMA public CASCADE",
+        "ALTER DATABASE {name} SET default_transaction_read_only = on",
+    ],
+)
+def test_a_database_with_other_tables_is_not_used_again(postgres_server, change):
+    databases = PostgresDatabases(postgres_server.get_uri())
+    url = databases.new()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text(change.format(name=engine.url.database)))
+    engine.dispose()
+    databases.give_back(url)
+    assert databases.new() != url
+    databases.close()
 
 
 @pytest.mark.parametrize(

@@ -69,11 +69,11 @@ class Apps:
         return app
 
     def close(self) -> None:
-        """Wait for work behind answers, stop threads, close connections, delete the databases."""
+        """Wait for work behind answers, stop threads, close connections, give databases back."""
         wait_for_background()
         for app in self._apps:
             senders.stop(app)
             with app.app_context():
                 db.engine.dispose()
         for url in self._urls:
-            self._databases.drop(url)
+            self._databases.give_back(url)
