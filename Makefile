@@ -25,8 +25,8 @@ test: $(VENV)/.dev ## Run all tests; they start their own servers (10 minutes)
 	@echo 'Running all tests in three processes; this takes about 10 minutes.'
 	$(VENV)/bin/python -m pytest -n 3 --dist worksteal
 
-soak: $(VENV)/.dev ## Repeat races, faults and random input for an hour, and print what was lost
-	@echo 'Repeating races, faults and random input; this takes about an hour.'
+soak: $(VENV)/.dev ## Repeat races, faults and random input for two hours, and print what was lost
+	@echo 'Repeating races, faults and random input; this takes about two hours.'
 	$(VENV)/bin/python -m pytest --soak -m soak
 
 bench: $(VENV)/.dev ## Compare the service with its floor, and write the table (15 minutes)

@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from flask import current_app
 
+from gateway import turns
+
 _VERSION_2 = "2:"  # how a secret begins that AES-GCM has sealed; Fernet's begin with "gAAAA"
 _NONCE = 12  # bytes, before what AES-GCM has sealed
 ALPHANUMERIC = string.ascii_letters + string.digits
@@ -29,8 +31,7 @@ ALPHANUMERIC = string.ascii_letters + string.digits
 #: Hashes and verifies passwords, with OWASP's argon2id parameters: 19 MiB, two passes, one lane.
 #: Replace it to change the parameters; a login renews a hash that was made with others.
 hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
-# One password at a time in a process, always in the same thread: each takes 19 MiB, which the
-# allocator keeps for the thread that asked.
+# One password at a time in a process, because each takes 19 MiB.
 _hashing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="argon2")
 
 
@@ -54,14 +55,16 @@ def random_text(length: int, alphabet: str = ALPHANUMERIC) -> str:
 
 def hash_password(password: str) -> str:
     """Return the argon2id hash of a password, parameters and salt included."""
-    return _hashing.submit(hasher.hash, password).result()
+    with turns.aside():
+        return _hashing.submit(hasher.hash, password).result()
 
 
 def password_matches(password: str, password_hash: str | None) -> bool:
     """Verify a password; without a hash, spend the same time and say no."""
     stored = password_hash or _dummy_hash(hasher)
     try:
-        _hashing.submit(hasher.verify, stored, password).result()
+        with turns.aside():
+            _hashing.submit(hasher.verify, stored, password).result()
     except (VerificationError, InvalidHashError):
         return False
     return password_hash is not None

@@ -287,7 +287,11 @@ def ask_node(port, authorization):
 
 # Fixtures; conftest.py imports them.
 
-NO_RATE = {"rate=100r/s": "rate=1000000r/s", "rate=1r/s": "rate=1000r/s"}
+NO_RATE = {
+    "rate=1000r/s": "rate=1000000r/s",
+    "rate=100r/s": "rate=1000000r/s",
+    "rate=1r/s": "rate=1000r/s",
+}
 
 
 @pytest.fixture

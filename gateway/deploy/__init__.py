@@ -1,1 +1,1 @@
-"""What runs the service on a machine: the settings of gunicorn.py, systemd's units, nginx."""
+"""What runs the service on a machine: gunicorn.py and its memory.py, systemd's units, nginx."""

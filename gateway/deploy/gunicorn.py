@@ -22,8 +22,9 @@ from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped
 
 # gunicorn takes every name in this module that is the name of a setting; "config" is one.
 from gateway import config as settings
-from gateway import db, instance, log, mail
+from gateway import db, instance, log, mail, turns
 from gateway.db import facts
+from gateway.deploy import memory
 from gateway.errors import ConfigError
 from gateway.mail import senders
 
@@ -33,7 +34,21 @@ STOP_SIGNALS = (signal.SIGQUIT, signal.SIGTERM)  # from the master to a worker
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's worker with threads, but Ctrl-C always ends it within seconds."""
+    """gunicorn's worker with threads, which take turns; Ctrl-C always ends it within seconds."""
+
+    def init_process(self) -> None:
+        """Begin the new process, which has no threads yet."""
+        self.heap = memory.Heap()
+        super().init_process()
+
+    def notify(self) -> None:
+        """Show the master that this worker lives; its loop does so at least once a second."""
+        super().notify()
+        self.heap.give_back()
+
+    def get_thread_pool(self) -> turns.Pool:
+        """Return where the requests are answered."""
+        return turns.Pool(self.cfg.threads)
 
     def init_signals(self) -> None:
         """Leave Ctrl-C to the master process, which then tells each worker to quit.
@@ -49,6 +64,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """Quit, and wait at most QUIT_TIMEOUT for requests that are not finished."""
+        if not self.booted:
+            # It still loads modules. sys.exit would print a traceback in some of their callbacks.
+            self.log.info("Worker exiting (pid: %s)", self.pid)
+            os._exit(0)
         signal.alarm(QUIT_TIMEOUT)
         super().handle_quit(sig, frame)
 
@@ -62,15 +81,15 @@ if not os.environ.get("WEB_CONCURRENCY"):
 # Requests a second of one worker, 16 connections, medians of alternating rounds; verify of 64
 # projects and list(20), on two cores that also ran the clients and Postgres:
 #               SQLite        Postgres
-# sync         1,520  360    1,450  360   (every request is a connection of its own)
-# 1 thread     2,060  610      790  470
-# 2 threads    1,380  540    1,350  440
-# 4 threads    1,210  510    1,460  370
-# 8 threads    1,260  480    1,580  350
-# 12 threads   1,250  360    1,340  410
-# A thread waits while its request waits for a mail relay, or for the rest of its body. With 4
-# threads, 4 half-sent requests stop a worker (a test sends 8), so there are 12. Next to 4 threads,
-# they cost verify nothing on SQLite and a tenth on Postgres. Fewer mails than this run at once.
+# sync         2,120   720    1,790   610   (every request is a connection of its own)
+# 1 thread     2,650 1,200    1,060   740
+# 2 threads    2,440 1,200    1,370   800
+# 4 threads    2,700 1,230    1,630   740
+# 8 threads    2,760 1,260    1,730   730
+# 12 threads   2,700 1,210    1,660   720
+# They take turns, so many cost no more than few. A thread waits while its request waits for a mail
+# relay, or for the rest of its body. With 4 threads, 4 half-sent requests stop a worker (a test
+# sends 8), so there are 12. Fewer mails than this run at once.
 worker_class = Worker
 threads = settings.THREADS
 timeout = 30

@@ -35,7 +35,7 @@ def run(function: Callable[[], Any]) -> None:
         sent.wait(RESPONSE_TIMEOUT)
         call(app, present_request, function)
 
-    threading.Thread(target=wait_and_call, name="background").start()
+    threading.Thread(target=wait_and_call, name="background", daemon=False).start()
 
     @after_this_request
     def notice_sending(response: Response) -> Response:

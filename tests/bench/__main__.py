@@ -243,10 +243,10 @@ def measure(uris, progress):
         note(f"gunicorn: {name}", f"{ratio:.2f} ({ours * 1e6:,.0f} / {bare * 1e6:,.0f} µs)")
     progress.begin("memory and start")
     memory, start = at_size(uris[SIZES[-1]], made[SIZES[-1]][1])
-    for when, (peak, share) in zip(("before", "after"), memory, strict=True):
+    for when, (size, share, peak) in zip(("before", "after"), memory, strict=True):
         note(
-            f"peak memory of a worker at {SIZES[-1]:,} projects, {when} logins",
-            f"{peak:.0f} MiB, its share {share:.0f}",
+            f"memory of a worker at {SIZES[-1]:,} projects, {when} logins",
+            f"{size:.0f} MiB, its share {share:.0f}, peak {peak:.0f}",
         )
     note("from start to first reply", f"{start:.2f} s")
     progress.begin("kinds of workers")

@@ -14,6 +14,8 @@ from ask import settings, verify
 from helpers import TIMEOUT
 from servers import ROOT, Server, free_port
 
+from gateway.deploy import memory
+
 HERE = Path(__file__).parent
 # The floor runs with the same settings, but without the hook that needs the application.
 # The load generator logs in more often than a client may.
@@ -79,16 +81,18 @@ class Node(Workers):
         self.first_reply = time.monotonic() - start
 
     def memory(self):
-        """Return the peak of the largest worker, and the largest share of one, in MiB.
+        """Return the memory of the largest worker at rest, its share, and its peak, in MiB.
 
-        The peak includes pages that workers share, for example those of libraries.
+        The share divides the pages that workers have in common, for example those of libraries.
         """
-        peaks, shares = [], []
+        time.sleep(2 * memory.PERIOD)  # until the workers have given back what hashes took
+        found = []
         for worker in self.server.workers():
             proc = Path(f"/proc/{worker.pid}")
-            peaks.append(int(re.search(r"VmHWM:\s+(\d+)", (proc / "status").read_text())[1]))
-            shares.append(int(re.search(r"Pss:\s+(\d+)", (proc / "smaps_rollup").read_text())[1]))
-        return max(peaks) / 1024, max(shares) / 1024
+            text = (proc / "status").read_text() + (proc / "smaps_rollup").read_text()
+            names = ("VmRSS", "Pss", "VmHWM")
+            found.append([int(re.search(rf"{n}:\s+(\d+)", text)[1]) / 1024 for n in names])
+        return [max(each) for each in zip(*found, strict=True)]
 
     def stop(self):
         self.server.stop()

@@ -14,8 +14,8 @@ FOR_OPERATORS = {
     " be dear.",
     "growth: verify at 1,000,000 projects to 1,000": "near 1 means that more projects do not make"
     " your API slower.",
-    "peak memory of a worker at 1,000,000 projects, after logins": "a machine needs this much for"
-    " each worker.",
+    "memory of a worker at 1,000,000 projects, after logins": "a machine needs the peak for each"
+    " worker, and the share when nobody logs in.",
     "from start to first reply": "with a single node, requests wait for as long at a restart.",
     "one worker, gthread, 12 threads: verify of 64 projects": "one worker passes so many with the"
     " shipped settings.",

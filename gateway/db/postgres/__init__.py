@@ -23,6 +23,7 @@ from sqlalchemy import Engine, PoolProxiedConnection, event
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DisconnectionError
 
+from gateway import turns
 from gateway.db.deadline import serves_a_request, time_left
 from gateway.db.postgres import server
 from gateway.db.postgres.server import standby
@@ -66,7 +67,8 @@ class Connection(psycopg.Connection[Any]):
             if timeout is not None or not serves_a_request():
                 return super().wait(gen, interval, timeout)
             try:
-                return super().wait(gen, interval, time_left(ANSWER_TIMEOUT))
+                with turns.aside():
+                    return super().wait(gen, interval, time_left(ANSWER_TIMEOUT))
             except psycopg.errors._WaitTimeout:
                 return self._cancel(gen)
         except psycopg.Error as error:

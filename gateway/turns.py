@@ -1,0 +1,203 @@
+"""Answer requests in threads that take turns, because changes between threads cost CPU.
+
+Python runs one thread at a time. A thread gives way at each row that SQLite reads and whenever it
+sends or receives. When others wait for that, each time is a change of threads: with 8 requests at
+once, almost half of a worker's CPU. So one thread has the turn, and answers one request after the
+other. It passes the turn on when it waits for something slow: ``with turns.aside()``.
+
+No request holds up the others. A turn that takes longer than SLOW, because a body or a relay is
+slow, passes to another thread, and the slow request goes on without it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
+
+SLOW = 0.005  # seconds; a slow turn passes to another thread after one to two times as many
+
+_own = threading.local()  # .place: the pool and the ticket of a thread that does a job
+
+
+class Pool(Executor):
+    """Threads of which one has the turn; gunicorn submits its requests to it.
+
+    :param threads: how many there may be, and so how many slow requests at once.
+    :param slow: seconds, as SLOW.
+    """
+
+    def __init__(self, threads: int, slow: float = SLOW) -> None:
+        self._slow = slow
+        self._threads: list[threading.Thread] = []
+        self._most = threads
+        self._guard = threading.Lock()  # of all that follows
+        self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        # Each thread has a ticket, a lock that it waits for. Who gives it the turn releases it.
+        self._returning: deque[threading.Lock] = deque()
+        self._idle: list[threading.Lock] = []  # the last one worked last; its memory is in caches
+        self._turn: threading.Lock | None = None
+        self._began = 0.0  # the turn
+        self._ended = False
+        self._is_crowded = threading.Event()
+        threading.Thread(target=self._watch, name="turns", daemon=True).start()
+        atexit.register(self.shutdown)  # the process ends when its requests are answered
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call a function in one of the threads, after those that were submitted before.
+
+        :raises RuntimeError: when the pool has been shut down, or no first thread can be started.
+        """
+        future: Future[Any] = Future()
+        job = future, partial(function, *args, **kwargs)
+        with self._guard:
+            if self._ended:
+                raise RuntimeError("the pool has been shut down")
+            self._jobs.append(job)
+            self._ask_for_turn()
+            if not self._threads:
+                self._jobs.remove(job)
+                raise RuntimeError("no thread can be started")
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the threads when they have done all that was submitted.
+
+        :param wait: return only then.
+        :param cancel_futures: drop what no thread has begun.
+        """
+        with self._guard:
+            self._ended = True
+            while cancel_futures and self._jobs:
+                self._jobs.popleft()[0].cancel()
+            self._wake_idle()
+            self._is_crowded.set()  # so that the watcher ends, too
+        if wait:
+            for thread in self._threads:
+                thread.join()
+            atexit.unregister(self.shutdown)
+
+    def leave(self, ticket: threading.Lock) -> None:
+        """Pass the turn on, if the thread of this ticket still has it."""
+        with self._guard:
+            if self._turn is ticket:
+                self._pass_on()
+
+    def come_back(self, ticket: threading.Lock) -> None:
+        """Wait for the turn, before every request that has not begun."""
+        with self._guard:
+            self._returning.append(ticket)
+            self._ask_for_turn()
+        ticket.acquire()
+
+    def _ask_for_turn(self) -> None:
+        if self._turn is None:
+            self._pass_on()
+        elif not self._is_crowded.is_set():
+            self._is_crowded.set()
+
+    def _pass_on(self) -> None:
+        """Give the turn to a thread that comes back, or to one for the next job, or to nobody."""
+        self._turn, self._began = None, time.monotonic()
+        if self._returning:
+            self._turn = self._returning.popleft()
+        elif self._jobs and self._idle:
+            self._turn = self._idle.pop()
+        elif self._jobs and len(self._threads) < self._most and not self._ended:
+            with suppress(RuntimeError):  # none can be started now; one that ends takes the job
+                self._turn = self._start_thread()
+        if self._turn is not None:
+            self._turn.release()
+
+    def _start_thread(self) -> threading.Lock:
+        ticket = threading.Lock()
+        ticket.acquire()
+        thread = threading.Thread(target=self._work, args=(ticket,), name="request", daemon=True)
+        thread.start()
+        self._threads.append(thread)
+        return ticket
+
+    def _work(self, ticket: threading.Lock) -> None:
+        is_needed = True
+        while is_needed:
+            ticket.acquire()
+            while job := self._next_job(ticket):
+                _own.place = self, ticket
+                _run(*job)
+                _own.place = None
+            is_needed = self._rest(ticket)
+
+    def _next_job(self, ticket: threading.Lock) -> tuple[Future[Any], Callable[[], Any]] | None:
+        """Return the job that a thread may go on with, if it still has the turn."""
+        with self._guard:
+            if self._turn is not ticket or self._returning or not self._jobs:
+                return None
+            self._began = time.monotonic()
+            return self._jobs.popleft()
+
+    def _rest(self, ticket: threading.Lock) -> bool:
+        """Let a thread be idle; tell whether it is still needed."""
+        with self._guard:
+            is_needed = bool(self._jobs) or not self._ended
+            if is_needed:
+                self._idle.append(ticket)
+            else:
+                self._wake_idle()
+            if self._turn is ticket or self._turn is None:
+                self._pass_on()
+            return is_needed
+
+    def _wake_idle(self) -> None:
+        """Let idle threads see that the pool has ended."""
+        while self._idle:
+            self._idle.pop().release()
+
+    def _watch(self) -> None:
+        """Pass slow turns on, while others wait."""
+        while self._is_crowded.wait():
+            time.sleep(self._slow)
+            with self._guard:
+                if self._jobs or self._returning:
+                    if time.monotonic() - self._began >= self._slow:
+                        self._pass_on()
+                elif self._ended:
+                    return
+                else:
+                    self._is_crowded.clear()
+
+
+def _run(future: Future[Any], function: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = function()
+    except BaseException as error:  # noqa: BLE001 - who asks for the result gets it
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Let another thread have the turn while this one waits; then wait for the turn.
+
+    It does nothing in a thread that takes no turns, such as a command's.
+    """
+    place: tuple[Pool, threading.Lock] | None = getattr(_own, "place", None)
+    if place is None:
+        yield
+        return
+    pool, ticket = place
+    _own.place = None
+    pool.leave(ticket)
+    try:
+        yield
+    finally:
+        pool.come_back(ticket)
+        _own.place = place
