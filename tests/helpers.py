@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import shutil
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -25,6 +26,14 @@ postgres_only = pytest.mark.parametrize("database_uri", ["postgres"], indirect=T
 
 # A successful reply without data.
 OK = {"header": {"code": 0, "message": "OK", "total": 1, "count": 1}, "data": {}}
+
+
+def until(check, seconds=TIMEOUT):
+    """Wait until a check succeeds; fail if that takes longer than ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.001)
 
 
 def basic(key, secret):

@@ -4,7 +4,7 @@ import time
 from datetime import datetime, timezone
 
 import pytest
-from helpers import SECRET_KEY, code_of, postgres_only
+from helpers import SECRET_KEY, code_of, postgres_only, until
 from postgres_cluster import make_cluster
 from sqlalchemy import text
 from sqlalchemy.exc import InternalError
@@ -49,26 +49,18 @@ def ready(person):
     return person.client.get("/readyz").status_code
 
 
-def until(check, seconds=5):
-    """Wait until a check succeeds; return how long it took, which must be less than asked."""
-    start = time.monotonic()
-    while not check():
-        assert time.monotonic() - start < seconds
-    return time.monotonic() - start
-
-
 @postgres_only
 def test_a_server_that_becomes_read_only_is_left(primary, served):
     assert served.verify(served.project).status_code == 204
     primary.set(default_transaction_read_only="on")
-    until(lambda: ready(served) == 503)
+    until(lambda: ready(served) == 503, seconds=5)
     for _ in range(5):
         reply = served.verify(served.project)
         assert (reply.status_code, code_of(reply)) == (503, 501)
     # A standby may be behind and would let a revoked token pass, so it is not even read.
     assert code_of(served.post("/project/list")) == 501
     primary.reset()
-    until(lambda: served.verify(served.project).status_code == 204)
+    until(lambda: served.verify(served.project).status_code == 204, seconds=5)
     assert ready(served) == 200
 
 
@@ -106,7 +98,7 @@ def test_a_lost_synchronous_standby_does_not_stop_verify(primary, served, monkey
     assert code_of(served.post("/project/create", {"project_type": 1, "project_name": "x"})) == 501
     primary.reset()
     monkeypatch.setattr(server, "STANDBY_RETRY", 0)
-    until(lambda: served.verify(served.project).status_code == 204)
+    until(lambda: served.verify(served.project).status_code == 204, seconds=5)
     assert "project_key" in served.create_project()
 
 

@@ -26,7 +26,7 @@ class Heap:
             self._libc.mallopt(_ARENA_MAX, 1)
 
     def give_back(self) -> None:
-        """Give unused memory back, once in PERIOD however often this is called; it takes 2 ms."""
+        """Give unused memory back; do so once in PERIOD, however often this is called."""
         now = time.monotonic()
         if now >= self._next_time and hasattr(self._libc, "malloc_trim"):
             self._next_time = now + PERIOD
