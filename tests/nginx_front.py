@@ -145,6 +145,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:  # gunicorn says so, too; or nginx may keep the connection
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 
