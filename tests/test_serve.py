@@ -464,6 +464,23 @@ BROKEN_BODIES = [
 ]
 
 
+@pytest.mark.parametrize("is_socket", [False, True], ids=["port", "socket"])
+def test_what_a_client_says_of_its_scheme_is_no_matter(serve, tmp_path, is_socket):
+    """gunicorn would believe whoever reaches its socket, and refuse what it finds contradictory."""
+    path = tmp_path / "gateway.sock"
+    server = serve(**({"GATEWAY_BIND": f"unix:{path}"} if is_socket else {}))
+    address = str(path) if is_socket else ("127.0.0.1", server.port)
+    with socket.socket(socket.AF_UNIX if is_socket else socket.AF_INET) as connection:
+        connection.settimeout(TIMEOUT)
+        connection.connect(address)
+        connection.sendall(
+            b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            b"X-Forwarded-Proto: http\r\nX-Forwarded-Ssl: on\r\n\r\n"
+        )
+        reply = connection.makefile("rb").read()
+    assert reply.startswith(b"HTTP/1.1 200 ")
+
+
 def test_broken_body_is_refused(serve):
     server = serve()
     for body in BROKEN_BODIES:

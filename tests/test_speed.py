@@ -6,6 +6,7 @@ from unittest import mock
 
 import psycopg
 import pytest
+from gunicorn.config import Config
 from helpers import (
     NO_POSTGRES,
     PASSWORD,
@@ -198,6 +199,15 @@ def test_list_uses_its_index(plans):
     """The index is in the order of the list, so only the rows of the page are read."""
     _token, page = plans["list"]
     assert "ix_projects_live" in page
+
+
+def test_a_worker_looks_no_setting_of_gunicorn_up(monkeypatch):
+    cfg = Config()
+    expected = {name: getattr(cfg, name) for name in cfg.settings}
+    gunicorn.keep_settings(cfg)
+    monkeypatch.delattr(Config, "__getattr__")
+    assert {name: getattr(cfg, name) for name in cfg.settings} == expected
+    assert not cfg.is_ssl
 
 
 def test_pool_keeps_a_connection_for_each_thread(app):

@@ -52,7 +52,7 @@ class HotStatement:
         try:
             rows: list[Any] = compiled.run(
                 connection,
-                partial(compiled.fetch, connection.dbapi_connection, values),
+                partial(compiled.fetch, connection, values),
                 writes=self._statement.is_dml,
                 durable=self._durable,
             )
@@ -103,12 +103,16 @@ class _Compiled:
     to_python: tuple[tuple[int, Callable[[Any], Any]], ...]
     make_row: Callable[[Any], Any]
 
-    def fetch(self, driver: Any, values: Mapping[str, Any]) -> list[Any]:
-        """Execute the statement on a connection of the driver; return its rows."""
+    def fetch(self, connection: PoolProxiedConnection, values: Mapping[str, Any]) -> list[Any]:
+        """Execute the statement on a connection; return its rows."""
         parameters = {**self.constants, **values}
         for name, convert in self.to_driver.items():
             parameters[name] = convert(parameters[name])
-        rows = driver.execute(self.sql, parameters).fetchall()
+        cursor = connection.info.get(self.sql)
+        if cursor is None:  # psycopg's keeps what it has found out about the types of the values
+            cursor = connection.info[self.sql] = connection.cursor()
+        cursor.execute(self.sql, parameters)
+        rows = cursor.fetchall()
         if not self.to_python:
             return [self.make_row(row) for row in rows]
         converted = []

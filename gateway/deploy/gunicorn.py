@@ -33,12 +33,20 @@ CONNECT_TIMEOUT = 1  # seconds that a server may take to show that it listens on
 STOP_SIGNALS = (signal.SIGQUIT, signal.SIGTERM)  # from the master to a worker
 
 
+def keep_settings(cfg: Any) -> None:
+    """Keep gunicorn's settings as attributes; it looks 24 of them up in each request, slowly."""
+    for name, setting in cfg.settings.items():
+        if not hasattr(type(cfg), name):  # else it is a property, made of one or more settings
+            cfg.__dict__[name] = setting.get()
+
+
 class Worker(ThreadWorker):  # type: ignore[misc]
     """gunicorn's worker with threads, which take turns; Ctrl-C always ends it within seconds."""
 
     def init_process(self) -> None:
         """Begin the new process, which has no threads yet."""
         self.heap = memory.Heap()
+        keep_settings(self.cfg)
         super().init_process()
 
     def notify(self) -> None:
@@ -95,9 +103,11 @@ threads = settings.THREADS
 timeout = 30
 graceful_timeout = 15
 keepalive = 5
-# gunicorn believes no header about the client's address or protocol; TRUSTED_PROXIES decides.
-forwarded_allow_ips = ""
+# gunicorn believes no header about the client's address or protocol; TRUSTED_PROXIES decides. The
+# "*" is for nothing but speed: who may send none of these headers need not be looked up.
+secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""
+forwarded_allow_ips = "*"
 control_socket_disable = True
 accesslog = None  # the application writes one line for each request
 errorlog = "-"
