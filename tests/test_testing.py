@@ -422,6 +422,13 @@ def test_a_database_is_emptied_and_used_again(postgres_server):
         "ALTER TABLE users ADD COLUMN theirs integer",
         "DROP TRIGGER keep_day ON projects",
         "ALTER TABLE users ALTER COLUMN email TYPE text",
+        "ALTER TABLE users ALTER COLUMN email TYPE varchar(300)",
+        "ALTER TABLE users ALTER COLUMN email SET DEFAULT 'x'",
+        "ALTER TABLE users ENABLE ROW LEVEL SECURITY",
+        "GRANT SELECT ON users TO public",
+        "CREATE TYPE mood AS ENUM ('good')",
+        "CREATE FUNCTION one() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+        "CREATE SCHEMA theirs",
         "ALTER TABLE users ALTER COLUMN email DROP NOT NULL",
         "ALTER TABLE projects DISABLE TRIGGER keep_day",
         "ALTER TABLE users ADD CHECK (id < 7)",
@@ -432,7 +439,7 @@ def test_a_database_is_emptied_and_used_again(postgres_server):
         "ALTER DATABASE {name} SET default_transaction_read_only = on",
     ],
 )
-def test_a_database_with_other_tables_is_not_used_again(postgres_server, change):
+def test_a_database_in_which_more_than_rows_has_changed_is_deleted(postgres_server, change):
     databases = PostgresDatabases(postgres_server.get_uri())
     url = databases.new()
     engine = create_engine(url)
@@ -441,6 +448,7 @@ def test_a_database_with_other_tables_is_not_used_again(postgres_server, change)
     engine.dispose()
     databases.give_back(url)
     assert databases.new() != url
+    assert engine.url.database not in databases_of(postgres_server)
     databases.close()
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import CancelledError
 
 import psycopg
@@ -201,16 +202,77 @@ def test_shutdown_ends_the_watcher(make_pool):
     until(lambda: set(threading.enumerate()) <= before)
 
 
-def test_a_process_that_forgets_shutdown_answers_and_ends():
-    program = (
-        "import time; from gateway.turns import Pool; pool = Pool(2);"
-        "pool.submit(print, 'first').result();"
-        "pool.submit(lambda: (time.sleep(0.1), print('second')))"
-    )
+def test_a_worker_that_ends_answers_first_and_does_what_follows_the_answers():
+    program = """
+import threading, time, types
+from gunicorn.workers.gthread import ThreadWorker
+from gateway import crypto
+from gateway.deploy.gunicorn import Worker
+
+def answer():
+    time.sleep(0.3)  # the main thread does nothing meanwhile that could be awaited
+    crypto.hash_password("x")
+    print("answered")
+    threading.Thread(target=lambda: (time.sleep(0.1), print("followed")), daemon=False).start()
+
+def loop(worker):
+    worker.tpool = worker.get_thread_pool()
+    worker.tpool.submit(answer)
+    raise SystemExit
+
+ThreadWorker.init_process = loop
+worker = object.__new__(Worker)
+worker.cfg = types.SimpleNamespace(threads=2, settings={})
+worker.init_process()
+"""
     command = [sys.executable, "-c", program]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=True)
-    assert ended.stdout.split() == ["first", "second"]
+    assert ended.stdout.split() == ["answered", "followed"]
     assert ended.stderr == ""
+
+
+def test_a_slow_request_holds_up_nobody_when_all_threads_were_busy(make_pool):
+    """One thread is slow, the other stands aside, so nobody has the turn when a request comes."""
+    pool, first, slow, second = make_pool(slow=0.005, threads=2), Held(), Held(), Held()
+
+    def stand_aside():
+        with turns.aside():
+            second()
+        slow()
+
+    pool.submit(first)
+    assert first.begun.wait(TIMEOUT)
+    aside = pool.submit(stand_aside)
+    assert second.begun.wait(TIMEOUT)
+    until(lambda: not pool._is_crowded.is_set())
+    waiting = pool.submit(int, "7")
+    second.may_end.set()
+    assert slow.begun.wait(TIMEOUT)
+    first.may_end.set()
+    assert waiting.result(TIMEOUT) == 7
+    assert not aside.done()
+    slow.may_end.set()
+
+
+def test_a_slow_request_holds_up_nobody_at_the_end(make_pool):
+    pool, aside, slow = make_pool(slow=0.005), Held(), Held()
+
+    def stand_aside():
+        with turns.aside():
+            aside()
+        return "back"
+
+    returns = pool.submit(stand_aside)
+    assert aside.begun.wait(TIMEOUT)
+    held = pool.submit(slow)
+    assert slow.begun.wait(TIMEOUT)
+    pool.shutdown(wait=False)
+    until(pool._is_crowded.is_set)
+    time.sleep(0.05)  # ten turns; nothing shows that the watcher has looked
+    aside.may_end.set()
+    assert returns.result(TIMEOUT) == "back"
+    assert not held.done()
+    slow.may_end.set()
 
 
 def test_shutdown_can_drop_what_has_not_begun(make_pool):

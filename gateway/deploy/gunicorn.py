@@ -34,7 +34,7 @@ STOP_SIGNALS = (signal.SIGQUIT, signal.SIGTERM)  # from the master to a worker
 
 
 def keep_settings(cfg: Any) -> None:
-    """Keep gunicorn's settings as attributes; it looks 24 of them up in each request, slowly."""
+    """Keep gunicorn's settings as attributes; it looks up two dozen in each request, slowly."""
     for name, setting in cfg.settings.items():
         if not hasattr(type(cfg), name):  # else it is a property, made of one or more settings
             cfg.__dict__[name] = setting.get()
@@ -44,10 +44,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     """gunicorn's worker with threads, which take turns; Ctrl-C always ends it within seconds."""
 
     def init_process(self) -> None:
-        """Begin the new process, which has no threads yet."""
+        """Begin the new process, which has no threads yet; end when its requests are answered."""
         self.heap = memory.Heap()
         keep_settings(self.cfg)
-        super().init_process()
+        try:
+            super().init_process()
+        finally:
+            if self.tpool:  # requests need what the interpreter ends first, for example threads
+                self.tpool.shutdown()
 
     def notify(self) -> None:
         """Show the master that this worker lives; its loop does so at least once a second."""
@@ -77,7 +81,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.log.info("Worker exiting (pid: %s)", self.pid)
             os._exit(0)
         signal.alarm(QUIT_TIMEOUT)
-        super().handle_quit(sig, frame)
+        # Not ThreadWorker's: it ends the pool, and this thread may hold the pool's lock.
+        super(ThreadWorker, self).handle_quit(sig, frame)
 
 
 try:
@@ -103,8 +108,9 @@ threads = settings.THREADS
 timeout = 30
 graceful_timeout = 15
 keepalive = 5
-# gunicorn believes no header about the client's address or protocol; TRUSTED_PROXIES decides. The
-# "*" is for nothing but speed: who may send none of these headers need not be looked up.
+# gunicorn believes no header about the client's address or protocol; TRUSTED_PROXIES decides. With
+# "*" it does not look up who sends such headers, because it believes none. Whoever sets
+# forwarder_headers, secure_scheme_headers or http2_cleartext must name the proxies here instead.
 secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""
 forwarded_allow_ips = "*"
