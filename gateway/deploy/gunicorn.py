@@ -94,15 +94,16 @@ if not os.environ.get("WEB_CONCURRENCY"):
 # Requests a second of one worker, 16 connections, medians of alternating rounds; verify of 64
 # projects and list(20), on two cores that also ran the clients and Postgres:
 #               SQLite        Postgres
-# sync         2,120   720    1,790   610   (every request is a connection of its own)
-# 1 thread     2,650 1,200    1,060   740
-# 2 threads    2,440 1,200    1,370   800
-# 4 threads    2,700 1,230    1,630   740
-# 8 threads    2,760 1,260    1,730   730
-# 12 threads   2,700 1,210    1,660   720
-# They take turns, so many cost no more than few. A thread waits while its request waits for a mail
-# relay, or for the rest of its body. With 4 threads, 4 half-sent requests stop a worker (a test
-# sends 8), so there are 12. Fewer mails than this run at once.
+# sync         2,180   660    1,910   690   (every request is a connection of its own)
+# 1 thread     2,920 1,190    1,130   770
+# 2 threads    2,900 1,200    1,410   880
+# 4 threads    2,580 1,220    1,830   820
+# 8 threads    2,910 1,200    1,960   790
+# 12 threads   2,910 1,220    1,930   780
+# They take turns, so on SQLite many cost no more than few; on Postgres 12 cost a list a tenth.
+# A thread waits while its request waits for a mail relay, or for the rest of its body. With 4
+# threads, 4 half-sent requests stop a worker (a test sends 8), so there are 12. At most 8 of them
+# wait for the relay (MAX_PARALLEL_MAILS).
 worker_class = Worker
 threads = settings.THREADS
 timeout = 30

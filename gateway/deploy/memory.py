@@ -1,7 +1,8 @@
 """Give unused memory back to the system, because the hash of a password takes 19 MiB for a moment.
 
-glibc would keep them. To give them back after each hash would cost a login a quarter more CPU. With
-another C library than glibc, nothing here does anything.
+glibc would keep it. To give it back after each hash would cost a login a quarter more CPU. With
+another C library than glibc, nothing here does anything. Under many logins the peak is twice 19 MiB
+above what a worker takes at rest.
 """
 
 from __future__ import annotations
