@@ -80,8 +80,10 @@ class Console:
         return "dialog[open]" if self.page.locator("dialog[open]").count() else "body"
 
     def open(self, view):
-        """Open a view by the link with its words."""
+        """Open another view by the link with its words, and wait until the present one is gone."""
+        present = self.page.locator("main > :first-child").element_handle()
         self.page.locator(f"a[href='#{view}']").first.click()
+        present.wait_for_element_state("hidden")
 
     def fill(self, **fields):
         for name, value in fields.items():
