@@ -136,8 +136,9 @@ def load(app: Flask, overrides: Mapping[str, Any] | None = None) -> None:
         app.config["SECRET_KEY"] = instance.secret_from_file(folder)
     if app.config["SQLALCHEMY_DATABASE_URI"] is None:
         instance.make_private(folder)
-        url = URL.create("sqlite", database=str(folder / "gateway.db"))  # quotes ? and %
-        app.config["SQLALCHEMY_DATABASE_URI"] = str(url)
+        # Not as text, from which SQLAlchemy 2.0 (Python 3.10) would not read a ? back.
+        url = URL.create("sqlite", database=str(folder / "gateway.db"))
+        app.config["SQLALCHEMY_DATABASE_URI"] = url
     _fix_flask_settings(app)
 
 

@@ -494,7 +494,7 @@ def test_instance_path_can_be_changed(tmp_path, monkeypatch):
     monkeypatch.setenv("GATEWAY_INSTANCE_PATH", str(tmp_path / "data"))
     app = create_app()
     assert {path.name for path in (tmp_path / "data").iterdir()} == {"secret_key"}
-    assert app.config["SQLALCHEMY_DATABASE_URI"] == f"sqlite:///{tmp_path}/data/gateway.db"
+    assert str(app.config["SQLALCHEMY_DATABASE_URI"]) == f"sqlite:///{tmp_path}/data/gateway.db"
     monkeypatch.setenv("GATEWAY_INSTANCE_PATH", "data")
     with pytest.raises(ConfigError, match="INSTANCE_PATH must be an absolute path"):
         create_app()
@@ -504,7 +504,7 @@ def test_new_instance_folder_gets_a_secret_key(tmp_path, monkeypatch):
     folder = tmp_path / "new"
     monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(folder))
     config = create_app().config
-    assert config["SQLALCHEMY_DATABASE_URI"] == f"sqlite:///{folder}/gateway.db"
+    assert str(config["SQLALCHEMY_DATABASE_URI"]) == f"sqlite:///{folder}/gateway.db"
     secret = (folder / "secret_key").read_text()
     assert config["SECRET_KEY"] == secret
     assert len(secret) >= 32

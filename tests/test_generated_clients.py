@@ -65,6 +65,8 @@ def run(*command, cwd, **kwargs):
 @pytest.fixture
 def generated(service, tmp_path, monkeypatch):
     """Return a function that imports a module of the generated client."""
+    if sys.version_info < (3, 11):
+        pytest.skip("the generator writes code for Python 3.11 and newer")
     bin_folder = Path(sys.executable).parent
     run(
         bin_folder / "openapi-python-client",

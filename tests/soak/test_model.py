@@ -475,13 +475,14 @@ class Contract(RuleBasedStateMachine):
             return
         if refusal:
             # Counts for nothing: no limit is nearer, and an earlier code stays good. Only a refused
-            # address counts for the client, who could make up others without end.
+            # address counts for the client and in all, because others can be made up without end.
             expect = INVALID_PARAMETER if refusal == "refuse_recipient" else MAIL_NOT_SENT
             setattr(self.service.outbox, refusal, "550 5.7.1 no")
             self.post("/auth-code", body, expect, client=client)
             setattr(self.service.outbox, refusal, None)
             if expect == INVALID_PARAMETER:
-                self.mails_of_client.add(CLIENTS[client][1], self.now)
+                for limit, subject in limits[2:]:
+                    limit.add(subject, self.now)
             return
         for limit, subject in limits:
             limit.add(subject, self.now)
