@@ -16,7 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -26,8 +26,8 @@ SLOW = 0.005  # seconds; a slow turn passes to another thread after one to two t
 _own = threading.local()  # .place: the pool and the ticket of a thread that does a job
 
 
-class Pool(Executor):
-    """Threads of which one has the turn; gunicorn submits its requests to it.
+class Pool:
+    """Threads of which one has the turn. It has what gunicorn calls of an Executor.
 
     :param threads: how many there may be, and so how many slow requests at once.
     :param slow: seconds, as SLOW.
@@ -36,7 +36,7 @@ class Pool(Executor):
     def __init__(self, threads: int, slow: float = SLOW) -> None:
         self._slow = slow
         self._threads: list[threading.Thread] = []
-        self._most = threads
+        self._max_threads = threads
         self._guard = threading.Lock()  # of all that follows
         self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         # Each thread has a ticket, a lock that it waits for. Who gives it the turn releases it.
@@ -65,18 +65,15 @@ class Pool(Executor):
                 raise RuntimeError("no thread can be started")
         return future
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    def shutdown(self, wait: bool = True) -> None:
         """End the threads when they have done all that was submitted.
 
         Whoever makes a pool must call this, or the end of the process ends the requests.
 
         :param wait: return only then.
-        :param cancel_futures: drop what no thread has begun.
         """
         with self._guard:
             self._ended = True
-            while cancel_futures and self._jobs:
-                self._jobs.popleft()[0].cancel()
             self._wake_idle()
             self._is_crowded.set()  # so that the watcher ends after the threads
         if wait:
@@ -108,7 +105,7 @@ class Pool(Executor):
             self._turn = self._returning.popleft()
         elif self._jobs and self._idle:
             self._turn = self._idle.pop()
-        elif self._jobs and len(self._threads) < self._most and not self._ended:
+        elif self._jobs and len(self._threads) < self._max_threads and not self._ended:
             with suppress(RuntimeError):  # none can be started now; one that ends takes the job
                 self._turn = self._start_thread()
         if self._turn is None:
@@ -174,8 +171,6 @@ class Pool(Executor):
 
 
 def _run(future: Future[Any], function: Callable[[], Any]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
     try:
         result = function()
     except BaseException as error:  # noqa: BLE001 - who asks for the result gets it

@@ -201,7 +201,7 @@ def test_list_uses_its_index(plans):
     assert "ix_projects_live" in page
 
 
-def test_a_worker_looks_no_setting_of_gunicorn_up(monkeypatch):
+def test_a_worker_does_not_look_up_the_settings_of_gunicorn(monkeypatch):
     cfg = Config()
     expected = {name: getattr(cfg, name) for name in cfg.settings}
     gunicorn.keep_settings(cfg)

@@ -4,7 +4,6 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import CancelledError
 
 import psycopg
 import pytest
@@ -275,18 +274,6 @@ def test_a_slow_request_holds_up_nobody_at_the_end(make_pool):
     slow.may_end.set()
 
 
-def test_shutdown_can_drop_what_has_not_begun(make_pool):
-    pool = make_pool()
-    first = Held()
-    pool.submit(first)
-    assert first.begun.wait(TIMEOUT)
-    waiting = pool.submit(int, "7")
-    pool.shutdown(wait=False, cancel_futures=True)
-    first.may_end.set()
-    with pytest.raises(CancelledError):
-        waiting.result(TIMEOUT)
-
-
 def test_a_request_waits_when_no_thread_can_be_started(make_pool, monkeypatch):
     pool = make_pool()
     first = Held()
@@ -320,7 +307,7 @@ def test_gunicorn_answers_requests_in_such_a_pool():
     worker.cfg = type("Settings", (), {"threads": 3})
     pool = worker.get_thread_pool()
     assert isinstance(pool, turns.Pool)
-    assert pool._most == 3
+    assert pool._max_threads == 3
     pool.shutdown()
 
 

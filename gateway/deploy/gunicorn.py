@@ -100,9 +100,9 @@ if not os.environ.get("WEB_CONCURRENCY"):
 # 4 threads    2,580 1,220    1,830   820
 # 8 threads    2,910 1,200    1,960   790
 # 12 threads   2,910 1,220    1,930   780
-# They take turns, so on SQLite many cost no more than few; on Postgres 12 cost a list a tenth.
-# A thread waits while its request waits for a mail relay, or for the rest of its body. With 4
-# threads, 4 half-sent requests stop a worker (a test sends 8), so there are 12. At most 8 of them
+# They take turns, so on SQLite many are as fast as few; on Postgres 12 answer a tenth fewer lists
+# than 2. A thread waits while its request waits for a mail relay, or for the rest of its body. With
+# 4 threads, 4 half-sent requests stop a worker (a test sends 8), so there are 12. At most 8 of them
 # wait for the relay (MAX_PARALLEL_MAILS).
 worker_class = Worker
 threads = settings.THREADS

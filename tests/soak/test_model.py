@@ -481,8 +481,9 @@ class Contract(RuleBasedStateMachine):
             self.post("/auth-code", body, expect, client=client)
             setattr(self.service.outbox, refusal, None)
             if expect == INVALID_PARAMETER:
-                for limit, subject in limits[2:]:
-                    limit.add(subject, self.now)
+                for limit, subject in limits:
+                    if limit not in (self.mails_of_address, self.mails_of_address_in_a_day):
+                        limit.add(subject, self.now)
             return
         for limit, subject in limits:
             limit.add(subject, self.now)
