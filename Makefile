@@ -15,7 +15,7 @@ run: $(VENV)/.run ## Set up what is missing, migrate the database, and serve
 		export GATEWAY_MAIL_SUPPRESS_SEND="$${GATEWAY_MAIL_SUPPRESS_SEND:-1}"; fi; \
 	if [ -z "$$WEB_CONCURRENCY" ]; then unset WEB_CONCURRENCY; fi; \
 	$(GATEWAY) db upgrade && \
-	exec $(VENV)/bin/gunicorn -c python:gateway.deploy.gunicorn wsgi:app
+	exec $(VENV)/bin/gunicorn -c python:gateway.server.gunicorn wsgi:app
 
 check: $(VENV)/.dev ## Run the tests that need no nginx, no browser and no soak (2 minutes)
 	@echo 'Running the quick tests in two processes; this takes about 2 minutes.'

@@ -26,7 +26,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
     from gateway import auth, db, log, mail, project
     from gateway.auth import tokens
-    from gateway.config import instance_path, load
+    from gateway.settings import instance_path, load
     from gateway.web import health, pages, reply
 
     app = Flask(

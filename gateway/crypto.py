@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from flask import current_app
 
-from gateway import turns
+from gateway.server import turns
 
 _VERSION_2 = "2:"  # how a secret begins that AES-GCM has sealed; Fernet's begin with "gAAAA"
 _NONCE = 12  # bytes, before what AES-GCM has sealed

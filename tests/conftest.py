@@ -14,26 +14,25 @@ import threading
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 
-import interrupts
-import openapi_check
 import pytest
 from aiosmtpd.controller import Controller
-from console_page import browser, start_console, visit  # noqa: F401 - fixtures
-from helpers import PASSWORD, SECRET_KEY, TIMEOUT, basic
-from leak_check import leak_check
-from nginx_front import reached, start_front, team, upstreams  # noqa: F401 - fixtures
-from packages import build
-from servers import GUNICORN, ROOT, ParallelClients, Server, free_port, postgres
-from sql_log import sql_log
 from sqlalchemy import text
+from support import interrupts, openapi_check
+from support.console_page import browser, start_console, visit  # noqa: F401 - fixtures
+from support.helpers import PASSWORD, SECRET_KEY, TIMEOUT, basic
+from support.leak_check import leak_check
+from support.nginx_front import reached, start_front, team, upstreams  # noqa: F401 - fixtures
+from support.packages import build
+from support.servers import GUNICORN, ROOT, ParallelClients, Server, free_port, postgres
+from support.sql_log import sql_log
 
 from gateway import log
 from gateway.db import db
 from gateway.ops.cli import main
-from gateway.testkit import apps as testkit
-from gateway.testkit.databases import PostgresDatabases, SqliteDatabases
-from gateway.testkit.mailbox import code_in
-from gateway.testkit.people import Account
+from gateway.testing import apps as testkit
+from gateway.testing.databases import PostgresDatabases, SqliteDatabases
+from gateway.testing.mailbox import code_in
+from gateway.testing.people import Account
 
 TALLY = pytest.StashKey[dict]()
 LEAKS = pytest.StashKey[list]()

@@ -16,8 +16,8 @@ from gateway.auth import clients, codes, joining, limits, locks, passwords, stre
 from gateway.auth.models import RevokedToken, User, email_key, name_key
 from gateway.auth.tokens import Caller
 from gateway.db import db, dialect
+from gateway.db.purge import purge_expired
 from gateway.errors import ApiError, Code
-from gateway.ops.purge import purge_expired
 from gateway.throttle import Counter
 from gateway.web.fields import MAX_SENT
 

@@ -14,8 +14,8 @@ from gateway import clock, crypto, log, mail, throttle
 from gateway.auth import limits
 from gateway.auth.models import MailCode
 from gateway.db import db, dialect
+from gateway.db.purge import purge_expired
 from gateway.errors import ApiError, Code
-from gateway.ops.purge import purge_expired
 from gateway.throttle import Counter
 
 # Purposes of a code, and folders of mail/templates.

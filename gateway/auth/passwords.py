@@ -16,10 +16,10 @@ from gateway.auth.limits import Tries
 from gateway.auth.models import User, email_key
 from gateway.auth.tokens import Caller
 from gateway.db import db
+from gateway.db.purge import purge_expired
 from gateway.errors import ApiError, Code
 from gateway.mail import outbox, senders
 from gateway.mail.outbox import OwedMail
-from gateway.ops.purge import purge_expired
 from gateway.throttle import Counter
 
 

@@ -14,9 +14,9 @@ from sqlalchemy import bindparam, exists, or_, select
 
 from gateway import clock, crypto, log
 from gateway.auth.models import RevokedToken, User
-from gateway.config import INT32_MAX
 from gateway.db.hot_sql import HotStatement
 from gateway.errors import ApiError, Code
+from gateway.settings import INT32_MAX
 from gateway.web.reply import View
 
 ALGORITHM = "HS256"

@@ -6,6 +6,7 @@ deadline.py  how long to wait
 facts.py     what is true of the whole database, such as the TIMEZONE of its days
 hot_sql.py   runs the busiest endpoints' SQL
 schema.py    is the schema current?
+purge.py     deletes what has expired
 migrations/  changes of tables, indexes and triggers
 """
 
@@ -23,9 +24,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
-from gateway.config import THREADS
 from gateway.db.deadline import POOL_TIMEOUT, RequestPool
 from gateway.errors import ConfigError
+from gateway.settings import THREADS
 
 
 class Base(DeclarativeBase):

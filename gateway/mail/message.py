@@ -15,7 +15,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 
 from gateway import clock
-from gateway.checks import split_sender
+from gateway.settings.checks import split_sender
 
 LINE = 76  # columns of an encoded line, by RFC 2045 and 2047; of other header lines, by custom
 WORD = 75  # columns of an encoded word

@@ -17,11 +17,11 @@ from contextlib import suppress
 from flask import current_app, has_request_context
 from flask_mail import Connection
 
-from gateway.checks import split_sender
-from gateway.config import THREADS
 from gateway.mail.client import Client, TlsClient
 from gateway.mail.failures import REACH, UNSET, MailError, explain
 from gateway.mail.message import Message, domain_of
+from gateway.settings import THREADS
+from gateway.settings.checks import split_sender
 
 DEADLINE = 8  # seconds for the whole conversation, because a reply takes less than 10
 READY, ACCEPTED, WILL_FORWARD = 220, 250, 251  # statuses of a relay

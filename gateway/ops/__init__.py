@@ -5,5 +5,4 @@ doctor/     finds faults of an installation
 backup.py   copies SQLite to a file
 copy.py     copies between databases
 export.py   everything about a person
-purge.py    deletes what has expired
 """

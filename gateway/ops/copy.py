@@ -22,12 +22,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from gateway import crypto, database_url
+from gateway import crypto
 from gateway.db import db
 from gateway.db.facts import Fact
 from gateway.db.schema import schema_is_current
 from gateway.errors import ApiError, Code
 from gateway.project.models import Project
+from gateway.settings import database_url
 
 BATCH = 1000
 

@@ -15,12 +15,12 @@ from sqlalchemy.exc import IntegrityError
 from gateway import clock
 from gateway.auth import admin as accounts
 from gateway.auth.models import User
-from gateway.config import INT32_MAX
 from gateway.db import db
 from gateway.db.facts import TIMEZONE, Fact, stored_zone
 from gateway.errors import ApiError, Code
 from gateway.project import pools, quota_mails, service
 from gateway.project.models import KEY_LENGTH, Project
+from gateway.settings import INT32_MAX
 
 
 def search(

@@ -11,8 +11,8 @@ from flask import Response, request
 from marshmallow import Schema, ValidationError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from gateway.config import MAX_BODY_BYTES
 from gateway.errors import ApiError, Code
+from gateway.settings import MAX_BODY_BYTES
 
 MAX_NESTING = 20
 MAX_DIGITS = 19  # an integer with more digits is out of range anyway

@@ -11,7 +11,7 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
-from gateway.config import INT32_MAX
+from gateway.settings import INT32_MAX
 
 MAX_SENT = 256  # characters; longer text is refused unread, because normalising can be slow
 

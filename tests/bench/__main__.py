@@ -21,14 +21,14 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 import floor  # noqa: E402 - beside this file
-import interrupts  # noqa: E402 - in the folder above
 import psycopg  # noqa: E402
 from ask import PASSWORD, SECRET_KEY, check_same, make_app, page, requests, settings, verify  # noqa: E402
 from flask import Flask, Response, request  # noqa: E402
 from node import Node, load  # noqa: E402
 from report import Progress, table, tell  # noqa: E402
-from servers import postgres  # noqa: E402
-from sql_log import sql_log  # noqa: E402
+from support import interrupts  # noqa: E402 - in the folder above
+from support.servers import postgres  # noqa: E402
+from support.sql_log import sql_log  # noqa: E402
 
 from gateway import create_app, crypto  # noqa: E402
 from gateway.db import db  # noqa: E402

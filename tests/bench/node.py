@@ -9,18 +9,18 @@ import tempfile
 import time
 from pathlib import Path
 
-import interrupts
 from ask import settings, verify
-from helpers import TIMEOUT
-from servers import ROOT, Server, free_port
+from support import interrupts
+from support.helpers import TIMEOUT
+from support.servers import ROOT, Server, free_port
 
-from gateway.deploy import memory
+from gateway.server import memory
 
 HERE = Path(__file__).parent
 # The floor runs with the same settings, but without the hook that needs the application.
 # The load generator logs in more often than a client may.
 NO_LIMIT = "\nfrom gateway.auth import limits\nlimits.RIGHT_PASSWORDS = 10**9\n"
-SAME = "from gateway.deploy.gunicorn import *\ndel post_worker_init\n"
+SAME = "from gateway.server.gunicorn import *\ndel post_worker_init\n"
 
 
 class Workers:

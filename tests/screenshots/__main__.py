@@ -18,9 +18,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from console_page import Console  # noqa: E402
-from helpers import TYPED, chromium  # noqa: E402
-from servers import GUNICORN, ROOT, Server, free_port  # noqa: E402
+from support.console_page import Console  # noqa: E402
+from support.helpers import TYPED, chromium  # noqa: E402
+from support.servers import GUNICORN, ROOT, Server, free_port  # noqa: E402
 
 SIZE = {"width": 1280, "height": 880}
 SETTINGS = {

@@ -15,10 +15,10 @@ from http.client import HTTPConnection
 from io import BytesIO
 from itertools import count, cycle
 
-from helpers import SECRET_KEY, TIMEOUT
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from leak_check import leak_check
+from support.helpers import SECRET_KEY, TIMEOUT
+from support.leak_check import leak_check
 
 from gateway.crypto import derive_key
 from gateway.db import db

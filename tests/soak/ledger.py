@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from itertools import count
 
-from helpers import PASSWORD, basic
-from nginx_front import ask_node
+from support.helpers import PASSWORD, basic
+from support.nginx_front import ask_node
 
 CLIENTS = 6
 number = count()

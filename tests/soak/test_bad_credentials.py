@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 
-from helpers import basic, code_of, sqlite_only
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.helpers import basic, code_of, sqlite_only
 
 printable = st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f")
 line = st.text(printable, max_size=200)

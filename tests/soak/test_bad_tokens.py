@@ -23,8 +23,8 @@ from fuzz import (
     visible,
     words,
 )
-from helpers import SECRET_KEY
 from hypothesis import strategies as st
+from support.helpers import SECRET_KEY
 
 from gateway.crypto import derive_key
 

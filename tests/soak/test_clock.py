@@ -10,7 +10,7 @@ from datetime import timedelta
 from itertools import count
 
 import pytest
-from helpers import PASSWORD, code_of
+from support.helpers import PASSWORD, code_of
 
 HOUR = 3600
 # {change of the clock in seconds: {seconds after it: whether the thing is still valid}}

@@ -13,9 +13,9 @@ from contextlib import closing, contextmanager, nullcontext, suppress
 
 import psutil
 import pytest
-from helpers import postgres_only, sqlite_only
 from ledger import Ledger, broken_promises, load
-from servers import GUNICORN
+from support.helpers import postgres_only, sqlite_only
+from support.servers import GUNICORN
 
 UNAVAILABLE = (503, 501)
 RECOVERY = 5  # seconds after the end of the fault

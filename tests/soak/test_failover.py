@@ -7,14 +7,14 @@ import threading
 import time
 
 import pytest
-from helpers import basic, postgres_only
 from ledger import Ledger, broken_promises, load
-from nginx_front import ask_node
-from postgres_cluster import make_cluster
-from servers import free_port
 from sqlalchemy import create_engine, text
+from support.helpers import basic, postgres_only
+from support.nginx_front import ask_node
+from support.postgres_cluster import make_cluster
+from support.servers import free_port
 
-from gateway.testkit.databases import migrated
+from gateway.testing.databases import migrated
 
 RECOVERY = 5  # seconds from the promotion
 UNAVAILABLE = (503, 501)

@@ -12,8 +12,8 @@ from collections import Counter
 from itertools import product
 
 import pytest
-from helpers import PASSWORD, code_of, other_code, sqlite_only
-from servers import ROOT
+from support.helpers import PASSWORD, code_of, other_code, sqlite_only
+from support.servers import ROOT
 
 from gateway import crypto
 

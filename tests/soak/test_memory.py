@@ -10,10 +10,10 @@ from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
-from helpers import TIMEOUT, basic, until
 from ledger import Ledger, NoAnswer, live_once
+from support.helpers import TIMEOUT, basic, until
 
-from gateway.deploy.memory import PERIOD
+from gateway.server.memory import PERIOD
 
 HASH = 15  # MiB; a hash takes 19
 MAX_GROWTH = 1.05

@@ -16,7 +16,6 @@ from types import SimpleNamespace
 
 import jwt
 import pytest
-from helpers import code_of, forms
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -27,11 +26,12 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from support.helpers import code_of, forms
 
 from gateway.db import db
 from gateway.mail import senders
 from gateway.ops.cli import main
-from gateway.testkit.mailbox import wait_for_background
+from gateway.testing.mailbox import wait_for_background
 from gateway.version import __version__
 
 SETTINGS = {

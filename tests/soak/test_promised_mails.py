@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from http.client import HTTPException
 
 import pytest
-from helpers import PASSWORD
+from support.helpers import PASSWORD
 
 PEOPLE = 4  # who ask in each round
 

@@ -11,7 +11,7 @@ from collections import Counter
 from itertools import count
 
 import pytest
-from helpers import PASSWORD, TIMEOUT, other_code
+from support.helpers import PASSWORD, TIMEOUT, other_code
 
 number = count()
 TWINS = ["straße", "STRASSE", "strasse", "Straẞe", "ſtraße", "ﬆrasse", "ｓｔｒａßｅ", "STRAßE"]

@@ -15,15 +15,15 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import count, islice, product
 
-import faulty_smtp as smtp
 import pytest
-from faulty_smtp import Fault
-from helpers import PASSWORD
-from leak_check import leak_check
-from servers import call
+from support import faulty_smtp as smtp
+from support.faulty_smtp import Fault
+from support.helpers import PASSWORD
+from support.leak_check import leak_check
+from support.servers import call
 
 from gateway import mail
-from gateway.deploy import gunicorn
+from gateway.server import gunicorn
 
 number = count()
 IN_TIME = 10  # seconds for any reply

@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from helpers import PASSWORD, SECRET_KEY, sqlite_only
-from leak_check import LeakCheck
 from sqlalchemy import MetaData, create_engine
+from support.helpers import PASSWORD, SECRET_KEY, sqlite_only
+from support.leak_check import LeakCheck
 
 from gateway import crypto
 

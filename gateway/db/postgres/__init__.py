@@ -23,10 +23,10 @@ from sqlalchemy import Engine, PoolProxiedConnection, event
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DisconnectionError
 
-from gateway import turns
 from gateway.db.deadline import serves_a_request, time_left
 from gateway.db.postgres import server
 from gateway.db.postgres.server import standby
+from gateway.server import turns
 
 # Seconds.
 ANSWER_TIMEOUT = 4

@@ -13,7 +13,7 @@ import click
 from flask import Flask
 from flask.cli import FlaskGroup, ScriptInfo
 
-from gateway import config, create_app
+from gateway import create_app, settings
 from gateway.errors import ConfigError
 from gateway.ops.cli import database, health, mail, pool, project, trail, usage, user
 from gateway.version import __version__
@@ -70,7 +70,7 @@ def _create_app() -> Flask:
     try:
         app = create_app()
     except ConfigError as error:
-        config.stop(error)
+        settings.stop(error)
     trail.start()
     return app
 

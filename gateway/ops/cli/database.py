@@ -8,9 +8,9 @@ import click
 from flask import current_app
 
 from gateway import log
+from gateway.db import purge as purging
 from gateway.ops import backup as backups
 from gateway.ops import copy
-from gateway.ops import purge as purging
 from gateway.ops.cli.output import as_json, command, print_one, print_table, progress, yes_option
 from gateway.project import admin
 

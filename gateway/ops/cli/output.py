@@ -15,10 +15,10 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway import log
 from gateway.auth.fields import INVISIBLE
-from gateway.config import INT32_MAX
 from gateway.errors import ApiError
 from gateway.mail import MailError
 from gateway.ops.cli import trail
+from gateway.settings import INT32_MAX
 
 PAGE_SIZE = 50
 BLANK = "\u2800"  # a Braille pattern without dots

@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from gateway import clock, log
-from gateway.config import INT32_MAX
 from gateway.ops.cli.output import (
     PAGE_SIZE,
     Group,
@@ -20,6 +19,7 @@ from gateway.ops.cli.output import (
 )
 from gateway.project import admin, quota
 from gateway.project.models import Project
+from gateway.settings import INT32_MAX
 
 group = Group("project", help="Manage projects by id or project key.")
 

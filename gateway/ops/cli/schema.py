@@ -12,11 +12,12 @@ from flask.cli import with_appcontext
 from flask_migrate import Migrate, cli
 from sqlalchemy.exc import DBAPIError
 
-from gateway import config, instance, log
+from gateway import log, settings
 from gateway.db import db, facts
 from gateway.db.schema import Schema, schema_of
 from gateway.errors import ConfigError
 from gateway.ops.cli.output import Command
+from gateway.settings import instance
 
 NEW = click.Option(["--new"], is_flag=True, help="Make an empty database if it is gone (SQLite).")
 
@@ -63,7 +64,7 @@ def _check_file(new: bool) -> None:
         instance.check_database_folder(current_app)
         told = instance.make_database(current_app, again=new)
     except ConfigError as error:
-        config.stop(error)
+        settings.stop(error)
     if told:
         click.echo(told, err=True)
 
@@ -78,5 +79,5 @@ def _schema() -> Schema:
         message = f"the database cannot be migrated: {log.first_line(error)}"
         raise click.ClickException(message) from None
     if reason := facts.conflict(stored, current_app.config["TIMEZONE"]):
-        config.stop(ConfigError(reason))
+        settings.stop(ConfigError(reason))
     return schema

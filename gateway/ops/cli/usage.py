@@ -11,10 +11,10 @@ from typing import Any
 import click
 
 from gateway import clock
-from gateway.config import INT32_MAX
 from gateway.ops.cli.output import as_json, command, print_json, print_table, visible
 from gateway.project import quota
 from gateway.project import usage as usages
+from gateway.settings import INT32_MAX
 
 LAST_YEAR = 9998  # Python's dates end with the next one
 

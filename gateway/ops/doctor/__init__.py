@@ -19,7 +19,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import clock, log, mail
 from gateway.auth.models import User
-from gateway.config import SETTINGS, unknown_names
 from gateway.db import db
 from gateway.db.schema import Schema, schema_of
 from gateway.ops.doctor.database import (
@@ -34,6 +33,7 @@ from gateway.ops.doctor.database import (
 )
 from gateway.ops.doctor.finding import FAULT, OK, WARNING, Finding
 from gateway.project.models import Project
+from gateway.settings import SETTINGS, unknown_names
 
 MIN_FREE_BYTES = 100 * 2**20  # bytes
 MIN_SQLITE = (3, 35)  # the first with RETURNING

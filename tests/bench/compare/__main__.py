@@ -19,7 +19,6 @@ from statistics import median
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent)]
 
-import interrupts  # noqa: E402 - two folders above
 from node import load  # noqa: E402 - in the folder above
 from others import (  # noqa: E402 - beside this file
     BetterAuth,
@@ -31,6 +30,7 @@ from others import (  # noqa: E402 - beside this file
     folder,
     settle,
 )
+from support import interrupts  # noqa: E402 - two folders above
 
 ALLOWANCE, RACING = 200, 800
 RACES = 3

@@ -16,12 +16,12 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 
-import interrupts
 from ask import PER_USER, make_app, verify
-from helpers import TIMEOUT
 from node import Node, Workers
-from servers import Server, free_port
 from sqlalchemy import text
+from support import interrupts
+from support.helpers import TIMEOUT
+from support.servers import Server, free_port
 
 from gateway.db import db
 from gateway.version import __version__

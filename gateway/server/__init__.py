@@ -1,0 +1,6 @@
+"""What runs the service under gunicorn.
+
+gunicorn.py  gunicorn's settings, and its worker
+turns.py     which thread runs Python code
+memory.py    gives freed memory back
+"""

@@ -1,0 +1,235 @@
+"""Settings of gunicorn: ``gunicorn -c python:gateway.server.gunicorn wsgi:app``.
+
+The number of workers is gunicorn's own WEB_CONCURRENCY.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import socket
+import stat
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from flask import Flask
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
+
+# gunicorn takes every name in this module that is the name of a setting; "config" is one.
+from gateway import db, log, mail, settings
+from gateway.db import facts
+from gateway.errors import ConfigError
+from gateway.mail import senders
+from gateway.server import memory, turns
+from gateway.settings import instance
+
+QUIT_TIMEOUT = 2  # seconds that a worker may take to end after Ctrl-C
+CONNECT_TIMEOUT = 1  # seconds that a server may take to show that it listens on a Unix socket
+STOP_SIGNALS = (signal.SIGQUIT, signal.SIGTERM)  # from the master to a worker
+
+
+def keep_settings(cfg: Any) -> None:
+    """Keep gunicorn's settings as attributes; it looks up two dozen in each request, slowly."""
+    for name, setting in cfg.settings.items():
+        if not hasattr(type(cfg), name):  # else it is a property, made of one or more settings
+            cfg.__dict__[name] = setting.get()
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """gunicorn's worker with threads, which take turns; Ctrl-C always ends it within seconds."""
+
+    def init_process(self) -> None:
+        """Begin the new process, which has no threads yet; end when its requests are answered."""
+        self.heap = memory.Heap()
+        keep_settings(self.cfg)
+        try:
+            super().init_process()
+        finally:
+            if self.tpool:  # requests need what the interpreter ends first, for example threads
+                self.tpool.shutdown()
+
+    def notify(self) -> None:
+        """Show the master that this worker lives; its loop does so at least once a second."""
+        super().notify()
+        self.heap.give_back()
+
+    def get_thread_pool(self) -> turns.Pool:
+        """Return where the requests are answered."""
+        return turns.Pool(self.cfg.threads)
+
+    def init_signals(self) -> None:
+        """Leave Ctrl-C to the master process, which then tells each worker to quit.
+
+        A terminal sends SIGINT to every process. If a worker obeyed, the master's SIGQUIT would
+        interrupt it while it stops its threads and holds their lock. The handler of the second
+        signal would wait for the same lock, and never get it.
+        """
+        super().init_signals()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # blocked by pre_fork
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """Quit, and wait at most QUIT_TIMEOUT for requests that are not finished."""
+        if not self.booted:
+            # It still loads modules. sys.exit would print a traceback in some of their callbacks.
+            self.log.info("Worker exiting (pid: %s)", self.pid)
+            os._exit(0)
+        signal.alarm(QUIT_TIMEOUT)
+        # Not ThreadWorker's: it ends the pool, and this thread may hold the pool's lock.
+        super(ThreadWorker, self).handle_quit(sig, frame)
+
+
+try:
+    bind = settings.bind_address()
+except ConfigError as error:
+    settings.stop(error)
+if not os.environ.get("WEB_CONCURRENCY"):
+    workers = 2  # one goes on when the other ends
+# Requests a second of one worker, 16 connections, medians of alternating rounds; verify of 64
+# projects and list(20), on two cores that also ran the clients and Postgres:
+#               SQLite        Postgres
+# sync         2,180   660    1,910   690   (every request is a connection of its own)
+# 1 thread     2,920 1,190    1,130   770
+# 2 threads    2,900 1,200    1,410   880
+# 4 threads    2,580 1,220    1,830   820
+# 8 threads    2,910 1,200    1,960   790
+# 12 threads   2,910 1,220    1,930   780
+# They take turns, so on SQLite many are as fast as few; on Postgres 12 answer a tenth fewer lists
+# than 2. A thread waits while its request waits for a mail relay, or for the rest of its body. With
+# 4 threads, 4 half-sent requests stop a worker (a test sends 8), so there are 12. At most 8 of them
+# wait for the relay (MAX_PARALLEL_MAILS).
+worker_class = Worker
+threads = settings.THREADS
+timeout = 30
+graceful_timeout = 15
+keepalive = 5
+# gunicorn believes no header about the client's address or protocol; TRUSTED_PROXIES decides. With
+# "*" it does not look up who sends such headers, because it believes none. Whoever sets
+# forwarder_headers, secure_scheme_headers or http2_cleartext must name the proxies here instead.
+secure_scheme_headers: dict[str, str] = {}
+forwarder_headers = ""
+forwarded_allow_ips = "*"
+control_socket_disable = True
+accesslog = None  # the application writes one line for each request
+errorlog = "-"
+
+
+def on_starting(server: Any) -> None:
+    """Check once, before any worker starts, all that can stop the service; say it on one line."""
+    try:
+        app = Flask(
+            "gateway", instance_path=settings.instance_path(), instance_relative_config=True
+        )
+        settings.load(app)
+        instance.check_database_folder(app)
+        db.init_app(app)
+        facts.claim_zone(app)
+        # Sockets that come from systemd or from an earlier gunicorn are open already.
+        if not {"LISTEN_FDS", "GUNICORN_FD"} & set(os.environ):
+            for address in server.cfg.address:
+                check_address(address)
+    except ConfigError as error:
+        settings.stop(error)
+    # The other half of pre_fork, in the master; gunicorn has no hook at this place.
+    unblock = partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, STOP_SIGNALS)
+    os.register_at_fork(after_in_parent=unblock)
+
+
+def pre_fork(_server: Any, worker: Any) -> None:
+    """Hold back the signals to stop until the new worker has its own handlers.
+
+    A new worker begins with the master's handlers, which would only note the signal. The worker
+    would go on, and the master would wait for it until graceful_timeout.
+    """
+    if isinstance(worker, Worker):  # other classes, chosen on the command line, do not unblock them
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Send the mails that ended processes have left. In the first worker, say what has begun.
+
+    That is where the service listens, where mails go, and which settings have wrong names.
+    """
+    facts.keep_zone(worker.wsgi)
+    senders.keep_sending(worker.wsgi, for_ever=True)
+    if worker.age != 1:
+        return
+    if unknown := settings.unknown_names(worker.wsgi):
+        log.logger.warning("%s", "; ".join(unknown))
+    has_pages = worker.wsgi.config["PAGES"]
+    addresses = ", ".join(describe_listener(str(each), has_pages) for each in worker.sockets)
+    with worker.wsgi.app_context():
+        level = logging.INFO if mail.is_possible() else logging.WARNING
+    log.logger.log(level, "serving on %s; %s", addresses, mail.describe(worker.wsgi))
+
+
+def describe_listener(listener: str, has_pages: bool = True) -> str:
+    """Return an address with those of its console and documentation, which a person can open."""
+    if listener.startswith("unix:") or not has_pages:
+        return listener
+    # No browser opens the addresses that stand for all of a machine's addresses.
+    url = listener.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    return f"{listener}, console at {url}/, documented at {url}/docs"
+
+
+def check_address(address: tuple[str, int] | str | int) -> None:
+    """Check that gunicorn can listen at an address; it would try five times and say more.
+
+    :raises ConfigError: when it cannot.
+    """
+    try:
+        if isinstance(address, tuple):
+            host, port = address
+            name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            _check_port(host, port)
+        elif isinstance(address, str):
+            name = f"unix:{address}"
+            _check_unix_socket(Path(address))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            reason = "another program listens there; stop it, or"
+        elif isinstance(error, socket.gaierror):
+            reason = "there is no such host;"
+        else:
+            reason = f"{os.strerror(error.errno) if error.errno else error};"
+        message = f"BIND: cannot listen at {name}: {reason} set GATEWAY_BIND to another address"
+        raise ConfigError(message) from None
+
+
+def _check_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does
+        probe.bind((host, port))
+
+
+def _check_unix_socket(path: Path) -> None:
+    """Bind to a path for a moment; remove a socket that no server listens on, as gunicorn does.
+
+    gunicorn also removes the socket of a server that still runs. Nobody could reach that server
+    any more, so this refuses.
+    """
+    try:
+        is_socket = stat.S_ISSOCK(path.stat().st_mode)
+    except FileNotFoundError:
+        pass
+    else:
+        if not is_socket:
+            raise OSError("this file is no socket")
+        with closing(socket.socket(socket.AF_UNIX)) as probe:
+            probe.settimeout(CONNECT_TIMEOUT)
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
+            else:
+                raise OSError(errno.EADDRINUSE, "")
+    with closing(socket.socket(socket.AF_UNIX)) as probe:
+        probe.bind(str(path))
+    path.unlink()

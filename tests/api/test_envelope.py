@@ -1,0 +1,353 @@
+"""Every reply is an envelope, every code can occur, every route is public or needs credentials."""
+
+import os
+import signal
+import threading
+import time
+from types import SimpleNamespace
+
+import psycopg
+import pytest
+from sqlalchemy.exc import OperationalError, ProgrammingError
+from support.helpers import (
+    NO_POSTGRES,
+    NO_SQLITE,
+    OK,
+    PASSWORD,
+    assert_failure,
+    code_of,
+    postgres_only,
+    sqlite_only,
+)
+
+from gateway.db import db, postgres
+from gateway.errors import Code
+from gateway.ops.cli import main
+
+PUBLIC = {
+    "/healthz",
+    "/readyz",
+    "/openapi.json",
+    "/",
+    "/console/<name>",
+    "/docs",
+    "/docs/<name>",
+    "/api/v1/auth-code",
+    "/api/v1/register",
+    "/api/v1/login",
+    "/api/v1/reset-code",
+    "/api/v1/reset-password",
+}
+WANTS_A_PROJECT = {"/api/v1/project/verify"}
+
+
+def test_every_route_is_public_or_needs_credentials(app, client):
+    for rule in app.url_map.iter_rules():
+        method = "POST" if "POST" in rule.methods else "GET"
+        reply = client.open(rule.rule, method=method)
+        if rule.rule in PUBLIC:
+            assert reply.status_code != 401
+        else:
+            assert_failure(reply, 401, 1001)
+            wanted = "Basic" if rule.rule in WANTS_A_PROJECT else "Bearer"
+            assert reply.headers["WWW-Authenticate"].split()[0] == wanted
+    assert {rule.rule for rule in app.url_map.iter_rules()} >= PUBLIC | WANTS_A_PROJECT
+
+
+def provoke_ok(p):
+    return p.api("/auth-code", {"user_name": "new", "email": "new@126.com"})
+
+
+def provoke_access_denied(p):
+    return p.sign_up().post("/project/list", {"user_id": p.sign_up("libin").user_id})
+
+
+def provoke_unauthenticated(p):
+    return p.api("/project/list")
+
+
+def provoke_wrong_credentials(p):
+    return p.api("/login", {"user_name": "nobody", "password": PASSWORD})
+
+
+def provoke_invalid_parameter(p):
+    return p.api("/login", {"user_name": 1, "password": PASSWORD})
+
+
+def provoke_malformed_request(p):
+    return p.api("/login", ["lory"])
+
+
+def provoke_user_name_exists(p):
+    p.sign_up("lory")
+    return p.api("/auth-code", {"user_name": "LORY", "email": "new@126.com"})
+
+
+def provoke_not_found(p):
+    return p.sign_up().post("/project/delete", {"id": 7})
+
+
+def provoke_wrong_code(p):
+    account = {"user_name": "lory", "password": PASSWORD, "email": "lory@126.com"}
+    return p.api("/register", {**account, "reg_code": "0000"})
+
+
+def provoke_limit_reached(p):
+    p.app.config["PROJECTS_PER_USER"] = 0
+    return p.sign_up().post("/project/create", {"project_type": 1, "project_name": "x"})
+
+
+def provoke_banned(p):
+    p.sign_up("lory")
+    p.app.test_cli_runner().invoke(main, args=["user", "ban", "lory"])
+    return p.api("/login", {"user_name": "lory", "password": PASSWORD})
+
+
+def provoke_email_exists(p):
+    p.sign_up("lory", "civet148@126.com")
+    return p.api("/auth-code", {"user_name": "new", "email": "Civet148@126.com"})
+
+
+def provoke_mail_not_sent(p):
+    p.outbox.refuse_data = "451 4.3.0 try again later"
+    return p.api("/auth-code", {"user_name": "new", "email": "new@126.com"})
+
+
+def provoke_too_many_requests(p):
+    p.api("/auth-code", {"user_name": "new", "email": "new@126.com"})
+    return p.api("/auth-code", {"user_name": "new", "email": "new@126.com"})
+
+
+def provoke_database_unavailable(p):
+    return (
+        p.make_app(SQLALCHEMY_DATABASE_URI=NO_POSTGRES)
+        .test_client()
+        .post("/api/v1/login", json={"user_name": "lory", "password": PASSWORD})
+    )
+
+
+EXPECTED = {
+    # name: (HTTP status, header.code)
+    "OK": (200, 0),
+    "ACCESS_DENIED": (200, 1000),
+    "UNAUTHENTICATED": (401, 1001),
+    "WRONG_CREDENTIALS": (200, 1002),
+    "INVALID_PARAMETER": (400, 1003),
+    "MALFORMED_REQUEST": (400, 1004),
+    "USER_NAME_EXISTS": (200, 1005),
+    "NOT_FOUND": (200, 1006),
+    "WRONG_CODE": (200, 1008),
+    "LIMIT_REACHED": (200, 1009),
+    "BANNED": (200, 1012),
+    "EMAIL_EXISTS": (200, 1018),
+    "MAIL_NOT_SENT": (503, 1029),
+    "TOO_MANY_REQUESTS": (429, 429),
+    "DATABASE_UNAVAILABLE": (503, 501),
+}
+
+
+@pytest.fixture
+def parts(app, api, sign_up, outbox, make_app):
+    """The fixtures that a provoke_... function may need."""
+    return SimpleNamespace(app=app, api=api, sign_up=sign_up, outbox=outbox, make_app=make_app)
+
+
+def test_every_code_is_listed_here():
+    assert {code.name for code in Code} == EXPECTED.keys()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_code_can_be_provoked(name, parts):
+    reply = globals()[f"provoke_{name.lower()}"](parts)
+    status, code = EXPECTED[name]
+    if code == 0:
+        assert (reply.status_code, code_of(reply)) == (200, 0)
+    else:
+        assert_failure(reply, status, code)
+    if status in (429, 503):
+        assert int(reply.headers["Retry-After"]) > 0
+    assert reply.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nothing", 404),
+        ("POST", "/", 405),
+        ("GET", "/favicon.ico", 404),
+        ("POST", "/api/v1/login/", 404),
+        ("POST", "/api//v1/login", 404),
+        ("GET", "/static/x", 404),
+        ("GET", "/api/v1/login", 405),
+        ("PUT", "/api/v1/project/list", 405),
+        ("BREW", "/api/v1/login", 405),
+        ("POST", "/healthz", 405),
+        ("OPTIONS", "/api/v1/login", 405),
+    ],
+)
+def test_http_failures(client, method, path, status):
+    reply = client.open(path, method=method)
+    assert_failure(reply, status, status)
+    if status == 405:
+        assert ("GET" if path in ("/", "/healthz") else "POST") in reply.headers["Allow"]
+
+
+def test_exception_in_a_handler(app, client, caplog):
+    @app.get("/broken")
+    def broken():
+        raise RuntimeError("the secret is 42")
+
+    reply = client.get("/broken")
+    assert_failure(reply, 500, 500)
+    assert "42" not in reply.text
+    assert "RuntimeError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (OperationalError("SELECT 1", {}, Exception("gone")), 503, 501),
+        (ProgrammingError("SELEC 1", {}, Exception("syntax")), 500, 500),
+    ],
+)
+def test_lost_database_and_wrong_sql_have_different_codes(app, client, error, status, code):
+    @app.get("/broken")
+    def broken():
+        raise error
+
+    reply = client.get("/broken")
+    assert_failure(reply, status, code)
+    assert "SELEC" not in reply.text
+
+
+def test_database_without_tables_is_unavailable(api, sql):
+    sql("ALTER TABLE users RENAME TO gone")
+    try:
+        reply = api("/login", {"user_name": "lory", "password": PASSWORD})
+    finally:
+        sql("ALTER TABLE gone RENAME TO users")
+    assert_failure(reply, 503, 501)
+
+
+BACKENDS = (
+    "SELECT pid FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+@pytest.fixture
+def hang(postgres_uri, postgres_server):
+    """Return a function that pauses all processes of the server until the end of the test."""
+    stopped = []
+
+    def stop():
+        with psycopg.connect(postgres_uri) as connection:
+            found = [pid for (pid,) in connection.execute(BACKENDS).fetchall()]
+        assert found
+        for pid in (postgres_server.get_pid(), *found):
+            os.kill(pid, signal.SIGSTOP)
+            stopped.append(pid)
+
+    def go_on():
+        while stopped:
+            os.kill(stopped.pop(), signal.SIGCONT)
+
+    stop.go_on = go_on
+    rescue = threading.Timer(30, go_on)  # ends the pause, because a failing test must not hang
+    rescue.start()
+    yield stop
+    rescue.cancel()
+    go_on()
+
+
+@postgres_only
+def test_reply_comes_although_the_database_hangs(person, hang):
+    hang()
+    start = time.monotonic()
+    assert_failure(person.post("/project/list"), 503, 501)
+    assert time.monotonic() - start < 10
+    hang.go_on()
+    assert person.projects() == []
+
+
+@postgres_only
+def test_reply_comes_although_the_database_hangs_after_the_last_statement(
+    make_app, person, hang, monkeypatch
+):
+    monkeypatch.setattr(postgres, "ANSWER_TIMEOUT", 1)
+    app = make_app()
+    app.after_request(lambda response: hang() or response)
+    start = time.monotonic()
+    reply = app.test_client().post("/api/v1/project/list", headers={"Authorization": person.token})
+    assert reply.status_code == 200
+    assert time.monotonic() - start < 10
+
+
+@postgres_only
+def test_timed_out_statement_is_cancelled_in_the_server(person, postgres_uri, monkeypatch):
+    monkeypatch.setattr(postgres, "ANSWER_TIMEOUT", 1)
+    with psycopg.connect(postgres_uri) as connection:
+        connection.execute("LOCK TABLE projects IN ACCESS EXCLUSIVE MODE")
+        assert_failure(person.post("/project/list"), 503, 501)
+        end = time.monotonic() + 5  # the server handles the cancel request a moment later
+        while connection.execute(BACKENDS + " AND wait_event_type = 'Lock'").fetchall():
+            assert time.monotonic() < end
+        connection.rollback()
+    assert person.projects() == []
+
+
+@postgres_only
+def test_lost_connections_are_replaced(app, person, postgres_uri):
+    with psycopg.connect(postgres_uri) as connection:
+        killed = connection.execute(  # and wait until they have ended
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).fetchall()
+    assert killed
+    assert person.projects() == []
+    with app.app_context():
+        assert db.engine.pool.checkedout() == 0
+
+
+@sqlite_only
+def test_full_disk_is_reported_and_survived(app, person, sql):
+    with app.app_context():
+        pages = db.session.execute(db.text("PRAGMA page_count")).scalar()
+        db.session.remove()
+        db.engine.dispose()
+
+        @db.event.listens_for(db.engine, "connect")
+        def keep_small(connection, _record):
+            connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    body = {"project_type": 1, "project_name": "x" * 128}
+    replies = [person.post("/project/create", body) for _ in range(60)]
+    made = [reply for reply in replies if reply.status_code == 200]
+    refused = [reply for reply in replies if reply.status_code != 200]
+    assert refused
+    for reply in refused:
+        assert_failure(reply, 503, 501)
+    assert len(person.projects(page_size=100)) == len(made)
+    assert sql("SELECT live_projects FROM users")[0][0] == len(made)
+
+
+def test_health(client):
+    for path in ("/healthz", "/readyz"):
+        reply = client.get(path)
+        assert (reply.status_code, reply.json) == (200, OK)
+
+
+def test_not_ready_with_an_old_schema(client, sql):
+    ((current,),) = sql("SELECT version_num FROM alembic_version")
+    sql("UPDATE alembic_version SET version_num = 'older'")
+    try:
+        assert_failure(client.get("/readyz"), 503, 501)
+        assert client.get("/healthz").status_code == 200
+    finally:
+        sql("UPDATE alembic_version SET version_num = :current", current=current)
+
+
+def test_not_ready_without_the_database(make_app):
+    client = make_app(SQLALCHEMY_DATABASE_URI=NO_SQLITE).test_client()
+    assert_failure(client.get("/readyz"), 503, 501)
+    assert client.get("/healthz").status_code == 200

@@ -1,0 +1,165 @@
+"""Codes, addresses and languages as people and their devices write them."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.helpers import PASSWORD, code_of, login, other_code
+from werkzeug.datastructures import LanguageAccept
+from werkzeug.http import parse_accept_header
+
+from gateway.auth import schemas
+from gateway.mail.languages import look_up
+from gateway.testing.mailbox import wait_for_background
+
+LORY = {"user_name": "lory", "email": "lory@126.com", "password": PASSWORD}
+ZEROS = [chr(n) for n in range(0x110000) if unicodedata.decimal(chr(n), None) == 0]
+INVISIBLE = ["\u200b", "\ufeff", "\u2060", "\u200e", "\u00ad", "\u202a"]
+SPACES = [" ", "\u00a0", "\u3000", "\u2009"]
+
+
+@pytest.fixture
+def database_uri(sqlite_uri):
+    """One kind of database is enough, because the database sees the same text each time."""
+    return sqlite_uri
+
+
+def register(api, reg_code):
+    return code_of(api("/register", {**LORY, "reg_code": reg_code}))
+
+
+def in_digits(code, zero):
+    return "".join(chr(ord(zero) + int(digit)) for digit in code)
+
+
+@pytest.fixture
+def code(client, get_code):
+    return get_code(client, LORY["user_name"], LORY["email"])
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda code: in_digits(code, "０"),
+        lambda code: in_digits(code, "٠"),
+        lambda code: in_digits(code, "۰"),
+        lambda code: in_digits(code, "०"),
+        lambda code: f"{code[:5]} {code[5:]}",
+        lambda code: f" {code[:3]}-{code[3:]}\u3000",
+        "\u200b".join,
+        lambda code: f"\ufeff{code}\u200e",
+        lambda code: f"code: {code}.",
+    ],
+)
+def test_code_is_taken_as_keyboards_write_it(api, code, write):
+    assert register(api, write(code)) == 0
+
+
+@given(digits=st.text("0123456789", min_size=1, max_size=10), zero=st.sampled_from(ZEROS))
+def test_digits_of_every_script_are_digits(digits, zero):
+    assert schemas.RegCode().deserialize(in_digits(digits, zero)) == digits
+
+
+@given(text=st.text(max_size=64))
+def test_what_is_left_of_any_text_is_digits(text):
+    field = schemas.RegCode()
+    if not any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
+        assert set(field.deserialize(text)) <= set("0123456789")
+
+
+def test_code_with_another_number_of_digits_costs_no_try(api, code):
+    for wrong in ("", "x", code[:-1], code + "0", code[:-1] + "o", "１２") * 2:
+        assert register(api, wrong) == 1008
+    for _ in range(4):
+        assert register(api, other_code(code)) == 1008
+    assert register(api, code) == 0
+
+
+def test_reset_code_with_another_number_of_digits_costs_no_try(api, sign_up, outbox):
+    sign_up()
+    body = {"email": "lory@126.com", "password": PASSWORD}
+    api("/reset-code", {"email": "lory@126.com"})
+    wait_for_background()  # a code counts once it is stored, after the relay has taken it
+    code = outbox.code()
+    for wrong in ("", code[:-1], code + "1") * 3:
+        assert code_of(api("/reset-password", {**body, "reg_code": wrong})) == 1008
+    assert code_of(api("/reset-password", {**body, "reg_code": in_digits(code, "０")})) == 0
+
+
+def test_long_code_is_refused_before_any_work(api):
+    assert register(api, "1" * 65) == 1003
+    assert register(api, "\u0300" * 8000) == 1003
+
+
+@pytest.mark.parametrize("mark", [*INVISIBLE, *SPACES])
+def test_what_is_invisible_around_an_address_is_dropped(api, outbox, mark):
+    def around(text):
+        return f"{mark}{text}{mark} {mark}"
+
+    body = {"user_name": "lory", "email": around("Lory@126.com")}
+    assert code_of(api("/auth-code", body)) == 0
+    assert outbox.mails[-1]["To"] == "Lory@126.com"
+    account = {**body, "password": PASSWORD, "reg_code": outbox.code()}
+    assert code_of(api("/register", account)) == 0
+    assert login(api, around("lory@126.com")).json["data"]["user_name"] == "lory"
+
+
+@pytest.mark.parametrize(
+    "email", ["lo\u200bry@126.com", "lory@\ufeff126.com", "\u200b", "\u200b \u3000"]
+)
+def test_what_is_invisible_within_an_address_is_refused(api, email):
+    assert code_of(api("/auth-code", {"user_name": "lory", "email": email})) == 1003
+
+
+# Languages
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        ("zh-CN,en;q=0.9", "zh"),
+        ("en-US,zh;q=0.1", "en"),
+        ("en-US,en;q=0.9,zh;q=0.1", "en"),
+        ("zh", "zh"),
+        ("ZH-cn", "zh"),
+        ("zh_CN", "zh"),
+        ("zh-Hans-CN", "zh"),
+        ("zh-Hant-TW,en;q=0.9", "zh"),
+        ("zh-x-private,en", "zh"),
+        ("fr,zh;q=0.5,en;q=0.4", "zh"),
+        ("en;q=0.4,fr,zh;q=0.5", "zh"),
+        ("zh;q=0.5,en;q=0.5", "zh"),
+        ("en;q=0.5,zh;q=0.5", "en"),
+        ("*", "en"),
+        ("fr,*", "en"),
+        ("*,zh;q=0.5", "zh"),
+        ("zh;q=0", "en"),
+        ("zh;q=0,zh-CN", "en"),
+        ("en;q=0", "zh"),
+        ("en;q=0,*", "zh"),
+        ("en;q=0,zh;q=0", "en"),
+        ("fr", "en"),
+        ("", "en"),
+        ("-,;q=1,zh", "zh"),
+        ("zhx,enm", "en"),
+        ("zh;q=2,en;q=0.1", "en"),
+    ],
+)
+def test_language_is_looked_up(accepted, language):
+    assert look_up(parse_accept_header(accepted, LanguageAccept), ("en", "zh")) == language
+
+
+def test_third_language_is_found_by_its_longest_tag():
+    languages = ("en", "zh", "zh-hant")
+    assert look_up([("zh-Hant-TW", 1)], languages) == "zh-hant"
+    assert look_up([("zh-TW", 1)], languages) == "zh"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "word"), [("zh-CN,en;q=0.9", "验证码"), ("en-US,zh;q=0.1", "code")]
+)
+def test_mail_is_in_the_language_of_the_first_range(api, outbox, accepted, word):
+    body = {"user_name": "lory", "email": "lory@126.com"}
+    api("/auth-code", body, headers={"Accept-Language": accepted})
+    assert word in outbox.mails[-1]["Subject"]

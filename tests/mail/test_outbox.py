@@ -1,0 +1,357 @@
+"""What reset-code has promised is mailed, whatever the relay and the process do meanwhile."""
+
+import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from sqlalchemy.exc import OperationalError
+from support import faulty_smtp
+from support.faulty_smtp import Fault
+from support.helpers import PASSWORD, TIMEOUT, code_of, sqlite_only
+
+from gateway import mail
+from gateway.auth import codes, passwords
+from gateway.db import db
+from gateway.mail import outbox as owed
+from gateway.mail import senders
+from gateway.testing.mailbox import wait_for_background
+
+OTHER = "another digest of a password"
+COLUMNS = "user_name, name_key, email, email_key, password_hash, is_admin, is_banned, live_projects"
+
+
+@pytest.fixture
+def add_people(sql):
+    """Return a function that creates accounts without mails; it returns their addresses."""
+
+    def add(number):
+        for n in range(number):
+            sql(
+                f"INSERT INTO users ({COLUMNS}, token_generation, created_at) VALUES (:name, :name,"
+                " :email, :email, '', false, false, 0, 0, '2024-01-01 00:00:00')",
+                name=f"user{n}",
+                email=f"user{n}@126.com",
+            )
+        return [f"user{n}@126.com" for n in range(number)]
+
+    return add
+
+
+@pytest.fixture
+def faulty():
+    relay = faulty_smtp.FaultyRelay()
+    yield relay
+    relay.close()
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """Make the pauses short; only their order matters."""
+    monkeypatch.setattr(owed, "FIRST_PAUSE", timedelta(seconds=0.05))
+    monkeypatch.setattr(senders, "POLL", 0.05)
+    monkeypatch.setattr(codes, "RESET_DIGITS", 10)  # faulty_smtp reads codes of this length
+
+
+@pytest.fixture
+def by_hand(monkeypatch):
+    """Let nothing be sent by itself."""
+    monkeypatch.setattr(senders, "send_soon", lambda: None)
+    monkeypatch.setattr(senders, "keep_sending", lambda app, *, for_ever: None)
+
+
+def ask(app, email, **kwargs):
+    return app.test_client().post("/api/v1/reset-code", json={"email": email}, **kwargs)
+
+
+def ask_service(service, email):
+    return service.post("/reset-code", {"email": email})[1]
+
+
+def reset(app, email, code):
+    body = {"email": email, "reg_code": code, "password": OTHER}
+    return code_of(app.test_client().post("/api/v1/reset-password", json=body))
+
+
+def send_due(app):
+    with app.app_context():
+        return senders.send_due()
+
+
+def wait_until_nothing_is_owed(app):
+    """Wait for the thread that ends when nothing is owed."""
+    for thread in threading.enumerate():
+        if thread.name in ("background", "outbox"):
+            thread.join(timeout=30)
+    with app.app_context():
+        assert not owed.is_anything_owed()
+
+
+def test_forty_people_at_once(start_service, outbox, add_people):
+    service = start_service(workers=2)
+    people = add_people(40)
+    outbox.pause = 1.5
+    with ThreadPoolExecutor(40) as pool:
+        answers = list(
+            pool.map(lambda email: service.post("/reset-code", {"email": email}), people)
+        )
+    assert {code for _, code, _ in answers} == {0}
+    assert outbox.wait_for_mails(40)
+    assert sorted(outbox.codes) == sorted(people)
+
+
+@pytest.mark.parametrize("step", ["banner", "EHLO", "MAIL", "RCPT", "DATA", "dot"])
+@pytest.mark.parametrize(
+    "act", [b"451 4.3.0 later\r\n", b"421 4.3.2 closing\r\n", faulty_smtp.close]
+)
+@sqlite_only
+def test_relay_that_fails_for_a_while_gets_the_mail_later(
+    make_app, faulty, add_people, fast, step, act
+):
+    app = make_app(MAIL_PORT=faulty.port)
+    (email,) = add_people(1)
+    faulty.faults += [Fault(step, act)] * 3
+    assert code_of(ask(app, email)) == 0
+    wait_for_background()
+    wait_until_nothing_is_owed(app)
+    (code,) = faulty.accepted[email]
+    assert reset(app, email, code) == 0
+
+
+def test_pauses_grow_until_the_code_would_expire(make_app, add_people, by_hand, clock, sql):
+    app = make_app(MAIL_PORT=1)
+    (email,) = add_people(1)
+    clock.freeze(2024, 3, 7, 12)
+    start = clock.now()
+    assert code_of(ask(app, email)) == 0
+    tries = []
+    while clock.now() < start + timedelta(hours=1):
+        if send_due(app):
+            tries.append((clock.now() - start).total_seconds())
+        clock.advance(seconds=1)
+    pauses = [b - a for a, b in pairwise(tries)]
+    assert pauses[:6] == [2, 4, 8, 16, 32, 60]
+    assert pauses[:-1] == sorted(pauses[:-1])
+    assert tries[-1] == 598
+    ask(app, "nobody@126.com")  # purges
+    assert len(sql("SELECT * FROM owed_mails")) == 1
+
+
+def test_mail_in_the_last_moment_brings_a_code_of_ten_minutes(
+    app, outbox, add_people, by_hand, clock
+):
+    (email,) = add_people(1)
+    assert code_of(ask(app, email)) == 0
+    clock.advance(minutes=9, seconds=59)
+    assert send_due(app) == 1
+    clock.advance(minutes=9, seconds=59)
+    assert reset(app, email, outbox.code()) == 0
+
+
+def test_expired_promise_is_dropped(app, outbox, add_people, by_hand, clock):
+    (email,) = add_people(1)
+    assert code_of(ask(app, email)) == 0
+    clock.advance(minutes=10, seconds=1)
+    assert send_due(app) == 0
+    assert outbox.mails == []
+
+
+def test_nothing_readable_waits_in_the_database(app, outbox, add_people, by_hand, sql):
+    (email,) = add_people(1)
+    assert code_of(ask(app, email)) == 0
+    assert sql("SELECT * FROM mail_codes") == []
+    (row,) = sql("SELECT * FROM owed_mails")
+    send_due(app)
+    assert outbox.code() not in str(row)
+    assert sql("SELECT * FROM owed_mails") == []
+
+
+def test_each_mail_is_sent_once_by_many_workers(make_app, outbox, add_people, by_hand):
+    apps = [make_app() for _ in range(4)]
+    people = add_people(20)
+    for email in people:
+        assert code_of(ask(apps[0], email)) == 0
+    with ThreadPoolExecutor(4) as pool:
+        tried = list(pool.map(send_due, apps))
+    assert sum(tried) == len(outbox.mails) == 20
+    assert sorted(outbox.codes) == sorted(people)
+
+
+def test_known_and_unknown_addresses_cost_the_same_statements(
+    app, person, add_people, by_hand, statements
+):
+    """For a client that the account does not know; ``person`` knows this one."""
+
+    def shapes():
+        """Return the statements without their values, which SQLite's log holds."""
+        return [re.sub(r"'[^']*'|\b(\d+|NULL)\b", "?", statement) for statement in statements()]
+
+    (email,) = add_people(1)
+    ask(app, "first@126.com")
+    shapes()
+    assert code_of(ask(app, email)) == 0
+    known = shapes()
+    assert code_of(ask(app, "nobody@126.com")) == 0
+    assert shapes() == known
+    assert any("owed_mails" in statement for statement in known)
+
+
+@pytest.mark.parametrize("refusal", [b"451 4.7.1 later\r\n", b"550 5.1.1 no\r\n"])
+@sqlite_only
+def test_what_the_relay_says_about_an_address_does_not_tell_that_it_is_known(
+    make_app, faulty, add_people, fast, by_hand, refusal
+):
+    app = make_app(MAIL_PORT=faulty.port)
+    (email,) = add_people(1)
+    faulty.faults += [Fault("RCPT", refusal)] * 2
+    for address in (email, "nobody@126.com"):
+        assert code_of(ask(app, address)) == 0
+        send_due(app)
+        assert code_of(ask(app, address)) == 429
+
+
+@sqlite_only
+def test_refused_recipient_is_not_asked_again(make_app, faulty, add_people, fast, by_hand, caplog):
+    app = make_app(MAIL_PORT=faulty.port)
+    (email,) = add_people(1)
+    faulty.faults.append(Fault("RCPT", b"550 5.1.1 no such user\r\n"))
+    assert code_of(ask(app, email)) == 0
+    assert send_due(app) == 1
+    assert "not tried again: SMTPRecipientsRefused 550 5.1.1" in caplog.text
+    with app.app_context():
+        assert not owed.is_anything_owed()
+
+
+def test_mail_counts_when_it_was_sent_at_last(make_app, outbox, add_people, by_hand):
+    (email,) = add_people(1)
+    broken = make_app(MAIL_PORT=1)
+    assert code_of(ask(broken, email)) == 0
+    assert send_due(broken) == 1
+    app = make_app()
+    assert code_of(ask(app, email)) == 0  # the first counted for nothing
+    assert send_due(app) == 1
+    assert len(outbox.mails) == 1
+    assert code_of(ask(app, email)) == 429
+
+
+def test_retry_that_succeeds_counts(make_app, add_people, by_hand, clock, outbox):
+    (email,) = add_people(1)
+    broken, app = make_app(MAIL_PORT=1), make_app()
+    assert code_of(ask(broken, email)) == 0
+    assert send_due(broken) == 1
+    clock.advance(seconds=2)
+    assert send_due(app) == 1
+    assert len(outbox.mails) == 1
+    assert code_of(ask(app, email)) == 429
+
+
+def test_database_that_fails_after_the_relay_has_accepted(
+    app, outbox, add_people, by_hand, clock, monkeypatch
+):
+    """The mail goes out twice, and the second one holds the valid code."""
+    (email,) = add_people(1)
+    assert code_of(ask(app, email)) == 0
+    issue = codes.issue
+
+    def fail(*arguments, **options):
+        monkeypatch.setattr(codes, "issue", issue)
+        issue(*arguments[:2], lambda **content: arguments[2](**content) or lose_the_database())
+
+    def lose_the_database():
+        raise OperationalError("", None, Exception("gone"))
+
+    monkeypatch.setattr(codes, "issue", fail)
+    send_due(app)
+    assert len(outbox.mails) == 1
+    clock.advance(seconds=20)
+    assert send_due(app) == 1
+    assert len(outbox.mails) == 2
+    assert reset(app, email, outbox.code()) == 0
+
+
+def test_claim_of_a_killed_process_runs_out(app, outbox, add_people, by_hand, clock):
+    (email,) = add_people(1)
+    assert code_of(ask(app, email)) == 0
+    with app.app_context():
+        assert owed._claim() is not None  # and here the process is killed
+    assert send_due(app) == 0
+    clock.advance(seconds=14)
+    assert send_due(app) == 0
+    clock.advance(seconds=2)
+    assert send_due(app) == 1
+    assert len(outbox.mails) == 1
+
+
+def test_clock_that_was_set_back_holds_nothing_up(app, outbox, add_people, by_hand, clock):
+    first, second = add_people(2)
+    clock.advance(days=1)
+    for email in (first, second):
+        assert code_of(ask(app, email)) == 0
+    with app.app_context():
+        owed._claim()
+    clock.advance(days=-1)
+    assert send_due(app) == 2
+    assert len(outbox.mails) == 2
+
+
+def test_any_template_can_be_owed(app, outbox):
+    with app.app_context():
+        for _ in range(2):
+            owed.promise(
+                "test", "about this", "en", timedelta(minutes=1), email="a@126.com", context={}
+            )
+        db.session.commit()
+        assert senders.send_due() == 1
+        assert senders.send_due() == 0
+    assert [mail["To"] for mail in outbox.mails] == ["a@126.com"]
+
+
+def test_request_that_finds_all_senders_busy_is_served_by_them(
+    app, outbox, add_people, by_hand, monkeypatch
+):
+    monkeypatch.setattr(senders, "MAX_SENDERS", 1)
+    first, second = add_people(2)
+    send = mail.send
+
+    def ask_meanwhile(*arguments, **content):
+        monkeypatch.setattr(mail, "send", send)
+        ask(app, second)
+        assert send_due(app) == 0
+        send(*arguments, **content)
+
+    monkeypatch.setattr(mail, "send", ask_meanwhile)
+    ask(app, first)
+    assert send_due(app) == 2
+    assert len(outbox.mails) == 2
+
+
+def test_killed_server_sends_what_it_has_promised_when_it_starts_again(
+    start_service, outbox, add_people
+):
+    service = start_service(workers=2)
+    people = add_people(8)
+    outbox.pause = 30
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda email: service.post("/reset-code", {"email": email}), people)
+        )
+    assert {code for _, code, _ in answers} == {0}
+    service.server.kill()
+    outbox.pause = 0
+    outbox.mails.clear()
+    service.start()
+    assert outbox.wait_for_mails(8)
+    body = {"email": people[-1], "reg_code": outbox.codes[people[-1]], "password": PASSWORD}
+    # The code is good once the service has stored what the relay has just accepted; until then a
+    # request costs no try.
+    until = time.monotonic() + TIMEOUT
+    while (code := service.post("/reset-password", body)[1]) == 1008:
+        assert time.monotonic() < until
+    assert code == 0
+
+
+def test_sender_of_reset_codes_is_registered():
+    assert owed._senders[codes.RESET] is passwords.mail_reset_code

@@ -1,0 +1,140 @@
+"""doctor finds each fault and names it, and no fault hides another."""
+
+import json
+import os
+from datetime import timedelta
+
+import pytest
+from support.helpers import SECRET_KEY, postgres_only, sqlite_only
+
+from gateway.db import db
+from gateway.ops.cli import main
+
+END_POINTS = ["https://api.example.com/{pool_name}/rpc"]
+
+
+@pytest.fixture
+def examine(make_app, tmp_path, monkeypatch):
+    """Return a function that runs doctor on a good installation with changed settings."""
+    monkeypatch.setenv("GATEWAY_INSTANCE_PATH", str(tmp_path / "instance"))
+    (tmp_path / "instance").mkdir(mode=0o700)
+    for file in tmp_path.glob("*.db"):
+        file.chmod(0o600)
+
+    def run(*arguments, clean=True, **settings):
+        app = make_app(**{"END_POINTS": END_POINTS, "TRUSTED_PROXIES": 1, **settings})
+        result = app.test_cli_runner().invoke(main, args=["doctor", "--json", *arguments])
+        findings = json.loads(result.output)
+        faults = [finding for finding in findings if finding["state"] == "FAULT"]
+        assert result.exit_code == (1 if faults else 0)
+        assert SECRET_KEY not in result.output
+        assert all(f["fix"] for f in findings if f["state"] != "ok")
+        with app.app_context():
+            db.engine.dispose()
+        return {(f["state"], f["name"]): f["what"] for f in findings if f["state"] != "ok"}
+
+    run.instance = tmp_path / "instance"
+    return run
+
+
+def test_good_installation_has_no_findings(examine, database_uri, make_app):
+    assert examine() == {}
+    app = make_app(END_POINTS=END_POINTS, TRUSTED_PROXIES=1)
+    result = app.test_cli_runner().invoke(main, args=["doctor"])
+    names = [line.split()[1] for line in result.output.splitlines()]
+    expected = ["settings", "database", "schema", "relay", "clock", "sqlite", "files", "disk"]
+    if database_uri.startswith("postgres"):
+        expected = [name for name in expected if name not in ("sqlite", "disk")]
+    assert names == expected
+    assert {line.split()[0] for line in result.output.splitlines()} == {"ok"}
+    assert (result.exit_code, "password" in result.output) == (0, False)
+
+
+def test_finds_faulty_settings(examine, monkeypatch):
+    monkeypatch.setenv("GATEWAY_MAIL_SERVR", "smtp.example.com")
+    assert examine() == {
+        ("warning", "settings"): "GATEWAY_MAIL_SERVR: there is no such setting"
+        " (did you mean GATEWAY_MAIL_SERVER?)"
+    }
+    monkeypatch.delenv("GATEWAY_MAIL_SERVR")
+    assert (
+        "behind nginx all clients would count as one"
+        in examine(TRUSTED_PROXIES=0)["warning", "settings"]
+    )
+    hobby = ["https://api.hobbychain.org/{pool_name}/rpc"]
+    assert "example's" in examine(END_POINTS=hobby)["warning", "settings"]
+
+
+def test_finds_a_missing_database(examine):
+    found = examine(SQLALCHEMY_DATABASE_URI="postgresql://u:the-password@127.0.0.1:1/x")
+    assert "postgresql+psycopg://u:***@127.0.0.1:1/x" in found["FAULT", "database"]
+    assert "the-password" not in str(found)
+    assert {("FAULT", "schema"), ("FAULT", "clock")} <= found.keys()
+
+
+def test_finds_an_old_schema(examine, sql):
+    ((current,),) = sql("SELECT version_num FROM alembic_version")
+    sql("UPDATE alembic_version SET version_num = '0001'")
+    try:
+        assert examine() == {("FAULT", "schema"): "not this version's"}
+    finally:
+        sql("UPDATE alembic_version SET version_num = :current", current=current)
+
+
+def test_finds_a_faulty_relay(examine, outbox):
+    assert ("FAULT", "relay") in examine(MAIL_PORT=1)
+    assert "STARTTLS" in examine(MAIL_USE_TLS=True)["FAULT", "relay"]
+    assert ("warning", "relay") in examine(MAIL_SERVER=None)
+    assert ("warning", "relay") in examine(MAIL_SUPPRESS_SEND=True)
+    assert outbox.mails == []
+
+
+def test_finds_a_clock_that_is_behind(examine, person, clock):
+    clock.advance(hours=-1)
+    found = examine()
+    assert found.keys() == {("FAULT", "clock")}
+
+
+@postgres_only
+def test_finds_a_clock_that_differs_from_the_database(examine, clock):
+    clock.offset = timedelta(seconds=60)
+    what = examine()["FAULT", "clock"]
+    assert what in ("59 s away from the database server's", "60 s away from the database server's")
+
+
+@sqlite_only
+@pytest.mark.parametrize("name", ["gateway.db", "gateway.db-wal"])
+def test_finds_a_database_file_that_others_can_read(examine, tmp_path, name, person):
+    path = tmp_path / name
+    path.touch()
+    path.chmod(0o640)
+    assert examine()["FAULT", "files"] == f"others may read {path}"
+
+
+def test_finds_a_secret_file_that_others_can_read(examine):
+    secret = examine.instance / "secret_key"
+    secret.touch(0o644)
+    assert examine() == {}  # nobody else can enter the folder
+    examine.instance.chmod(0o755)
+    assert examine() == {("FAULT", "files"): f"others may read {secret}"}
+    secret.chmod(0o600)
+    assert examine() == {}
+
+
+@sqlite_only
+def test_finds_a_full_disk(examine, monkeypatch):
+    usage = os.statvfs("/")  # only its kind is used
+    assert usage
+    monkeypatch.setattr("gateway.ops.doctor.MIN_FREE_BYTES", 2**62)
+    assert ("warning", "disk") in examine()
+
+
+@sqlite_only
+def test_finds_a_damaged_database(examine, tmp_path, person):
+    for _ in range(50):
+        person.create_project("x" * 100)
+    with (tmp_path / "gateway.db").open("r+b") as file:
+        file.seek(8192)
+        file.write(b"\xff" * 4096)
+    (tmp_path / "gateway.db-wal").unlink(missing_ok=True)
+    assert ("FAULT", "database") in examine()

@@ -1,0 +1,149 @@
+"""doctor tells what a database is, and what of it would keep the service from serving."""
+
+import json
+import time
+
+import pytest
+from sqlalchemy import text
+from support.helpers import SECRET_KEY, postgres_only, sqlite_only
+from support.postgres_cluster import make_cluster, pooler
+
+from gateway import create_app
+from gateway.db import db
+from gateway.ops import doctor
+from gateway.ops.cli import main
+from gateway.testing.databases import migrated
+
+
+@pytest.fixture(scope="module")
+def cluster(postgres_server):
+    cluster = make_cluster(postgres_server)
+    cluster.initialise()
+    cluster.start()
+    migrated(cluster.uri())
+    yield cluster
+    cluster.remove()
+
+
+def findings(uri, **settings):
+    """Return doctor's findings: for each name its state, what was seen, and the fix."""
+    app = create_app({"SQLALCHEMY_DATABASE_URI": uri, "SECRET_KEY": SECRET_KEY, **settings})
+    result = app.test_cli_runner().invoke(main, args=["doctor", "--json"])
+    assert isinstance(result.exception, SystemExit | None), result.exception
+    with app.app_context():
+        db.engine.dispose()
+    return {f["name"]: (f["state"], f["what"], f["fix"]) for f in json.loads(result.output)}
+
+
+@postgres_only
+def test_a_read_only_server_is_a_fault(cluster, database_uri):
+    cluster.set(default_transaction_read_only="on")
+    try:
+        state, what, _ = findings(cluster.uri())["database"]
+        assert (state, "the server only reads" in what) == ("FAULT", True)
+    finally:
+        cluster.reset()
+    assert findings(cluster.uri())["database"][0] == "ok"
+
+
+@postgres_only
+def test_standbys(cluster, database_uri, postgres_server):
+    standby = make_cluster(postgres_server)
+    try:
+        standby.copy_of(cluster)
+        standby.start()
+        state, what, _ = findings(standby.uri())["database"]
+        assert (state, "the server is a standby" in what) == ("FAULT", True)
+        deadline = time.monotonic() + 30
+        while "standby" not in (found := findings(cluster.uri())):
+            assert time.monotonic() < deadline
+        assert found["standby"][:2] == ("ok", "standby (async) is 0 s behind")
+        standby.stop()
+        cluster.set(synchronous_standby_names="*")
+        deadline = time.monotonic() + 30
+        while findings(cluster.uri()).get("standby", [""])[0] != "FAULT":
+            assert time.monotonic() < deadline
+    finally:
+        standby.remove()
+        cluster.reset()
+
+
+@postgres_only
+def test_encoding_isolation_and_pooler_are_told(cluster, database_uri):
+    assert findings(cluster.uri())["database"][1].endswith(", UTF8, no pooler")
+    cluster.sql("ALTER DATABASE postgres SET default_transaction_isolation = 'serializable'")
+    try:
+        assert "default isolation serializable" in findings(cluster.uri())["database"][1]
+    finally:
+        cluster.sql("ALTER DATABASE postgres RESET default_transaction_isolation")
+    for mode in ("session", "transaction"):
+        with pooler(cluster, mode) as port:
+            uri = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+            assert f"a pooler in {mode} mode" in findings(uri)["database"][1]
+    with pooler(cluster, "statement") as port:
+        uri = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        assert findings(uri)["database"][0] == "FAULT"
+
+
+@postgres_only
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_another_encoding_is_a_fault(cluster, database_uri, encoding):
+    cluster.sql("DROP DATABASE IF EXISTS other WITH (FORCE)")
+    cluster.sql(f"CREATE DATABASE other ENCODING '{encoding}' TEMPLATE template0")
+    state, what, _ = findings(cluster.uri("other"))["database"]
+    assert (state, f"the encoding {encoding}" in what) == ("FAULT", True)
+
+
+@postgres_only
+def test_passwords_in_the_url_are_not_shown(cluster, database_uri):
+    uri = f"{cluster.uri()}?password=one-secret&sslpassword=two-secret"
+    assert "secret" not in findings(uri)["database"][1]
+    dead = findings("postgresql://127.0.0.1:1/x?password=one-secret&sslpassword=two-secret")
+    assert "secret" not in str(dead["database"])
+
+
+def test_a_secret_key_that_opens_nothing(app, person, database_uri):
+    assert "secret key" not in findings(database_uri)
+    for _ in range(3):
+        person.create_project()
+    assert "secret key" not in findings(database_uri)
+    state, what, _ = findings(database_uri, SECRET_KEY="another" * 8)["secret key"]
+    assert (state, what) == ("FAULT", "SECRET_KEY opens 0 of 3 secrets of projects tried")
+    fallbacks = {"SECRET_KEY": "another" * 8, "SECRET_KEY_FALLBACKS": [SECRET_KEY]}
+    assert "secret key" not in findings(database_uri, **fallbacks)
+
+
+def test_another_time_zone(app, database_uri, sql):
+    sql("INSERT INTO facts (name, value) VALUES ('timezone', 'Asia/Shanghai')")
+    state, what, fix = findings(database_uri)["timezone"]
+    assert (state, "TIMEZONE is UTC here, but Asia/Shanghai" in what) == ("FAULT", True)
+    assert "gateway set-timezone" in fix
+    assert "timezone" not in findings(database_uri, TIMEZONE="Asia/Shanghai")
+
+
+@sqlite_only
+def test_a_large_log(app, database_uri, monkeypatch):
+    monkeypatch.setattr(doctor, "MAX_LOG_BYTES", -1)
+    state, what, fix = findings(database_uri)["sqlite"]
+    assert (state, "MiB in gateway.db-wal" in what) == ("warning", True)
+    assert fix.endswith("then run: gateway purge")
+
+
+@sqlite_only
+def test_doctor_looks_behind_a_link(app, tmp_path, database_uri):
+    (tmp_path / "there").mkdir(mode=0o755)
+    file = tmp_path / "there" / "real.db"
+    (tmp_path / "gateway.db").rename(file)
+    link = tmp_path / "gateway.db"
+    link.symlink_to(file)
+    file.chmod(0o644)
+    assert f"others may read {file}" in findings(database_uri)["files"][1]
+    file.chmod(0o600)
+    assert findings(database_uri)["files"][0] == "ok"
+
+
+def test_every_part_is_ok_in_a_good_installation(app, database_uri):
+    with app.app_context():
+        assert db.session.scalar(text("SELECT 1")) == 1
+    found = findings(database_uri, TRUSTED_PROXIES=1)
+    assert {state for state, _, _ in (found["database"], found["schema"])} == {"ok"}

@@ -1,0 +1,64 @@
+"""A flood of wrong keys does not fill the log, and what it left out is counted."""
+
+import re
+
+import pytest
+from support.helpers import basic, sqlite_only
+
+from gateway.project.models import RESERVED_POOL_NAMES
+from gateway.web import flood
+
+WRONG = basic("k" * 16, "s" * 48)
+
+
+@pytest.fixture
+def now(monkeypatch):
+    """The time that the flood sees; it stands still until the test changes it."""
+    time = [1000.0]
+    monkeypatch.setattr(flood, "monotonic", lambda: time[0])
+    return time
+
+
+@pytest.fixture
+def ask(make_app, caplog):
+    """Return a function that sends a wrong key; and one that returns the lines of verify."""
+    client = make_app(TRUSTED_PROXIES=1).test_client()
+
+    def ask(ip="10.0.0.1", header=WRONG):
+        headers = {"Authorization": header, "X-Forwarded-For": ip}
+        return client.get("/api/v1/project/verify", headers=headers).status_code
+
+    ask.all = lambda: caplog.messages
+    ask.lines = lambda: [m for m in caplog.messages if m.startswith("project.verify")]
+    return ask
+
+
+@sqlite_only
+def test_one_line_for_each_client_and_second(ask, now):
+    for second in range(5):
+        now[0] = 1000.0 + second
+        assert {ask() for _ in range(50)} == {401}
+    lines = ask.lines()
+    assert len(lines) == 5
+    assert re.findall(r"repeated=(\d+)", "".join(lines)) == ["49"] * 4
+    now[0] += 2
+    assert ask("10.0.0.2") == 401
+    assert [line.endswith("status=401 repeated=49") for line in ask.lines()[5:]] == [True, False]
+    assert "ip=10.0.0.1" in ask.lines()[5]
+
+
+@sqlite_only
+def test_many_clients_do_not_fill_the_log(ask, now):
+    for number in range(300):
+        ask(f"10.0.{number}.1")
+    assert len(ask.lines()) <= flood.MAX_KINDS + 1
+    now[0] += 2
+    ask()
+    assert "refusals of other clients repeated=199" in ask.all()
+
+
+@sqlite_only
+@pytest.mark.parametrize("name", sorted(RESERVED_POOL_NAMES))
+def test_names_of_nginx_own_paths_are_refused(flask, name):
+    result = flask("pool", "add", name)
+    assert (result.exit_code, f"{name} is reserved" in result.output) == (1, True)

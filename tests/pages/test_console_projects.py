@@ -1,0 +1,234 @@
+"""Projects on the console: the list, usage as a picture, ready-made calls."""
+
+import json
+import sqlite3
+import subprocess
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from playwright.sync_api import expect
+from support.console_page import Console, calls_of, check_view, count_request, run_command, token_of
+from support.helpers import TYPED
+
+pytestmark = pytest.mark.browser
+
+NEVER = "2100-01-01 00:00:00.000000"  # when a row that a test has written expires
+
+
+@pytest.fixture
+def database_uri(sqlite_uri):
+    """One kind of database is enough, because these tests are about the page."""
+    return sqlite_uri
+
+
+def test_pages_of_the_list_and_projects_of_others(visit):
+    service = visit.service
+    token = service.sign_up("libin")
+    for n in range(21):
+        body = {"project_type": 1, "project_name": f"number {n:02}"}
+        assert service.post("/project/create", body, token)[1] == 0
+    service.sign_up("lory")
+    console = visit()
+    page, words = console.page, console.words
+    console.log_in("lory", "123456")
+    assert console.page.locator("input[name=user_id]").count() == 0
+    console.button("log_out").click()
+    run_command(service, "user", "promote", "lory")
+    console.log_in("lory", "123456")
+    console.fill(user_id=99)
+    console.submit()
+    expect(page.locator("main")).to_contain_text(words("nobody"))
+    console.fill(user_id="2147483648")
+    console.submit()
+    expect(console.field("user_id")).to_have_attribute("aria-invalid", "true")
+    assert console.problem("user_id") == words("problem.range", **{"1": "0", "2": "2147483647"})
+    console.fill(user_id=1)
+    console.submit()
+    console.expect_title(words("projects_of", id=1))
+    titles = page.locator(".project .title")
+    expect(titles).to_have_text([f"number {n:02}" for n in range(10)])
+    expect(page.locator(".project .pill")).to_have_text([words("active")] * 10)
+    expect(page.locator(".pager")).to_contain_text(words("range", first=1, last=10, total=21))
+    for first, count in ((10, 10), (20, 1)):
+        page.get_by_role("link", name=words("next")).click()
+        expect(titles).to_have_text([f"number {n:02}" for n in range(first, first + count)])
+    titles.first.click()
+    console.expect_title("number 20")
+    console.button("remove").click()
+    console.fill(confirm="number 20")
+    console.submit()
+    # The last page is empty now, so the one before it is shown.
+    expect(titles).to_have_text([f"number {n:02}" for n in range(10, 20)])
+    check_view(console)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown", "other"),
+    [
+        ("my  own   shop", "my own shop", "myown shop"),
+        ("s\u200bh\u00adop\ufe0f \u2060 one", "shop one", "shop"),
+        ("cafe\u0301", "caf\u00e9", "cafe"),
+    ],
+)
+def test_a_name_is_typed_as_it_is_shown(visit, name, shown, other):
+    """HTML shows blanks in a row as one, and some characters not at all."""
+    token = visit.service.sign_up("lory")
+    body = {"project_type": 1, "project_name": name}
+    assert visit.service.post("/project/create", body, token)[1] == 0
+    console = visit()
+    console.log_in("lory", "123456")
+    console.page.locator(".project .title").click()
+    delete_by_typing(console, shown, other)
+
+
+def test_a_name_that_nobody_sees_is_confirmed_by_the_key(visit):
+    token = visit.service.sign_up("lory")
+    body = {"project_type": 1, "project_name": "\u2800\u3164"}
+    assert visit.service.post("/project/create", body, token)[1] == 0
+    key = visit.service.post("/project/list", {}, token)[2]["list"][0]["project_key"]
+    console = visit()
+    console.log_in("lory", "123456")
+    console.page.goto(f"{visit.url}#project?id=1")
+    delete_by_typing(console, key, "\u2800")
+
+
+def delete_by_typing(console, right, wrong):
+    """Delete the project that is open; the dialog asks for a name and takes no other."""
+    console.button("remove").click()
+    label = console.page.locator("dialog label", has_text=right)
+    assert label.inner_text() == console.words("type_name", name=right)
+    console.fill(confirm=wrong)
+    console.submit()
+    assert console.problem("confirm") == console.words("names_differ", name=right)
+    console.fill(confirm=right)
+    console.submit()
+    console.expect_title(console.words("projects"))
+    expect(console.page.locator(".project")).to_have_count(0)
+
+
+def test_the_picture_and_the_table_of_usage(visit, database_uri):
+    visit.service.sign_up("lory")
+    console = visit()
+    console.log_in("lory", "123456")
+    console.create_project("Shop")
+    _, _, data = visit.service.post("/project/list", {}, token_of(console))
+    for _ in range(4):
+        count_request(visit.service, data["list"][0])
+    today = datetime.now(timezone.utc).date()
+    with closing(sqlite3.connect(database_uri.removeprefix("sqlite:///"))) as database:
+        row = (data["list"][0]["id"], 1, str(today - timedelta(days=2)), 1234, NEVER)
+        database.execute("INSERT INTO project_days VALUES (?, ?, ?, ?, ?)", row)
+        database.commit()
+    console.page.reload()
+    console.page.locator(".bar").first.wait_for()
+    heights = [float(bar.get_attribute("height")) for bar in console.page.locator(".bar").all()]
+    assert len(heights) == 30
+    assert heights[:27] == [2] * 27
+    assert heights[27] > 50 * heights[29] > 0
+    expect(console.page.locator("main")).to_contain_text(console.words("usage_sum", total="1,238"))
+    slider = console.page.get_by_role("slider")
+    assert slider.get_attribute("aria-valuetext").endswith(": 4 requests")
+    slider.press("ArrowLeft")
+    slider.press("ArrowLeft")
+    expect(console.page.locator(".readout")).to_contain_text(": 1,234 requests")
+    assert slider.get_attribute("aria-valuetext") == console.page.locator(".readout").inner_text()
+    slider.press("Home")
+    assert slider.get_attribute("aria-valuenow") == "0"
+    slider.press("ArrowLeft")  # there is no day before
+    assert slider.get_attribute("aria-valuenow") == "0"
+    slider.press("End")
+    assert slider.get_attribute("aria-valuenow") == "29"
+    console.page.get_by_text(console.words("as_table")).click()
+    counts = console.page.locator("tbody td").all_inner_texts()
+    assert counts == ["4", "0", "1,234", *["0"] * 27]
+    progress = console.page.locator("progress")
+    assert (progress.get_attribute("value"), progress.get_attribute("max")) == ("4", "30")
+    check_view(console)
+
+
+# Ready-made calls
+
+
+def test_a_newcomer_finds_the_code_and_makes_a_call(start_console):
+    """As ``make run`` starts the service: the page says where the code is, and a call works."""
+    visit = start_console(MAIL_SUPPRESS_SEND=1)
+    console = visit()
+    console.open("register")
+    expect(console.page.locator("main")).to_contain_text("the terminal where the service runs")
+    read_code = lambda email: visit.service.server.wait_for(r"code is (\d{6})\b")  # noqa: E731
+    console.open("sign-in")
+    console.register("lory", "lory@example.com", TYPED, read_code)
+    console.create_project("Shop")
+    call = calls_of(console)[console.words("try_here")]
+    assert "204 NO CONTENT" in subprocess.check_output(["bash", "-c", call], text=True)
+    console.page.reload()
+    used = console.words("used_today", used="1", max="30")
+    expect(console.page.locator("main")).to_contain_text(used)
+
+
+def test_a_page_without_tls_copies_too(visit):
+    """There a browser has no ``navigator.clipboard``."""
+    visit.service.sign_up("lory")
+    console = visit()
+    console.log_in("lory", "123456")
+    console.create_project("Shop")
+    key = visit.service.post("/project/list", {}, token_of(console))[2]["list"][0]["project_key"]
+    console.page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    name = f"{console.words('copy')}: {console.words('key')}"
+    copy = console.page.get_by_role("button", name=name, exact=True)
+    copy.click()
+    console.expect_status(console.words("copied", what=console.words("key")))
+    expect(copy).to_be_focused()
+    console.button("edit").click()
+    console.fill(project_name="")
+    console.page.keyboard.press("Control+V")
+    expect(console.field("project_name")).to_have_value(key)
+
+
+@pytest.mark.parametrize("has_credential", [False, True])
+def test_calls_name_the_real_end_points(start_console, has_credential):
+    end = "/{credential}" if has_credential else ""
+    points = [
+        f"https://api.example.com/{{pool/}}rpc{end}",
+        f"wss://api.example.com/{{pool/}}ws{end}",
+    ]
+    visit = start_console(END_POINTS=json.dumps(points))
+    visit.service.sign_up("lory")
+    console = visit()
+    console.log_in("lory", "123456")
+    console.create_project("Shop")
+    (project,) = visit.service.post("/project/list", {}, token_of(console))[2]["list"]
+    assert project["project_secret"] not in console.page.locator("body").inner_text()
+    credential = f"{project['project_key']}.{project['project_secret']}"
+    calls = calls_of(console)
+    assert list(calls) == ["curl", "Python", "JavaScript"]
+    header = f"-H 'Authorization: Bearer {credential}'"
+    assert project["end_points"][0] in calls["curl"]
+    assert (header in calls["curl"]) is not has_credential  # two credentials would be refused
+    assert 'base_url="https://api.example.com/rpc/v1"' in calls["Python"]
+    assert f'api_key="{credential}"' in calls["Python"]
+    compile(calls["Python"], "call", "exec")
+    assert f'"wss://api.example.com/ws/{credential}"' in calls["JavaScript"]
+
+
+@pytest.mark.nginx
+def test_the_console_behind_nginx(team, start_front, browser):
+    (service,), customer = team()
+    front = start_front(service, changes=None)
+    url = f"https://localhost:{front.port}/"
+    console = Console(browser, url, ignore_https_errors=True)
+    console.log_in("lory", "123456")
+    console.page.get_by_role("link", name="x").click()
+    console.expect_title("x")
+    console.button("rotate").click()
+    console.submit()
+    console.expect_status(console.words("rotated"))
+    assert front.ask("/rpc", customer.header)[0] == 200  # within the hours of grace
+    console.page.reload()
+    used = console.words("used_today", used="1", max="30")
+    expect(console.page.locator("main")).to_contain_text(used)
+    console.button("log_out").click()
+    console.expect_title(console.words("sign_in"))
+    console.context.close()
+    assert console.complaints == []

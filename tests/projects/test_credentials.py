@@ -1,0 +1,132 @@
+"""Credentials at verify: three forms that mean the same, each in one spelling."""
+
+import base64
+
+import pytest
+from support.helpers import code_of, forms
+
+PATH = "/api/v1/project/verify"
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+
+@pytest.fixture
+def project(person):
+    return person.create_project()
+
+
+@pytest.fixture
+def counts(sql):
+    """Return a function that returns how often each project was counted."""
+    return lambda: [row[0] for row in sql("SELECT request_total FROM projects ORDER BY id")]
+
+
+@pytest.fixture
+def ask(client):
+    """Return a function that asks verify with these headers; return the status."""
+    return lambda headers: client.get(PATH, headers=headers).status_code
+
+
+def dotted(project):
+    return f"{project['project_key']}.{project['project_secret']}"
+
+
+@pytest.mark.parametrize("form", ["basic", "bearer", "x-api-key"])
+def test_each_form_is_counted_once_in_one_statement(client, project, counts, statements, form):
+    statements()
+    reply = client.get(PATH, headers=forms(project)[form])
+    assert (reply.status_code, reply.headers["X-Gateway-Key"]) == (204, project["project_key"])
+    assert [text.split()[:2] for text in statements()] == [["UPDATE", "projects"]]
+    assert counts() == [1]
+
+
+def test_schemes_in_any_case(ask, project):
+    text = dotted(project)
+    assert {ask({"Authorization": f"{s} {text}"}) for s in ("bearer", "BEARER", "Bearer ")} == {204}
+
+
+def test_one_credential_in_two_headers_counts_once(ask, project, counts):
+    both = forms(project)
+    assert ask({**both["basic"], **both["x-api-key"]}) == 204
+    assert ask({**both["bearer"], **both["x-api-key"]}) == 204
+    assert ask({"Authorization": "", **both["x-api-key"]}) == 204
+    assert counts() == [3]
+
+
+def test_two_credentials_are_refused(ask, person, project, counts, statements):
+    other = person.create_project()
+    ours, theirs = forms(project), forms(other)
+    token = {"Authorization": f"Bearer {person.token}"}
+    malformed = {"Authorization": "Basic x"}
+    statements()
+    for authorization in (theirs["basic"], theirs["bearer"], token, malformed):
+        assert ask({**authorization, **ours["x-api-key"]}) == 401
+    wrong = {"X-API-Key": f"{project['project_key']}.{'x' * 48}"}
+    assert ask({**ours["basic"], **wrong}) == 401
+    assert ask({**ours["bearer"], "X-API-Key": "x"}) == 401
+    assert statements() == []
+    assert counts() == [0, 0]
+
+
+def test_base64_has_one_spelling(ask, project, counts):
+    good = forms(project)["basic"]["Authorization"]
+    start = ALPHABET.index(good[-2])
+    passed = {}
+    for spare_bits in range(1, 4):
+        other = good[:-2] + ALPHABET[start + spare_bits] + "="
+        assert base64.b64decode(other.split()[1]) == base64.b64decode(good.split()[1])
+        passed[other] = ask({"Authorization": other})
+    assert set(passed.values()) == {401}
+    assert ask({"Authorization": good}) == 204
+    assert counts() == [1]
+
+
+def spellings(key, secret):
+    """Yield texts that are nearly KEY.SECRET."""
+    yield from ("", ".", key, f"{key}.", f".{secret}", secret, f"{secret}.{key}")
+    yield from (f"{key}{secret}", f"{key}:{secret}", f"{key}..{secret}", f"{key}.{secret}.")
+    yield from (f".{key}.{secret}", f"{key}.{secret}.{secret}", f"{key}%2e{secret}")
+    yield from (
+        f"{key}.{secret[:-1]}",
+        f"{key}.{secret}x",
+        f"{key[1:]}.{secret}",
+        f"x{key}.{secret}",
+    )
+    yield from (f"{key} .{secret}", f"{key}. {secret}", f"{key}.{secret},{key}.{secret}")
+    yield from (f"{key}/{secret}", f"{key}.{secret}/..", f"../{key}.{secret}", f'"{key}.{secret}"')
+    yield from (f"{key}.{secret[:-1]}é", f"{key}.{secret[:-1]}-", f"{key}.{secret[:-1]}\0")
+    yield from (f"{key}.{secret}\x0b", f"{key}.{secret}\xa0")
+    yield "x" * 8100
+
+
+def test_bad_spellings(client, person, project, counts, statements, caplog):
+    caplog.clear()
+    statements()
+    token = person.token
+    for text in spellings(project["project_key"], project["project_secret"]):
+        basic = base64.b64encode(text.encode("latin-1")).decode()
+        for headers in (
+            {"X-API-Key": text},
+            {"Authorization": text},
+            {"Authorization": f"Bearer {text}"},
+            {"Authorization": f"Basic {text}"},
+            {"Authorization": f"Digest {text}"},
+        ):
+            if text:
+                reply = client.get(PATH, headers=headers)
+                assert (reply.status_code, code_of(reply)) == (401, 1001), headers
+        if text != f"{project['project_key']}:{project['project_secret']}":
+            assert client.get(PATH, headers={"Authorization": f"Basic {basic}"}).status_code == 401
+    for headers in ({"X-API-Key": token}, {"Authorization": token}, {"Cookie": "x=" + token}):
+        assert client.get(PATH, headers=headers).status_code == 401
+    assert client.get(f"{PATH}?key={dotted(project)}").status_code == 401
+    assert statements() == []
+    assert counts() == [0]
+    assert project["project_secret"] not in caplog.text
+
+
+def test_a_refusal_names_the_ways_to_send_a_key(client):
+    reply = client.get(PATH)
+    for way in ("HTTP Basic", "Authorization: Bearer KEY.SECRET", "X-API-Key: KEY.SECRET"):
+        assert way in reply.json["header"]["message"]
+    assert "/rpc/KEY.SECRET" in reply.json["header"]["message"]
+    assert reply.headers["WWW-Authenticate"] == 'Basic realm="gateway"'

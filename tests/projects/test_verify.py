@@ -1,0 +1,395 @@
+"""verify: who may pass, what is counted, and when a new day starts."""
+
+import base64
+import re
+import threading
+
+import pytest
+from sqlalchemy import event
+from support.helpers import basic, code_of, sqlite_only
+from support.sql_log import without_triggers
+
+from gateway.db import db
+from gateway.project import credentials
+
+RATE_LIMITS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
+
+
+@pytest.fixture
+def project(person):
+    return person.create_project()
+
+
+@pytest.fixture
+def counts(sql):
+    """Return a function that returns request_total and request_count of project 1."""
+    return lambda: tuple(sql("SELECT request_total, request_count FROM projects WHERE id = 1")[0])
+
+
+def assert_unknown(reply):
+    assert reply.status_code == 401
+    assert reply.headers["WWW-Authenticate"] == 'Basic realm="gateway"'
+    assert reply.json == {
+        "header": {
+            "code": 1001,
+            "message": credentials.refusal().text,
+            "total": 0,
+            "count": 0,
+        },
+        "data": {},
+    }
+    assert not [name for name, _ in reply.headers if name.startswith(("X-Gateway", "RateLimit"))]
+
+
+def test_request_passes_and_is_counted(clock, sign_up, counts):
+    clock.freeze(2024, 3, 7, 15, 44, 43)
+    person = sign_up()
+    project = person.create_project()
+    reply = person.verify(project)
+    assert reply.status_code == 204
+    assert reply.data == b""
+    assert reply.headers["X-Gateway-Project"] == "1"
+    assert reply.headers["X-Gateway-Key"] == project["project_key"]
+    assert reply.headers["X-Gateway-Pool"] == ""
+    assert [reply.headers[name] for name in RATE_LIMITS] == ["30", "29", "29717"]  # 8:15:17
+    assert counts() == (1, 1)
+    assert [(p["request_total"], p["request_today"]) for p in person.projects()] == [(1, 1)]
+
+
+def test_quota_is_used_up(make_app, sign_up, clock, counts):
+    clock.freeze(2024, 3, 7, 23, 59, 0)
+    person = sign_up(client=make_app(REQUEST_MAX=2).test_client())
+    project = person.create_project()
+    replies = [person.verify(project) for _ in range(4)]
+    assert [reply.status_code for reply in replies] == [204, 204, 403, 403]
+    assert [reply.headers["RateLimit-Remaining"] for reply in replies] == ["1", "0", "0", "0"]
+    refusal = replies[-1]
+    assert refusal.headers["X-Gateway-Code"] == "429"
+    assert refusal.headers["Retry-After"] == "60"
+    assert refusal.headers["RateLimit-Limit"] == "2"
+    assert refusal.headers["RateLimit-Reset"] == "60"
+    assert code_of(refusal) == 429
+    assert refusal.json["data"] == {}
+    assert counts() == (2, 2)
+
+
+def test_quota_zero_means_no_limit(make_app, sign_up, counts):
+    person = sign_up(client=make_app(REQUEST_MAX=0).test_client())
+    project = person.create_project()
+    for _ in range(40):
+        reply = person.verify(project)
+        assert reply.status_code == 204
+        assert not [name for name in RATE_LIMITS if name in reply.headers]
+    assert counts() == (40, 40)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["wrong secret", "another's secret", "unknown key", "deleted", "banned"],
+)
+def test_wrong_or_inactive_project_does_not_pass(person, sign_up, project, flask, counts, change):
+    given = dict(project)
+    other = sign_up("libin").create_project()
+    assert person.verify(project).status_code == 204
+    if change == "wrong secret":
+        given["project_secret"] = "x" * 48
+    elif change == "another's secret":
+        given["project_secret"] = other["project_secret"]
+    elif change == "unknown key":
+        given["project_key"] = "x" * 16
+    elif change == "deleted":
+        person.post("/project/delete", {"id": 1})
+    else:
+        flask("user", "ban", "lory")
+    assert_unknown(person.verify(given))
+    # The day of a deleted project is in project_days.
+    assert counts() == (1, 0 if change == "deleted" else 1)
+    assert person.verify(other).status_code == 204
+
+
+def test_wrong_secret_does_not_learn_of_a_used_up_quota(person, project, flask):
+    flask("project", "allow", 1, 1)
+    person.verify(project)
+    assert_unknown(person.verify(project, secret="x" * 48))
+    assert person.verify(project).status_code == 403
+
+
+def test_project_works_again_after_unban(person, project, flask):
+    flask("user", "ban", "lory")
+    flask("user", "unban", "lory")
+    assert person.verify(project).status_code == 204
+
+
+KEY, SECRET = "k" * 16, "s" * 48
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Basic",
+        "Basic ",
+        "Basic !!!!",
+        "Basic Og==",  # ":"
+        "Basic " + base64.b64encode(b"k" * 65).decode(),  # no colon
+        "Basic " + base64.b64encode(b"\xff" * 16 + b":" + b"\xfe" * 48).decode(),
+        "Basic " + base64.b64encode(b"\0" * 16 + b":" + b"s" * 48).decode(),
+        basic(KEY, SECRET).replace("Basic", "Bearer"),
+        basic(KEY, SECRET).removeprefix("Basic "),
+        basic(KEY, SECRET) + ", " + basic(KEY, SECRET),
+        basic(KEY, SECRET) + "\x0c",
+        basic(KEY, SECRET + ":"),
+        basic(KEY, "ſ" * 48),
+        basic("k" * 15 + "é", SECRET),
+        basic(KEY[1:], SECRET + "s"),
+        basic(KEY, "'; DROP TABLE projects; --".ljust(48)),
+        "Basic " + "A" * 10240,
+        "Digest username=k",
+    ],
+)
+def test_bad_credentials(client, project, counts, header):
+    headers = {} if header is None else {"Authorization": header}
+    assert_unknown(client.get("/api/v1/project/verify", headers=headers))
+    assert counts() == (0, 0)
+
+
+def test_token_is_not_accepted(person, project):
+    headers = {"Authorization": f"Bearer {person.token}"}
+    assert_unknown(person.client.get("/api/v1/project/verify", headers=headers))
+
+
+def test_scheme_basic_in_any_case(client, project):
+    header = basic(project["project_key"], project["project_secret"])
+    for scheme in ("basic", "BASIC", "Basic "):
+        headers = {"Authorization": header.replace("Basic", scheme)}
+        assert client.get("/api/v1/project/verify", headers=headers).status_code == 204
+
+
+def test_pools(person, project, flask, counts):
+    for pool in ("red", "blue"):
+        flask("pool", "add", pool)
+
+    def asked_for(pools):
+        return [person.verify(project, pool=pool).status_code for pool in pools]
+
+    assert asked_for(["", "red", "blue"]) == [204, 401, 401]
+    flask("project", "assign", 1, "blue")
+    assert asked_for(["", "red", "blue"]) == [401, 401, 204]
+    for bad in ("BLUE", "blue ", "blue\0", "\ud800", "b%", "x" * 64, "-", "'", "../blue"):
+        quoted = bad.encode("utf-8", "surrogatepass")
+        assert_unknown(person.verify(project, pool=quoted))
+    assert_unknown(person.verify(project, pool=["blue", "blue"]))
+    assert person.verify(project).headers["X-Gateway-Pool"] == "blue"  # nginx named no pool
+    flask("project", "assign", 1, "--none")
+    assert asked_for(["", "blue"]) == [204, 401]
+    assert counts() == (4, 4)
+
+
+def test_rotate_replaces_the_secret(person, project, counts):
+    reply = person.post("/project/rotate", {"id": 1})
+    assert reply.json["header"] == {"code": 0, "message": "OK", "total": 1, "count": 1}
+    fresh = reply.json["data"]
+    assert fresh.keys() == {"project_key", "project_secret"}
+    assert fresh["project_key"] == project["project_key"]
+    assert len(fresh["project_secret"]) == 48
+    assert fresh["project_secret"] != project["project_secret"]
+    assert_unknown(person.verify(project))
+    assert person.verify(fresh).status_code == 204
+    (shown,) = person.projects()
+    assert (shown["id"], shown["project_secret"]) == (1, fresh["project_secret"])
+    assert counts() == (1, 1)
+
+
+@pytest.mark.parametrize("hours", [1, 168])
+def test_old_secret_works_in_its_grace_period(sign_up, clock, counts, hours):
+    clock.freeze(2024, 3, 7, 12)
+    person = sign_up()
+    project = person.create_project()
+    fresh = person.post("/project/rotate", {"id": 1, "grace_hours": hours}).json["data"]
+    clock.advance(hours=hours, seconds=-1)
+    assert [person.verify(p).status_code for p in (project, fresh)] == [204, 204]
+    clock.advance(seconds=1)
+    assert_unknown(person.verify(project))
+    assert person.verify(fresh).status_code == 204
+
+
+def test_only_owner_and_admins_can_rotate(person, sign_up, project, make_admin):
+    libin = sign_up("libin")
+
+    def code(who, **body):
+        return code_of(who.post("/project/rotate", body))
+
+    assert code(libin, id=1) == 1006
+    assert person.verify(project).status_code == 204
+    make_admin(libin)
+    assert code(libin, id=1) == 0
+    assert code(person, id=2) == 1006
+    person.post("/project/delete", {"id": 1})
+    assert code(person, id=1) == 1006
+
+
+def test_new_day_starts_at_midnight_of_the_time_zone(make_app, sign_up, clock, counts):
+    clock.freeze(2024, 3, 7, 12)
+    app = make_app(TIMEZONE="Asia/Shanghai", REQUEST_MAX=2)
+    person = sign_up(client=app.test_client())
+    project = person.create_project()
+
+    def passed(times=3):
+        return [person.verify(project).status_code for _ in range(times)]
+
+    clock.freeze(2024, 3, 7, 15, 59, 59)  # 23:59:59 in Shanghai
+    assert passed() == [204, 204, 403]
+    clock.freeze(2024, 3, 7, 16, 0, 0)
+    assert passed() == [204, 204, 403]
+    assert counts() == (4, 2)
+    clock.freeze(2024, 3, 9, 16, 0, 0)
+    assert passed(1) == [204]
+    assert counts() == (5, 1)
+
+
+@pytest.mark.parametrize(
+    ("zone", "moment", "seconds"),
+    [
+        ("UTC", (2024, 3, 7, 0, 0, 0), 86400),
+        ("UTC", (2024, 3, 7, 23, 59, 59), 1),
+        ("Europe/Berlin", (2024, 3, 30, 23, 0, 0), 23 * 3600),  # summer time begins
+        ("Europe/Berlin", (2024, 10, 26, 22, 0, 0), 25 * 3600),  # and ends
+        ("Asia/Beirut", (2024, 3, 30, 21, 0, 0), 3600),  # the next day begins at 1:00
+        ("America/Havana", (2024, 11, 2, 4, 0, 0), 86400),  # the next day has 0:00 twice
+    ],
+)
+def test_seconds_until_the_new_day(make_app, sign_up, clock, zone, moment, seconds):
+    clock.freeze(*moment)
+    person = sign_up(client=make_app(TIMEZONE=zone).test_client())
+    project = person.create_project()
+    assert person.verify(project).headers["RateLimit-Reset"] == str(seconds)
+    clock.advance(seconds=seconds - 1)
+    assert person.verify(project).headers["RateLimit-Remaining"] == "28"
+    clock.advance(seconds=1)
+    assert person.verify(project).headers["RateLimit-Remaining"] == "29"
+
+
+def test_nodes_with_different_clocks_start_one_day(make_app, sign_up, clock, counts):
+    clock.freeze(2024, 3, 7, 23, 0, 0)
+    person = sign_up(client=make_app(REQUEST_MAX=3).test_client())
+    project = person.create_project()
+
+    def passes_at(*moment):
+        clock.freeze(2024, 3, *moment)
+        return person.verify(project).status_code == 204
+
+    ahead, behind = (8, 0, 0, 2), (7, 23, 59, 54)
+    assert [passes_at(*behind) for _ in range(4)] == [True, True, True, False]
+    assert passes_at(*ahead)
+    assert counts() == (4, 1)
+    assert passes_at(*behind)
+    assert person.projects()[0]["request_today"] == 2
+    assert person.verify(project).headers["RateLimit-Reset"] == str(86400 + 6)
+    assert not passes_at(*ahead)
+    assert not passes_at(*behind)
+    assert counts() == (6, 3)
+
+
+def test_day_of_a_wrong_clock_is_corrected(make_app, sign_up, clock, counts):
+    clock.freeze(2024, 3, 7, 12)
+    person = sign_up(client=make_app(REQUEST_MAX=1).test_client())
+    project = person.create_project()
+    clock.freeze(2025, 3, 7, 12)
+    assert person.verify(project).status_code == 204
+    clock.freeze(2024, 3, 7, 13)
+    assert person.projects()[0]["request_today"] == 0
+    assert [person.verify(project).status_code for _ in range(2)] == [204, 403]
+
+
+def test_allow_applies_from_the_next_request(person, project, flask):
+    flask("project", "allow", 1, 2)
+    assert [person.verify(project).status_code for _ in range(3)] == [204, 204, 403]
+    flask("project", "allow", 1, 3)
+    assert [person.verify(project).status_code for _ in range(2)] == [204, 403]
+    flask("project", "allow", project["project_key"], 0)
+    assert person.verify(project).status_code == 204
+    flask("project", "allow", 1, 1)
+    reply = person.verify(project)
+    assert (reply.status_code, reply.headers["RateLimit-Remaining"]) == (403, "0")
+
+
+def test_parallel_requests_never_exceed_the_quota(app, person, flask, counts):
+    project = person.create_project()
+    flask("project", "allow", 1, 50)
+    statuses, start = [], threading.Barrier(8)
+
+    def ask():
+        client = app.test_client()
+        header = basic(project["project_key"], project["project_secret"])
+        start.wait()
+        for _ in range(10):
+            reply = client.get("/api/v1/project/verify", headers={"Authorization": header})
+            statuses.append(reply.status_code)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(statuses) == [204] * 50 + [403] * 30
+    assert counts() == (50, 50)
+
+
+def test_verify_runs_one_statement(person, project, statements):
+    person.verify(project)
+    (statement,) = statements()
+    assert statement.startswith("UPDATE projects")
+    person.verify(project, secret="x" * 48)
+    assert [statement.split()[0] for statement in statements()] == ["UPDATE", "SELECT"]
+
+
+def test_malformed_credentials_never_reach_the_database(client, statements):
+    client.get("/api/v1/project/verify", headers={"Authorization": "Basic YTpi"})
+    assert statements() == []
+
+
+@sqlite_only
+def test_only_counts_are_written_without_fsync(app, person, project, sql):
+    """synchronous is 1 (NORMAL) for verify only, and 2 (FULL) for every other write."""
+    modes = []
+
+    def watch(connection, *_):
+        def look(statement):
+            if statement.startswith(("UPDATE", "INSERT", "DELETE")):
+                verb, table = re.sub(" (INTO|FROM)", "", statement).split()[:2]
+                connection.set_trace_callback(None)
+                mode = connection.execute("PRAGMA synchronous").fetchone()[0]
+                connection.set_trace_callback(watched)
+                modes.append((verb, table, mode))
+
+        watched = without_triggers(connection, look)
+        connection.set_trace_callback(watched)
+
+    with app.app_context():
+        engine = db.engine
+    event.listen(engine, "checkout", watch)
+    for _ in range(6):
+        person.verify(project)
+        person.create_project()
+    person.verify(project)
+    person.post("/platform/logout")
+    event.remove(engine, "checkout", watch)
+    counted, created = ("UPDATE", "projects", 1), ("INSERT", "projects", 2)
+    limited = [("UPDATE", "users", 2), ("INSERT", "throttle_counts", 2)]
+    assert modes[:24] == [counted, *limited, created] * 6
+    assert modes[24] == counted
+    assert modes[25:] == [("INSERT", "revoked_tokens", 2)]
+
+
+def test_only_refusals_are_logged(client, person, project, caplog):
+    caplog.clear()
+    person.verify(project)
+    assert caplog.text == ""
+    person.verify(project, secret="x" * 48)
+    assert "project.verify user=- ip=127.0.0.1 code=1001 project=1 status=401" in caplog.text
+    for _ in range(30):
+        person.verify(project)
+    assert "project.verify user=- ip=127.0.0.1 code=429 project=1 status=403" in caplog.text
+    for secret in ("x" * 48, project["project_secret"], project["project_key"]):
+        assert secret not in caplog.text

