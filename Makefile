@@ -55,7 +55,7 @@ format: $(VENV)/.dev ## Rewrite the code in the house style
 migration: $(VENV)/.dev ## Draft a migration from the models: make migration NAME="add a column"
 	$(GATEWAY) db upgrade
 	$(GATEWAY) db migrate -m "$(NAME)" --rev-id \
-		"$$(printf %04d $$(($$(ls gateway/db/migrations/versions/[0-9]*.py | wc -l) + 1)))"
+		"$$(ls gateway/db/migrations/versions | awk -F_ '/^[0-9]/ {n = $$1 + 1} END {printf "%04d", n}')"
 
 clean: ## Remove all that make and the tests left, but not instance/
 	rm -rf $(VENV) *.egg-info build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -81,7 +81,7 @@ class ProjectDay(Base):
     """How many requests of a project were counted on a day that is over.
 
     The present day is in ``Project``. A trigger in the database moves it here when verify begins a
-    new day, so verify stays one statement (migration 0008). A row outlives its project, because
+    new day, so verify stays one statement (migration 1005). A row outlives its project, because
     operators ask what a customer used last month.
     """
 

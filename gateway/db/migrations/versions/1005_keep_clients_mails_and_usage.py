@@ -1,0 +1,160 @@
+"""Know clients, owe mails, keep the usage of each day, and wipe the secrets of deleted projects.
+
+The version before cannot serve this schema, because its codes have another key. It goes on
+answering verify until its node is replaced.
+
+The trigger moves a day that is over from ``projects`` to ``project_days``, within the statement
+that begins another day or deletes the project. It does not when only the name of the day changes,
+as with another TIMEZONE: then neither count changes. It adds to a row that is there, because a
+clock that was wrong may come back to a day. The row outlives its project, and expires when no time
+zone shows the day among the last 400 any more. A later migration that builds ``projects`` anew
+must create the trigger again.
+"""
+
+from datetime import datetime, timedelta, timezone
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "1005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+KEEP_DAY = """
+INSERT INTO project_days (project_id, user_id, day, requests, expires_at)
+VALUES (OLD.id, OLD.user_id, OLD.request_day, OLD.request_count, {expires_at})
+ON CONFLICT (project_id, day) DO UPDATE SET requests = project_days.requests + excluded.requests
+"""
+SQLITE_EXPIRY = "strftime('%Y-%m-%d 00:00:00.000000', OLD.request_day, '+401 days')"
+POSTGRES_EXPIRY = "(OLD.request_day + 401)::timestamp AT TIME ZONE 'UTC'"
+IS_OVER = """OLD.request_day {differs} NEW.request_day AND OLD.request_count > 0
+AND (OLD.request_count <> NEW.request_count OR OLD.request_total <> NEW.request_total)"""
+ON_SQLITE = f"""
+CREATE TRIGGER keep_day AFTER UPDATE OF request_day ON projects
+WHEN {IS_OVER.format(differs="IS NOT")}
+BEGIN {KEEP_DAY.format(expires_at=SQLITE_EXPIRY)}; END
+"""
+ON_POSTGRES = (
+    f"""
+CREATE FUNCTION keep_day() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN {KEEP_DAY.format(expires_at=POSTGRES_EXPIRY)}; RETURN NULL; END $$
+""",
+    f"""
+CREATE TRIGGER keep_day AFTER UPDATE OF request_day ON projects FOR EACH ROW
+WHEN ({IS_OVER.format(differs="IS DISTINCT FROM")}) EXECUTE FUNCTION keep_day()
+""",
+)
+
+
+def upgrade() -> None:
+    on_postgres = op.get_bind().dialect.name == "postgresql"
+    op.add_column(
+        "users", sa.Column("language", sa.String(length=8), nullable=False, server_default="en")
+    )
+    op.create_table(
+        "known_clients",
+        sa.Column("user_id", sa.Integer(), nullable=False),
+        sa.Column("client", sa.String(length=64), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["users.id"], name="fk_known_clients_user_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("user_id", "client", name="pk_known_clients"),
+    )
+    op.create_index("ix_known_clients_expires_at", "known_clients", ["expires_at"])
+    with op.batch_alter_table("mail_codes") as codes:
+        codes.add_column(sa.Column("client", sa.String(64), nullable=False, server_default=""))
+        codes.add_column(sa.Column("other_tries", sa.Integer(), nullable=False, server_default="0"))
+        codes.drop_constraint("pk_mail_codes", type_="primary")
+        codes.create_primary_key("pk_mail_codes", ["purpose", "email_key", "client"])
+    op.add_column(
+        "throttle_counts",
+        sa.Column("name", sa.String(length=32), nullable=False, server_default=""),
+    )
+    op.add_column("throttle_counts", sa.Column("account", sa.Integer()))
+    op.create_index("ix_throttle_counts_account", "throttle_counts", ["account"])
+    op.create_table(
+        "owed_mails",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("key", sa.String(length=254), nullable=False),
+        sa.Column("language", sa.String(length=8), nullable=False),
+        sa.Column("details", sa.JSON(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("next_try", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("claimed_until", sa.DateTime(timezone=True)),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_owed_mails"),
+        sa.UniqueConstraint("kind", "key", name="uq_owed_mails_kind"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_owed_mails_next_try", "owed_mails", ["next_try"])
+    op.create_index("ix_owed_mails_expires_at", "owed_mails", ["expires_at"])
+    op.create_table(
+        "facts",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("value", sa.String(length=255), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_facts"),
+    )
+    for column in ("expires_at", "active_until"):
+        op.add_column("projects", sa.Column(column, sa.DateTime(timezone=True)))
+    op.create_index("ix_projects_expires_at", "projects", ["expires_at"])
+    wipe_deleted_projects()
+    op.create_table(
+        "project_days",
+        sa.Column("project_id", sa.Integer(), nullable=False),
+        sa.Column("user_id", sa.Integer(), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("requests", sa.Integer(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["users.id"], name="fk_project_days_user_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("project_id", "day", name="pk_project_days"),
+    )
+    for column in ("user_id", "day", "expires_at"):
+        op.create_index(f"ix_project_days_{column}", "project_days", [column])
+    for statement in ON_POSTGRES if on_postgres else (ON_SQLITE,):
+        op.execute(statement)
+
+
+def wipe_deleted_projects() -> None:
+    projects = sa.table(
+        "projects",
+        *map(sa.column, ("deleted", "secret_hash", "sealed_secret", "old_secret_hash")),
+        sa.column("old_secret_until"),
+        sa.column("expires_at", sa.DateTime(timezone=True)),
+    )
+    op.execute(
+        projects.update()
+        .where(projects.c.deleted == sa.true())
+        .values(
+            secret_hash="",
+            sealed_secret="",
+            old_secret_hash=None,
+            old_secret_until=None,
+            expires_at=datetime.now(timezone.utc) + timedelta(days=30),
+        )
+    )
+
+
+def downgrade() -> None:
+    on_postgres = op.get_bind().dialect.name == "postgresql"
+    op.execute(f"DROP TRIGGER keep_day{' ON projects' if on_postgres else ''}")
+    if on_postgres:
+        op.execute("DROP FUNCTION keep_day()")
+    for table in ("project_days", "facts", "owed_mails", "known_clients"):
+        op.drop_table(table)
+    for table, column in (("projects", "expires_at"), ("throttle_counts", "account")):
+        op.drop_index(f"ix_{table}_{column}", table)
+        op.drop_column(table, column)
+    op.drop_column("projects", "active_until")
+    op.drop_column("throttle_counts", "name")
+    op.execute("DELETE FROM mail_codes WHERE client <> ''")
+    with op.batch_alter_table("mail_codes") as codes:
+        codes.drop_constraint("pk_mail_codes", type_="primary")
+        codes.create_primary_key("pk_mail_codes", ["purpose", "email_key"])
+        for column in ("client", "other_tries"):
+            codes.drop_column(column)
+    op.drop_column("users", "language")
