@@ -12,7 +12,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from gateway import clock, crypto, log, mail, throttle
-from gateway.auth import clients, codes, joining, limits, locks, passwords, strength
+from gateway.auth import clients, codes, joining, limits, locks, passwords
+from gateway.auth.fields import Password
 from gateway.auth.models import RevokedToken, User, email_key, name_key
 from gateway.auth.tokens import Caller
 from gateway.db import db, dialect
@@ -41,24 +42,24 @@ def send_registration_code(user_name: str, email: str, ip: str, language: str) -
 
 
 def register(
-    user_name: str, password: str, email: str, reg_code: str, ip: str, *, language: str
+    user_name: str, password: Password, email: str, reg_code: str, ip: str, *, language: str
 ) -> User:
     """Create an account and spend its code in one transaction.
 
     :param reg_code: a registration code, or that of an invitation.
     :param language: of later mails, one of ``mail.LANGUAGES``.
     :raises ApiError: 1000 when registration is closed or by invitation, 1003 when the password is
-        weak or MAIL_DOMAINS refuses the address, 1018, 1005 or 1008.
+        the own name or address, or MAIL_DOMAINS refuses the address, 1018, 1005 or 1008.
     """
     purpose = joining.purpose_of(reg_code)
-    strength.refuse_weak(password, name=user_name, email=email)
+    passwords.refuse_own(password, user_name, email)
     user = new_user(user_name, email)
     user.language = language
     joining.refuse_domain(user.email_key)
     _refuse_taken(user.name_key, user.email_key)
     codes.refuse_hopeless(purpose, user.email_key, reg_code)
     # Hash first, because hashing is slow and spending the code locks its row.
-    user.password_hash = crypto.hash_password(password)
+    user.password_hash = crypto.hash_password(password.proof)
     codes.spend(purpose, user.email_key, reg_code)
     add(user, *limits.of_guesses(ip, user.name_key, user.email_key))
     return user
@@ -106,7 +107,7 @@ def refuse_taken_address(email_key: str) -> None:
         raise ApiError(Code.EMAIL_EXISTS)
 
 
-def login(user_name: str, password: str, ip: str, language: str | None) -> User:
+def login(user_name: str, password: Password, ip: str, language: str | None) -> User:
     """Return the account that a user name, or an address, and a password belong to.
 
     :param language: what the client asks for; None when it does not say.

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from gateway import mail, throttle
 from gateway.auth import accounts, clients, codes, joining, limits, locks, passwords
+from gateway.auth.fields import Password
 from gateway.auth.models import MailCode, User, email_key
 from gateway.auth.tokens import Caller
 from gateway.db import db
@@ -50,7 +51,7 @@ def send_code(caller: Caller, email: str, ip: str, language: str) -> None:
     codes.send(purpose, address, send_mail, counters, is_wanted=is_still_there)
 
 
-def change(caller: Caller, password: str, email: str, reg_code: str, *, ip: str) -> None:
+def change(caller: Caller, password: Password, email: str, reg_code: str, *, ip: str) -> None:
     """Move the caller's account and spend the code, or do nothing.
 
     :raises ApiError: 1003 when MAIL_DOMAINS refuses the address, 1018, 1002 when the password is

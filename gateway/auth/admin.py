@@ -20,8 +20,8 @@ from gateway.auth import (
     leaving,
     limits,
     passwords,
-    strength,
 )
+from gateway.auth.fields import Password
 from gateway.auth.models import User, email_key
 from gateway.db import db
 from gateway.errors import ApiError, Code
@@ -55,15 +55,15 @@ def search(*, admins: bool, banned: bool, page_no: int, size: int) -> tuple[Sequ
     return db.session.scalars(page).all(), total
 
 
-def create(user_name: str, email: str, password: str, *, is_admin: bool) -> User:
+def create(user_name: str, email: str, password: Password, *, is_admin: bool) -> User:
     """Create an account without a mailed code.
 
-    :raises ApiError: 1003 when the password is weak, 1018 or 1005.
+    :raises ApiError: 1003 when the password is the own name or address, 1018 or 1005.
     """
-    strength.refuse_weak(password, name=user_name, email=email)
+    passwords.refuse_own(password, user_name, email)
     user = accounts.new_user(user_name, email)
     user.is_admin = is_admin
-    user.password_hash = crypto.hash_password(password)
+    user.password_hash = crypto.hash_password(password.proof)
     accounts.add(user)
     return user
 
@@ -126,14 +126,14 @@ def delete(who: str, *, even_last_admin: bool = False) -> User:
     return user
 
 
-def set_password(who: str, password: str) -> User:
+def set_password(who: str, password: Password) -> User:
     """Set a password, revoke every token and lift every lock.
 
-    :raises ApiError: 1003 when the password is weak.
+    :raises ApiError: 1003 when the password is the own name or address.
     """
     user = find(who)
-    strength.refuse_weak(password, name=user.user_name, email=user.email)
-    passwords.set_hash(user.id, crypto.hash_password(password))
+    passwords.refuse_own(password, user.user_name, user.email)
+    passwords.set_hash(user.id, crypto.hash_password(password.proof))
     throttle.clear_account(user.id)
     return _committed(user)
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from flask import current_app
+
+from gateway.auth import common_passwords
+from gateway.auth.common_passwords import md5
 from gateway.web.fields import Stripped, Text, without_invisible_ends
 
 # "=?" begins an encoded word, which some relays would decode into another address.
@@ -16,6 +21,7 @@ _LAST_LABEL = r"[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]"
 EMAIL = re.compile(
     rf"(?!.*=\?)(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_LAST_LABEL}", re.ASCII
 )
+DIGEST = re.compile("[0-9A-Fa-f]{32}")  # of a password
 ZERO = "\u3007"  # the Chinese digit zero; for Unicode it is a letter-like number, not a digit
 MIDDLE_DOTS = "\u00b7\u30fb"  # of Catalan and of Japanese names
 
@@ -138,13 +144,59 @@ class LoginName(Stripped):
         return without_invisible_ends(text) if "@" in text else text.strip()
 
 
-class Password(Text):
-    """An opaque text, usually a digest made by the client. A weak one cannot be chosen."""
+@dataclass(frozen=True)
+class Password:
+    """A password as it entered.
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(8, 128, **kwargs)
+    :param typed: what a person typed; "" when the client sent its MD5 digest.
+    :param proof: what is hashed: the digest in lower case, or with PASSWORD_MD5=0 what was typed.
+    """
+
+    typed: str = field(repr=False)
+    proof: str = field(repr=False)
+
+
+class ProvedPassword(Text):
+    """What a person types, or its MD5 digest as 32 hexadecimal digits; both are the same password.
+
+    So 32 hexadecimal digits that a person types are a digest, too.
+    """
+
+    def __init__(self, min_length: int = 1, **kwargs: Any) -> None:
+        super().__init__(min_length, 128, **kwargs)
 
     @property
     def rule(self) -> dict[str, Any]:
         """The lengths, and the format that keeps forms from showing it."""
         return {**super().rule, "format": "password"}
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
+        sent = super()._deserialize(value, attr, data, **kwargs)
+        if not current_app.config["PASSWORD_MD5"]:
+            return Password(sent, sent)
+        if DIGEST.fullmatch(sent):
+            return Password("", sent.lower())
+        return Password(sent, md5(sent))
+
+
+class ChosenPassword(ProvedPassword):
+    """A password that is chosen: 8 characters or more, or its MD5 digest as 32 hexadecimal digits.
+
+    Both are the same password. It must not be one of the commonest, or the account's own name or
+    address.
+    """
+
+    default_error_messages = {"common": "must not be one of the commonest passwords"}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(8, **kwargs)
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
+        password = super()._deserialize(value, attr, data, **kwargs)
+        if common_passwords.holds(password.typed, password.proof):
+            raise self.make_error("common")
+        return password

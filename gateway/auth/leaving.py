@@ -13,6 +13,7 @@ from sqlalchemy.orm import aliased
 
 from gateway import throttle
 from gateway.auth import clients, codes, limits, locks, passwords
+from gateway.auth.fields import Password
 from gateway.auth.models import MailCode, User
 from gateway.auth.tokens import Caller
 from gateway.db import db
@@ -30,7 +31,7 @@ class LastAdmin(ApiError):
         )
 
 
-def delete_account(caller: Caller, password: str, ip: str) -> None:
+def delete_account(caller: Caller, password: Password, ip: str) -> None:
     """Erase the caller's account.
 
     :raises ApiError: 1002 when the password is wrong, 429 after too many of them, 1000 when this is

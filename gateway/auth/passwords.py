@@ -11,9 +11,11 @@ from contextlib import suppress
 from sqlalchemy import select, update
 
 from gateway import crypto, log, mail, throttle
-from gateway.auth import clients, codes, limits, locks, strength
+from gateway.auth import clients, codes, limits, locks
+from gateway.auth.common_passwords import md5, spellings
+from gateway.auth.fields import Password
 from gateway.auth.limits import Tries
-from gateway.auth.models import User, email_key
+from gateway.auth.models import User, email_key, name_key
 from gateway.auth.tokens import Caller
 from gateway.db import db
 from gateway.db.purge import purge_expired
@@ -23,7 +25,7 @@ from gateway.mail.outbox import OwedMail
 from gateway.throttle import Counter
 
 
-def is_right(password: str, password_hash: str | None, tries: Tries) -> bool:
+def is_right(password: Password, password_hash: str | None, tries: Tries) -> bool:
     """Tell whether a password is right. Without a hash, take the same time and say no.
 
     Right and wrong passwords are counted. The counters are checked before the password and again
@@ -34,13 +36,32 @@ def is_right(password: str, password_hash: str | None, tries: Tries) -> bool:
     """
     throttle.check(*tries.told, tries.right)
     is_locked = throttle.is_full(*tries.silent)
-    if crypto.password_matches(password, password_hash) and not is_locked:
+    if crypto.password_matches(password.proof, password_hash) and not is_locked:
         throttle.check(*tries.told)
         if not throttle.is_full(*tries.silent):
             return _count(tries.right.account, tries.right)
     purge_expired()
     _count(tries.right.account, *tries.told, beyond=tries.silent)
     return False
+
+
+def refuse_own(password: Password, *own: str, field: str = "password") -> None:
+    """Refuse a password that is the account's own name or address.
+
+    :param own: the name, the address, or both.
+    :param field: the field of the request that the refusal names.
+    :raises ApiError: 1003.
+    """
+    keys = {name_key(text) for text in own} | {email_key(text) for text in own}
+    if password.typed:
+        is_own = not keys.isdisjoint({name_key(password.typed), email_key(password.typed)})
+    else:
+        is_own = any(
+            md5(way) == password.proof for text in {*own, *keys} for way in spellings(text)
+        )
+    if is_own:
+        text = f"{field} must not be the account's own name or address"
+        raise ApiError(Code.INVALID_PARAMETER, text)
 
 
 def _count(account: int | None, *counters: Counter, beyond: Collection[Counter] = ()) -> bool:
@@ -68,7 +89,7 @@ def refusal(user_id: int, sentence: str = "The password is wrong") -> ApiError:
     return ApiError(Code.WRONG_CREDENTIALS, sentence)
 
 
-def renew_hash(user: User, password: str) -> None:
+def renew_hash(user: User, password: Password) -> None:
     """Hash the right password again with today's parameters; the caller commits.
 
     A password that was changed in the meantime stays: then the token generation is another.
@@ -76,23 +97,23 @@ def renew_hash(user: User, password: str) -> None:
     db.session.execute(
         update(User)
         .where(User.id == user.id, User.token_generation == user.token_generation)
-        .values(password_hash=crypto.hash_password(password))
+        .values(password_hash=crypto.hash_password(password.proof))
     )
 
 
-def change(caller: Caller, old_password: str, new_password: str, ip: str) -> None:
+def change(caller: Caller, old_password: Password, new_password: Password, ip: str) -> None:
     """Set a new password and revoke every token of the account but the one that asks.
 
-    :raises ApiError: 1003 when the new password is weak, 1002 when the old one is wrong, 429 after
-        too many of them, 1001 when the account has been erased meanwhile.
+    :raises ApiError: 1003 when the new password is the own name or address, 1002 when the old one
+        is wrong, 429 after too many of them, 1001 when the account has been erased meanwhile.
     """
     own = db.session.get(User, caller.id)
     if own is not None:
-        strength.refuse_weak(new_password, "new_password", name=own.user_name, email=own.email)
+        refuse_own(new_password, own.user_name, own.email, field="new_password")
     tries = limits.of_caller(caller.id, ip, known=bool(clients.known(caller.id, ip)))
     if not is_right(old_password, caller.password_hash, tries):
         raise refusal(caller.id, "The old password is wrong")
-    new_hash = crypto.hash_password(new_password)
+    new_hash = crypto.hash_password(new_password.proof)
     if not set_hash(caller.id, new_hash, kept_jti=caller.jti, generation=caller.token_generation):
         db.session.rollback()  # another request changed the password first
         raise refusal(caller.id, "The old password is wrong")
@@ -189,18 +210,18 @@ def mail_reset_code(owed: OwedMail) -> None:
             _count(user_id, *counters)
 
 
-def reset(email: str, reg_code: str, password: str, ip: str) -> int:
+def reset(email: str, reg_code: str, password: Password, ip: str) -> int:
     """Set a new password, spend the code, revoke every token and lift every lock, all or nothing.
 
     :returns: the account's id.
-    :raises ApiError: 1003 when the password is weak, 1008.
+    :raises ApiError: 1003 when the password is the own name or address, 1008.
     """
-    strength.refuse_weak(password, email=email)
+    refuse_own(password, email)
     address = email_key(email)
     client = clients.known(_id_of(address), ip)
     codes.refuse_hopeless(codes.RESET, address, reg_code, client)
     # Hash first, because hashing is slow and spending the code locks its row.
-    new_hash = crypto.hash_password(password)
+    new_hash = crypto.hash_password(password.proof)
     user_id = locks.hold(User.email_key == address)
     codes.spend(codes.RESET, address, reg_code, client)
     if user_id is None:  # somebody guessed the code of an address without an account
@@ -213,14 +234,14 @@ def reset(email: str, reg_code: str, password: str, ip: str) -> int:
     return user_id
 
 
-def _refuse_own_name(password: str, user_id: int) -> None:
+def _refuse_own_name(password: Password, user_id: int) -> None:
     """Refuse the name of the account, and roll back, so that its code stays valid.
 
     Only the right code learns that. Before it, the refusal would tell whose address this is.
     """
     try:
         name = db.session.scalar(select(User.user_name).where(User.id == user_id))
-        strength.refuse_weak(password, name=name or "")
+        refuse_own(password, name or "")
     except ApiError:
         db.session.rollback()
         raise

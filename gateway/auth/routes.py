@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, Response, request
 
 from gateway import clock, log, mail
 from gateway.auth import accounts, addresses, leaving, passwords, schemas, tokens
+from gateway.auth.fields import Password
 from gateway.errors import Code
 from gateway.mail.languages import look_up
 from gateway.version import __version__
@@ -27,7 +30,7 @@ bp = Blueprint("auth", __name__, url_prefix="/api/v1")
     Code.TOO_MANY_REQUESTS,
     Code.MAIL_NOT_SENT,
 )
-def auth_code(**fields: str) -> Response:
+def auth_code(**fields: Any) -> Response:
     """Mail a registration code.
 
     The code is valid for 10 minutes and one account. A new code replaces the one before it. The
@@ -40,7 +43,7 @@ def auth_code(**fields: str) -> Response:
 @bp.post("/register")
 @body(schemas.RegisterRequest)
 @responses(Empty, Code.ACCESS_DENIED, Code.EMAIL_EXISTS, Code.USER_NAME_EXISTS, Code.WRONG_CODE)
-def register(**fields: str) -> Response:
+def register(**fields: Any) -> Response:
     """Create an account with a mailed code, or with that of an invitation.
 
     After five wrong codes the code is dead. Any other refusal leaves it valid.
@@ -53,7 +56,7 @@ def register(**fields: str) -> Response:
 @bp.post("/login")
 @body(schemas.LoginRequest)
 @responses(schemas.Login, Code.WRONG_CREDENTIALS, Code.BANNED, Code.TOO_MANY_REQUESTS)
-def login(**fields: str) -> Response:
+def login(**fields: Any) -> Response:
     """Return a token for a user name and a password.
 
     The token is valid for 12 hours; ``claim_id`` in it is the user_id.
@@ -89,7 +92,7 @@ def logout() -> Response:
 @tokens.signed_in
 @body(schemas.ChangePasswordRequest)
 @responses(Empty, Code.WRONG_CREDENTIALS, Code.TOO_MANY_REQUESTS)
-def change_password(**fields: str) -> Response:
+def change_password(**fields: Any) -> Response:
     """Set a new password.
 
     Every token of the account but this one is refused from now on.
@@ -122,7 +125,7 @@ def email_code(email: str) -> Response:
     Code.EMAIL_EXISTS,
     Code.TOO_MANY_REQUESTS,
 )
-def change_email(**fields: str) -> Response:
+def change_email(**fields: Any) -> Response:
     """Give the account another address, with the code that was mailed to it.
 
     The old address gets a mail that says so, and works no more: not to log in, and not for a new
@@ -136,7 +139,7 @@ def change_email(**fields: str) -> Response:
 @tokens.signed_in
 @body(schemas.DeleteAccountRequest)
 @responses(Empty, Code.ACCESS_DENIED, Code.WRONG_CREDENTIALS, Code.TOO_MANY_REQUESTS)
-def delete_account(password: str) -> Response:
+def delete_account(password: Password) -> Response:
     """Erase the account with its projects and all that was counted, for good.
 
     Its tokens and its keys are refused from now on. The last admin cannot leave.
@@ -160,7 +163,7 @@ def reset_code(email: str) -> Response:
 @bp.post("/reset-password")
 @body(schemas.ResetPasswordRequest)
 @responses(Empty, Code.WRONG_CODE)
-def reset_password(**fields: str) -> Response:
+def reset_password(**fields: Any) -> Response:
     """Set a new password with a mailed code.
 
     Every token of the account is refused from now on.

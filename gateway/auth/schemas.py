@@ -5,7 +5,14 @@ from __future__ import annotations
 from marshmallow import validate
 from marshmallow.fields import Integer, List, String
 
-from gateway.auth.fields import EmailAddress, LoginName, Password, RegCode, UserName
+from gateway.auth.fields import (
+    ChosenPassword,
+    EmailAddress,
+    LoginName,
+    ProvedPassword,
+    RegCode,
+    UserName,
+)
 from gateway.web.fields import Reply, Request, output_field
 
 DIGEST = "e10adc3949ba59abbe56e057f20f883e"  # the reference's example, of what clients send
@@ -27,14 +34,14 @@ class Address(Request):
 class NewPassword(Request):
     """A password to set."""
 
-    password = Password(required=True, metadata={"example": DIGEST})
+    password = ChosenPassword(required=True, metadata={"example": DIGEST})
 
 
 class NewAccount(Request):
     """An account to create."""
 
     user_name = UserName(required=True, metadata={"example": "lory"})
-    password = Password(required=True, metadata={"example": DIGEST})
+    password = ChosenPassword(required=True, metadata={"example": DIGEST})
     email = EmailAddress(required=True, metadata={"example": "civet148@126.com"})
 
 
@@ -54,7 +61,7 @@ class LoginRequest(Request):
         required=True,
         metadata={"example": "lory", "description": "The user name, or the e-mail address."},
     )
-    password = Password(required=True, metadata={"example": DIGEST})
+    password = ProvedPassword(required=True, metadata={"example": DIGEST})
 
 
 class LogoutRequest(Request):
@@ -64,8 +71,8 @@ class LogoutRequest(Request):
 class ChangePasswordRequest(Request):
     """POST /api/v1/platform/change-password."""
 
-    old_password = Password(required=True, metadata={"example": DIGEST})
-    new_password = Password(required=True, metadata={"example": DIGEST})
+    old_password = ProvedPassword(required=True, metadata={"example": DIGEST})
+    new_password = ChosenPassword(required=True, metadata={"example": DIGEST})
 
 
 class EmailCodeRequest(Address):
@@ -75,7 +82,7 @@ class EmailCodeRequest(Address):
 class ChangeEmailRequest(Request):
     """POST /api/v1/platform/change-email."""
 
-    password = Password(required=True, metadata={"example": DIGEST})
+    password = ProvedPassword(required=True, metadata={"example": DIGEST})
     email = EmailAddress(
         required=True, metadata={"example": "civet148@126.com", "description": "The new address."}
     )
@@ -89,7 +96,7 @@ class DeleteAccountRequest(Request):
     """POST /api/v1/platform/delete-account."""
 
     # Nobody's password, so whoever sends the example erases nothing.
-    password = Password(required=True, metadata={"example": "the password of the account"})
+    password = ProvedPassword(required=True, metadata={"example": "the password of the account"})
 
 
 class ResetCodeRequest(Address):
@@ -103,7 +110,7 @@ class ResetPasswordRequest(Request):
     reg_code = RegCode(
         required=True, metadata={"example": "63280417", "description": "The mailed code."}
     )
-    password = Password(required=True, metadata={"example": DIGEST})
+    password = ChosenPassword(required=True, metadata={"example": DIGEST})
 
 
 class Login(Reply):

@@ -213,7 +213,7 @@ def test_wrong_password_erases_nothing_and_counts(api, person):
 
 @pytest.mark.parametrize(
     ("body", "code"),
-    [({}, 1004), ({"password": None}, 1003), ({"password": 1}, 1003), ({"password": "x"}, 1003)],
+    [({}, 1004), ({"password": None}, 1003), ({"password": 1}, 1003), ({"password": ""}, 1003)],
 )
 def test_bad_request_erases_nothing(person, body, code):
     assert_failure(person.post("/platform/delete-account", body), 400, code)

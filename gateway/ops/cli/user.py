@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from typing import Any
 
@@ -10,7 +9,7 @@ import click
 
 from gateway import log, mail
 from gateway.auth import admin as accounts
-from gateway.auth import schemas, strength
+from gateway.auth import schemas
 from gateway.auth.models import User
 from gateway.ops import export
 from gateway.ops.cli.output import (
@@ -31,9 +30,6 @@ group = Group("user", help="Manage accounts by user name or e-mail address.")
 from_stdin = click.option(
     "--password-stdin", is_flag=True, help="Read the password from standard input."
 )
-as_md5 = click.option(
-    "--md5", is_flag=True, help="Store the password's MD5 digest, because most clients send that."
-)
 
 language_option = click.option(
     "--language",
@@ -45,15 +41,10 @@ language_option = click.option(
 even_last_admin = click.option("--yes", is_flag=True, help="Do it even to the last admin.")
 
 
-def _read_password(name: str, email: str, *, password_stdin: bool, md5: bool) -> str:
-    if password_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
-    else:
-        password = str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
-    if md5:
-        strength.refuse_weak(password, name=name, email=email)  # the digest tells nothing
-        return hashlib.md5(password.encode(), usedforsecurity=False).hexdigest()
-    return password
+def _read_password(*, from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
 
 
 def _row(user: User) -> dict[str, Any]:
@@ -99,11 +90,10 @@ def show(who: str, as_json: bool) -> None:
 @click.argument("email")
 @click.option("--admin", is_flag=True, help="Make it an admin.")
 @from_stdin
-@as_md5
-def create(user_name: str, email: str, admin: bool, **password: bool) -> None:
+def create(user_name: str, email: str, admin: bool, password_stdin: bool) -> None:
     """Create an account without a mailed code. This asks for the password."""
-    typed = _read_password(user_name, email, **password)
-    given = {"user_name": user_name, "email": email, "password": typed}
+    password = _read_password(from_stdin=password_stdin)
+    given = {"user_name": user_name, "email": email, "password": password}
     user = accounts.create(**read(schemas.NewAccount, given), is_admin=admin)
     _report(user, f"created is_admin={admin}")
 
@@ -111,12 +101,10 @@ def create(user_name: str, email: str, admin: bool, **password: bool) -> None:
 @group.command("set-password")
 @click.argument("who")
 @from_stdin
-@as_md5
-def set_password(who: str, **password: bool) -> None:
+def set_password(who: str, password_stdin: bool) -> None:
     """Set a new password, lift every lock, and sign the account out everywhere."""
-    user = accounts.find(who)  # before the password is asked for
-    typed = _read_password(user.user_name, user.email, **password)
-    new = read(schemas.NewPassword, {"password": typed})
+    accounts.find(who)  # before the password is asked for
+    new = read(schemas.NewPassword, {"password": _read_password(from_stdin=password_stdin)})
     user = accounts.set_password(who, **new)
     _report(user, "password set, every token revoked")
 
