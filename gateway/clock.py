@@ -1,7 +1,6 @@
-"""The only module of ours that asks the system for the date and time.
+"""The time that rules depend on.
 
-Call it as ``clock.now()``, so that a test can replace it everywhere at once. PyJWT asks the system
-itself when it checks ``exp``.
+Call it as ``clock.now()``, so that a test can replace it everywhere at once.
 """
 
 from __future__ import annotations

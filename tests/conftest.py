@@ -16,7 +16,7 @@ from email import message_from_bytes, policy
 
 import pytest
 from aiosmtpd.controller import Controller
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from support import interrupts, openapi_check
 from support.console_page import browser, start_console, visit  # noqa: F401 - fixtures
 from support.helpers import PASSWORD, SECRET_KEY, TIMEOUT, basic
@@ -29,6 +29,7 @@ from support.sql_log import sql_log
 from gateway import log
 from gateway.db import db
 from gateway.ops.cli import main
+from gateway.settings import database_url
 from gateway.testing import apps as testkit
 from gateway.testing.databases import PostgresDatabases, SqliteDatabases
 from gateway.testing.mailbox import code_in
@@ -289,6 +290,11 @@ def sqlite_databases(tmp_path_factory):
 @pytest.fixture(scope="session")
 def postgres_server():
     with postgres() as server:
+        engine = create_engine(database_url.check(server.get_uri()), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:  # tests kill servers, but cut no power
+            connection.execute(text("ALTER SYSTEM SET fsync = off"))
+            connection.execute(text("SELECT pg_reload_conf()"))
+        engine.dispose()
         yield server
         for line in server.log.read_text(errors="replace").splitlines():
             leak_check.add_log(line)

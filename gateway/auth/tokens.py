@@ -22,6 +22,8 @@ from gateway.web.reply import View
 ALGORITHM = "HS256"
 LIFETIME = timedelta(hours=12)
 MAX_TIME = 10**11  # unix seconds; databases cannot store later moments
+# PyJWT would compare these with the system's clock; ``_is_current`` compares them with ours.
+_UNCHECKED: Any = {"verify_exp": False, "verify_iat": False, "verify_nbf": False}
 _TOKEN = re.compile(r"\s*(?:bearer\s+)?([\w-]+\.[\w-]+\.[\w-]+)\s*", re.ASCII | re.IGNORECASE)
 
 _jti = bindparam("jti", type_=RevokedToken.jti.type)
@@ -113,7 +115,8 @@ def _caller_of(authorization: str) -> Caller:
     """
     given = _TOKEN.fullmatch(authorization)
     claims = _decode(given[1]) if given else {}
-    caller = _find_caller(claims) if _has_our_form(claims) else None
+    is_valid = _has_our_form(claims) and _is_current(claims)
+    caller = _find_caller(claims) if is_valid else None
     if caller is None:
         raise ApiError(Code.UNAUTHENTICATED)
     log.note(user=caller.id)
@@ -121,10 +124,10 @@ def _caller_of(authorization: str) -> Caller:
 
 
 def _decode(token: str) -> dict[str, Any]:
-    """Return the claims of a token that we signed and that has not expired, or none."""
+    """Return the claims of a token that we signed, or none."""
     key = current_app.config["JWT_SECRET_KEY"]
     try:
-        return jwt.decode(token, key, [ALGORITHM], leeway=clock.LEEWAY)
+        return jwt.decode(token, key, [ALGORITHM], options=_UNCHECKED)
     except jwt.PyJWTError:
         return {}
 
@@ -138,6 +141,7 @@ def _has_our_form(claims: dict[str, Any]) -> bool:
     jti, subject, generation = claims.get("jti"), claims.get("sub"), claims.get("generation")
     return (
         claims.get("type", "access") == "access"
+        and "nbf" not in claims
         and all(type(time) is int and 0 <= time < MAX_TIME for time in times)
         and type(generation) is int
         and 0 <= generation <= INT32_MAX
@@ -147,6 +151,12 @@ def _has_our_form(claims: dict[str, Any]) -> bool:
         and re.fullmatch(r"[1-9]\d{0,9}", subject, re.ASCII) is not None
         and int(subject) <= INT32_MAX
     )
+
+
+def _is_current(claims: dict[str, Any]) -> bool:
+    """Tell whether a token was issued, and has not expired, by our clock."""
+    now, leeway = clock.now().timestamp(), clock.LEEWAY.total_seconds()
+    return bool(claims["iat"] - leeway <= now < claims["exp"] + leeway)
 
 
 def _find_caller(claims: dict[str, Any]) -> Caller | None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from typing import Any
-
-import pytest
 
 
 class MovingClock:
@@ -32,15 +29,3 @@ class MovingClock:
         After that, only ``advance`` moves it.
         """
         self.frozen, self.offset = datetime(*date, tzinfo=timezone.utc), timedelta()  # type: ignore[arg-type, misc]
-
-    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Let the service, and PyJWT when it checks ``exp``, ask this clock."""
-        clock = self
-
-        class Datetime(datetime):
-            @classmethod
-            def now(cls, tz: Any = None) -> Any:
-                return clock.now().astimezone(tz)
-
-        monkeypatch.setattr("gateway.clock.now", self.now)
-        monkeypatch.setattr("jwt.api_jwt.datetime", Datetime)

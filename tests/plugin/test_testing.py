@@ -271,6 +271,34 @@ def test_the_clock_moves_the_end_of_tokens_and_codes(
     assert gateway_account.ask("project/list", {})["list"] == []
 
 
+FROZEN = """
+    from freezegun import freeze_time
+
+    def test_frozen(gateway_account):
+        with freeze_time("2031-05-05"):
+            gateway_account.sign_in()
+            assert gateway_account.ask("project/list", {})["list"] == []
+        assert gateway_account.client.get("/readyz").status_code == 200
+"""
+MOVED = """
+    import pytest
+    from freezegun import freeze_time
+
+    @pytest.mark.parametrize("frozen", [False, True])
+    def test_moved(gateway_account, gateway_clock, frozen):
+        if frozen:  # freezegun then puts back what it found in the modules of the first test
+            with freeze_time("2031-05-05"):
+                pass
+        gateway_clock.advance(hours=13)
+        with pytest.raises(AssertionError, match="project/list: code 1001: "):
+            gateway_account.ask("project/list", {})
+"""
+
+
+def test_freezegun_and_the_order_of_tests_change_nothing(pytest_run):
+    assert pytest_run(FROZEN, MOVED, FROZEN, MOVED).counts == "6 passed"
+
+
 # What a test leaves behind
 
 
@@ -388,68 +416,15 @@ def test_the_option_chooses_postgres(pytest_run, postgres_server):
 def test_a_database_is_dropped_although_somebody_uses_it(postgres_server):
     before = databases_of(postgres_server)
     databases = PostgresDatabases(postgres_server.get_uri())
-    engine = create_engine(databases.new())
-    with engine.connect():
+    given_back, kept = databases.new(), databases.new()
+    engines = [create_engine(given_back), create_engine(kept)]
+    with engines[0].connect(), engines[1].connect():
+        databases.give_back(given_back)
+        assert engines[0].url.database not in databases_of(postgres_server)
         databases.close()
-    engine.dispose()
+    for engine in engines:
+        engine.dispose()
     assert databases_of(postgres_server) == before
-
-
-def test_a_database_is_emptied_and_used_again(postgres_server):
-    databases = PostgresDatabases(postgres_server.get_uri())
-    url = databases.new()
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text("INSERT INTO pools (pool_name) VALUES ('blue')"))
-        connection.execute(text("INSERT INTO facts VALUES ('time zone', 'Asia/Shanghai')"))
-    left = engine.connect()
-    left.execute(text("SELECT * FROM pools"))  # somebody forgets a transaction, which locks
-    databases.give_back(url)
-    assert databases.new() == url
-    with engine.begin() as connection:
-        assert connection.execute(text("SELECT * FROM facts")).all() == []
-        insert = text("INSERT INTO pools (pool_name) VALUES ('red') RETURNING id")
-        assert connection.scalar(insert) == 1
-    left.invalidate()
-    engine.dispose()
-    databases.close()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "CREATE TABLE theirs (id integer)",
-        "ALTER TABLE users ADD COLUMN theirs integer",
-        "DROP TRIGGER keep_day ON projects",
-        "ALTER TABLE users ALTER COLUMN email TYPE text",
-        "ALTER TABLE users ALTER COLUMN email TYPE varchar(300)",
-        "ALTER TABLE users ALTER COLUMN email SET DEFAULT 'x'",
-        "ALTER TABLE users ENABLE ROW LEVEL SECURITY",
-        "GRANT SELECT ON users TO public",
-        "CREATE TYPE mood AS ENUM ('good')",
-        "CREATE FUNCTION one() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
-        "CREATE SCHEMA theirs",
-        "ALTER TABLE users ALTER COLUMN email DROP NOT NULL",
-        "ALTER TABLE projects DISABLE TRIGGER keep_day",
-        "ALTER TABLE users ADD CHECK (id < 7)",
-        "UPDATE alembic_version SET version_num = '0001'",
-        "DELETE FROM alembic_version",
-        "DROP TABLE alembic_version",
-        "DROP SCHEMA public CASCADE",
-        "ALTER DATABASE {name} SET default_transaction_read_only = on",
-    ],
-)
-def test_a_database_in_which_more_than_rows_has_changed_is_deleted(postgres_server, change):
-    databases = PostgresDatabases(postgres_server.get_uri())
-    url = databases.new()
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text(change.format(name=engine.url.database)))
-    engine.dispose()
-    databases.give_back(url)
-    assert databases.new() != url
-    assert engine.url.database not in databases_of(postgres_server)
-    databases.close()
 
 
 @pytest.mark.parametrize(

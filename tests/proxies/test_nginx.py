@@ -101,16 +101,10 @@ def test_every_node_refuses_the_next_request_after_a_change(team, start_front, r
 AHEAD = """
 import datetime
 import pathlib
-import jwt.api_jwt
 from gateway import clock
 now = clock.now
 file = pathlib.Path({file!r})
 clock.now = lambda: now() + datetime.timedelta(seconds=float(file.read_text()))
-class Datetime(datetime.datetime):
-    @classmethod
-    def now(cls, tz=None):
-        return clock.now().astimezone(tz)
-jwt.api_jwt.datetime = Datetime
 from wsgi import app
 """
 
