@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import os
 import secrets
 import string
 from base64 import b64decode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -21,18 +22,26 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from flask import current_app
+from werkzeug.exceptions import ServiceUnavailable
 
 from gateway.server import turns
 
 _VERSION_2 = "2:"  # how a secret begins that AES-GCM has sealed; Fernet's begin with "gAAAA"
 _NONCE = 12  # bytes, before what AES-GCM has sealed
+NICENESS = 10  # of the thread that hashes, on Linux: customers' requests get the CPU first
 ALPHANUMERIC = string.ascii_letters + string.digits
 
 #: Hashes and verifies passwords, with OWASP's argon2id parameters: 19 MiB, two passes, one lane.
 #: Replace it to change the parameters; a login renews a hash that was made with others.
 hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
-# One password at a time in a process, because each takes 19 MiB.
-_hashing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="argon2")
+
+
+def _make_executor() -> ThreadPoolExecutor:
+    """Return what hashes one password at a time, because each takes 19 MiB."""
+    return ThreadPoolExecutor(1, "argon2", initializer=os.nice, initargs=(NICENESS,))
+
+
+_hashing = _make_executor()
 
 
 @lru_cache(maxsize=64)
@@ -55,19 +64,32 @@ def random_text(length: int, alphabet: str = ALPHANUMERIC) -> str:
 
 def hash_password(password: str) -> str:
     """Return the argon2id hash of a password, parameters and salt included."""
-    with turns.aside():
-        return _hashing.submit(hasher.hash, password).result()
+    return str(_alone(hasher.hash, password))
 
 
 def password_matches(password: str, password_hash: str | None) -> bool:
     """Verify a password; without a hash, spend the same time and say no."""
     stored = password_hash or _dummy_hash(hasher)
     try:
-        with turns.aside():
-            _hashing.submit(hasher.verify, stored, password).result()
+        _alone(hasher.verify, stored, password)
     except (VerificationError, InvalidHashError):
         return False
     return password_hash is not None
+
+
+def _alone(function: Callable[..., Any], *args: str) -> Any:
+    """Call a function in the one thread that hashes.
+
+    :raises ServiceUnavailable: when the thread cannot be started.
+    """
+    global _hashing  # noqa: PLW0603 - the old one keeps the job, which nobody waits for
+    try:
+        job = _hashing.submit(function, *args)
+    except RuntimeError:
+        _hashing = _make_executor()
+        raise ServiceUnavailable(retry_after=5) from None
+    with turns.aside():
+        return job.result()
 
 
 def password_needs_rehash(password_hash: str) -> bool:

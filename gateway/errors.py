@@ -72,6 +72,7 @@ HTTP_TEXTS = {
     404: "There is no such endpoint; /openapi.json describes those there are",
     405: "This endpoint does not answer this HTTP method; Allow names those it does",
     413: "The body is larger than 16 KiB",
+    503: "The service cannot do this now; try again soon",
     500: "Something went wrong here; the request id in X-Request-ID finds it in the log",
 }
 """Sentences for HTTP's own failures, where the code is the HTTP status."""

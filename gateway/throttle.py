@@ -1,18 +1,22 @@
-"""Counters that every worker and node shares: one table, one atomic statement.
+"""Counters that every worker and node shares, and how much work a process does for strangers.
 
 A ``Counter`` allows ``limit`` events within ``seconds`` of the first one. ``check`` refuses when a
 counter is full; ``hit`` counts an event or refuses it; ``undo`` takes one event back; ``clear``
 forgets all. Functions lock the rows in the order of their keys, so requests cannot deadlock.
+
+A ``Bucket`` costs nothing but a comparison, so it comes before the counters and before any hash.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from time import monotonic
 from typing import Any, cast
 
 from sqlalchemy import (
@@ -76,6 +80,41 @@ class Counter:
         A later end was stored before the clock was set back.
         """
         return now + timedelta(seconds=self.seconds) + clock.LEEWAY
+
+
+class Bucket:
+    """Work that a process does for strangers: so many times a second, and so many at once.
+
+    It is open until a server sets ``per_second``: only the threads of a server need protection.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self.per_second: int | None = None
+        self._at_once = at_once
+        self._taken, self._last = 0.0, monotonic()  # how many of ``at_once`` were taken by then
+        self._lock = threading.Lock()
+
+    def take(self) -> None:
+        """Begin one piece of work.
+
+        :raises ApiError: 429 when there has been too much.
+        """
+        if self.per_second is None:
+            return
+        with self._lock:
+            last, self._last = self._last, monotonic()
+            self._taken = max(0, self._taken - (self._last - last) * self.per_second)
+            if self._taken > self._at_once - 1:
+                raise _refusal(timedelta(seconds=1))
+            self._taken += 1
+
+
+SIGN_INS, MAILS = Bucket(20), Bucket(40)
+
+
+def protect_process() -> None:
+    """Limit what this process does for strangers, because customers' requests come first."""
+    SIGN_INS.per_second, MAILS.per_second = 20, 5
 
 
 # Built once, because building it takes longer than running it, and each login runs it twice.

@@ -17,7 +17,6 @@ from gateway.auth.fields import Password
 from gateway.auth.models import RevokedToken, User, email_key, name_key
 from gateway.auth.tokens import Caller
 from gateway.db import db, dialect
-from gateway.db.purge import purge_expired
 from gateway.errors import ApiError, Code
 from gateway.throttle import Counter
 from gateway.web.fields import MAX_SENT
@@ -58,6 +57,7 @@ def register(
     joining.refuse_domain(user.email_key)
     _refuse_taken(user.name_key, user.email_key)
     codes.refuse_hopeless(purpose, user.email_key, reg_code)
+    throttle.SIGN_INS.take()
     # Hash first, because hashing is slow and spending the code locks its row.
     user.password_hash = crypto.hash_password(password.proof)
     codes.spend(purpose, user.email_key, reg_code)
@@ -117,6 +117,8 @@ def login(user_name: str, password: Password, ip: str, language: str | None) -> 
     if user is not None:
         log.note(user=user.id)
     is_known = bool(clients.known(user.id if user else None, ip))
+    if not is_known:
+        throttle.SIGN_INS.take()
     tries = limits.of_login(login_key(user_name), user, ip, known=is_known)
     password_hash = user.password_hash if user else None
     if not passwords.is_right(password, password_hash, tries) or user is None:
@@ -132,7 +134,6 @@ def login(user_name: str, password: Password, ip: str, language: str | None) -> 
     throttle.clear(*tries.cleared)
     clients.remember(user.id, ip)
     db.session.commit()
-    purge_expired()
     return user
 
 

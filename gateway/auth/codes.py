@@ -13,8 +13,7 @@ from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 from gateway import clock, crypto, log, mail, throttle
 from gateway.auth import limits
 from gateway.auth.models import MailCode
-from gateway.db import db, dialect
-from gateway.db.purge import purge_expired
+from gateway.db import db, dialect, not_durable
 from gateway.errors import ApiError, Code
 from gateway.throttle import Counter
 
@@ -39,7 +38,10 @@ def count_mail(
     :raises ApiError: 429.
     """
     counters = limits.mails(purpose, address, ip, known=known, account=account)
-    purge_expired()
+    throttle.check(*counters)  # first, because a refusal needs no write
+    if purpose == REGISTER:
+        throttle.MAILS.take()
+    not_durable()
     throttle.hit(*counters)
     db.session.commit()
     return counters
@@ -65,6 +67,7 @@ def send(
     except mail.MailError as error:
         log.logger.error("mail not sent: %s; %s", error, error.cure)
         is_refused = isinstance(error, mail.RecipientRefused)
+        not_durable()
         throttle.undo(*(limits.of_address_only(counters) if is_refused else counters))
         db.session.commit()
         if is_refused:

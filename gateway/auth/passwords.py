@@ -17,8 +17,7 @@ from gateway.auth.fields import Password
 from gateway.auth.limits import Tries
 from gateway.auth.models import User, email_key, name_key
 from gateway.auth.tokens import Caller
-from gateway.db import db
-from gateway.db.purge import purge_expired
+from gateway.db import db, not_durable
 from gateway.errors import ApiError, Code
 from gateway.mail import outbox, senders
 from gateway.mail.outbox import OwedMail
@@ -40,7 +39,6 @@ def is_right(password: Password, password_hash: str | None, tries: Tries) -> boo
         throttle.check(*tries.told)
         if not throttle.is_full(*tries.silent):
             return _count(tries.right.account, tries.right)
-    purge_expired()
     _count(tries.right.account, *tries.told, beyond=tries.silent)
     return False
 
@@ -70,6 +68,7 @@ def _count(account: int | None, *counters: Counter, beyond: Collection[Counter] 
     :returns: whether the account is still there.
     :raises ApiError: 429.
     """
+    not_durable()
     is_gone = locks.hold(User.id == (account or 0)) != account
     if is_gone:
         db.session.rollback()
@@ -157,9 +156,10 @@ def send_reset_code(email: str, ip: str, language: str) -> None:
     if not mail.is_possible():
         raise ApiError(Code.MAIL_NOT_SENT)
     address = email_key(email)
-    purge_expired()
+    client = clients.known(_id_of(address), ip)
+    if not client:
+        throttle.MAILS.take()
     user_id = locks.hold(User.email_key == address)
-    client = clients.known(user_id, ip)
     throttle.hit(*limits.mails(codes.RESET, address, ip, known=client, account=user_id))
     outbox.promise(
         codes.RESET, address, language, codes.LIFETIME, ip=ip, client=client, counted=True
@@ -220,6 +220,8 @@ def reset(email: str, reg_code: str, password: Password, ip: str) -> int:
     address = email_key(email)
     client = clients.known(_id_of(address), ip)
     codes.refuse_hopeless(codes.RESET, address, reg_code, client)
+    if not client:
+        throttle.SIGN_INS.take()
     # Hash first, because hashing is slow and spending the code locks its row.
     new_hash = crypto.hash_password(password.proof)
     user_id = locks.hold(User.email_key == address)

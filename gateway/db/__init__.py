@@ -106,8 +106,18 @@ def _end_session(_error: BaseException | None) -> None:
 def dialect() -> Any:
     """Return the module for the engine's kind of database: ``db.sqlite`` or ``db.postgres``.
 
-    Each has ``prepare(engine)``, ``insert(model)`` and ``run(connection, statement, ...)``. The
-    other one is not loaded, because it would take 2 MiB of each worker.
+    Each has ``prepare(engine)``, ``insert(model)``, ``not_durable(connection)`` and
+    ``run(connection, statement, ...)``. The other one is not loaded, because it would take 2 MiB of
+    each worker.
     """
     names = {"sqlite": "sqlite", "postgresql": "postgres"}
     return import_module(f"gateway.db.{names[db.engine.dialect.name]}")
+
+
+def not_durable() -> None:
+    """Let the commit of the session's transaction not wait for the disk.
+
+    Call it before the first write, where a lost commit only costs a count or a second mail. A power
+    cut can undo such a commit, and on Postgres the end of the server can; ours cannot.
+    """
+    dialect().not_durable(db.session.connection())

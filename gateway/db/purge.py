@@ -1,56 +1,98 @@
-"""Delete the rows that have expired. Sign-ins and mails do this on their way, so no timer does."""
+"""Delete what has expired, and what erased accounts have left, in batches.
+
+A batch is a short transaction of its own, and other writers have their turn after it. So traffic
+goes on, however many rows there are.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, exists, select, text, tuple_
+from sqlalchemy import ColumnElement, Table, bindparam, delete, exists, func, select, text, tuple_
 
 from gateway import clock
-from gateway.db import UtcDateTime, db
+from gateway.db import UtcDateTime, db, not_durable
+
+PERIOD = 60  # seconds between two times that a worker looks for rows to delete
+BATCH = 500  # rows of a transaction
+REST = 4  # a pause is this many times as long as the batch before it
 
 _now = bindparam("now", type_=UtcDateTime)
 
 
 def purge_expired(report: Callable[[int, int], None] | None = None) -> dict[str, int]:
-    """Delete the expired rows of every table that has a column ``expires_at``; commit.
+    """Delete the rows that nobody needs any more, and commit each batch.
+
+    These are the expired rows of every table that has a column ``expires_at``, and the rows of
+    erased accounts in tables where ``user_id`` is no foreign key.
 
     :param report: called before each table with the number of tables done, and of all.
     :returns: the number of deleted rows, by table.
     """
-    deletes, any_expired = _statements()
-    deleted = dict.fromkeys(deletes, 0)
-    # Usually nothing has expired. On SQLite a DELETE would then wait for the lock for nothing.
-    found = db.session.execute(any_expired, {"now": clock.now()}).one()
-    for number, (name, has_rows) in enumerate(zip(deletes, found, strict=True)):
+    tables = _tables()
+    deleted = dict.fromkeys((table.name for table, _ in tables), 0)
+    for number, (table, is_past) in enumerate(tables):
         if report:
-            report(number, len(deletes))
-        if has_rows:
-            rows = db.session.execute(deletes[name], {"now": clock.now()})
-            deleted[name] = len(rows.all())
+            report(number, len(tables))
+        deleted[table.name] += _delete_slowly(table, is_past, {"now": clock.now()})
+        if "user_id" in table.c and not table.c.user_id.foreign_keys:
+            found = 1
+            while found and (user_id := db.session.scalar(_find_erased(table))):
+                found = _delete_slowly(table, table.c.user_id == user_id, {})
+                deleted[table.name] += found
     db.session.commit()
     return deleted
 
 
 @cache
-def _statements() -> tuple[dict[str, Any], Any]:
-    """Return a DELETE for each table, and the SELECT that tells which tables need it.
-
-    They are built once, because building them takes longer than running them.
-    """
+def _tables() -> list[tuple[Table, ColumnElement[bool]]]:
     tables = [table for table in db.metadata.sorted_tables if "expires_at" in table.c]
-    any_expired = select(*(exists().where(table.c.expires_at <= _now) for table in tables))
-    return {table.name: _delete(table) for table in tables}, any_expired
+    return [(table, table.c.expires_at <= _now) for table in tables]
 
 
-def _delete(table: Table) -> Any:
+def _delete_slowly(table: Table, is_meant: ColumnElement[bool], values: dict[str, Any]) -> int:
+    """Delete rows in batches, with pauses; return how many there were."""
+    deleted = 0
+    while True:
+        # Usually there is none. On SQLite a DELETE would then wait for the write lock for nothing.
+        is_needed = db.session.scalar(select(exists().where(is_meant)), values)
+        db.session.commit()
+        if not is_needed:
+            return deleted
+        began = time.monotonic()
+        not_durable()
+        number = delete_batch(table, is_meant, **values)
+        db.session.commit()
+        if not number:  # another transaction has locked the rows
+            return deleted
+        deleted += number
+        time.sleep(REST * (time.monotonic() - began))
+
+
+def delete_batch(table: Table, is_meant: ColumnElement[bool], **values: Any) -> int:
+    """Delete at most ``BATCH`` rows; return how many. The caller commits."""
     key = tuple(table.primary_key)
     # Rows that another transaction has locked stay until the next time, because waiting for them
     # could deadlock.
-    expired = select(*key).where(table.c.expires_at <= _now).with_for_update(skip_locked=True)
-    return delete(table).where(tuple_(*key).in_(expired)).returning(*key)
+    batch = select(*key).where(is_meant).limit(BATCH).with_for_update(skip_locked=True)
+    statement = delete(table).where(tuple_(*key).in_(batch)).returning(key[0])
+    return len(db.session.execute(statement, values).all())
+
+
+def _find_erased(table: Table) -> Any:
+    """Return the SELECT of an account that has rows in a table, but is none any more.
+
+    It goes from account to account in the index, because an account has many rows.
+    """
+    users = db.metadata.tables["users"]
+    owners = select(func.min(table.c.user_id).label("id")).cte("owners", recursive=True)
+    next_owner = select(func.min(table.c.user_id)).where(table.c.user_id > owners.c.id)
+    owners = owners.union_all(select(next_owner.scalar_subquery()).where(owners.c.id.is_not(None)))
+    is_erased = owners.c.id.is_not(None) & ~exists().where(users.c.id == owners.c.id)
+    return select(owners.c.id).where(is_erased).limit(1)
 
 
 def shrink_log() -> None:

@@ -16,18 +16,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, PoolProxiedConnection, event
+from sqlalchemy import Connection as EngineConnection
+from sqlalchemy import Engine, PoolProxiedConnection, event
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DisconnectionError, OperationalError
 
 from gateway.db.deadline import serves_a_request, time_left
 
-__all__ = ["insert", "prepare", "run", "why_unfit"]
+__all__ = ["insert", "not_durable", "prepare", "run", "why_unfit"]
 
 LOCK_TIMEOUT = 5  # seconds to wait for another process; a reply takes at most 10
 WRITE_LOCK_TIMEOUT = 4  # seconds that a thread waits for the other threads of its process
 RETRY_PAUSES = (0.0001, 0.005)  # seconds between two tries to get SQLite's lock: first, longest
-_HAS_WRITE_LOCK = "has_write_lock"  # key in what the pool stores with a connection
 LOG_BYTES = 4 * 2**20  # what stays of the write-ahead log when no reader needs more
 CURE = "put it back, or make an empty one: gateway db upgrade --new"
 _READS = ("SELECT", "PRAGMA", "EXPLAIN", "BEGIN")
@@ -37,12 +37,44 @@ Result = TypeVar("Result")
 write_lock = threading.Lock()
 
 
+class Connection(sqlite3.Connection):
+    """The driver's connection; the end of its transaction lets the next thread write.
+
+    ``is_durable`` tells whether the commit of the present transaction waits for the disk.
+    """
+
+    has_write_lock = False
+    is_durable = True
+
+    def commit(self) -> None:
+        """Commit, if a transaction is open."""
+        self._end(super().commit)
+
+    def rollback(self) -> None:
+        """Roll back, if a transaction is open; the pool calls this after each use."""
+        self._end(super().rollback)
+
+    def close(self) -> None:
+        """Close the connection, which rolls back."""
+        self._end(super().close)
+
+    def _end(self, end: Callable[[], None]) -> None:
+        try:
+            end()
+        finally:
+            self.is_durable = True
+            if self.has_write_lock:
+                self.has_write_lock = False
+                write_lock.release()
+
+
 def prepare(engine: Engine) -> None:
     """Set up every connection of the engine as this module describes."""
     name = file_of(engine)
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: Any, record: Any, args: Any, parameters: dict[str, Any]) -> Any:
+        parameters["factory"] = Connection
         if name is None:
             return None  # the URL is one of SQLite's own, "file:..."; SQLAlchemy connects
         record.info["file"] = _identity(name)
@@ -81,22 +113,27 @@ def prepare(engine: Engine) -> None:
         if statement.lstrip().upper().startswith(_READS):
             _set_pragma(driver, connection.info, "busy_timeout", LOCK_TIMEOUT * 1000)
             return
-        _set_pragma(driver, connection.info, "synchronous", "FULL")
+        synchronous = "FULL" if driver.is_durable else "NORMAL"
+        _set_pragma(driver, connection.info, "synchronous", synchronous)
         try:
-            _acquire_write_lock()
-            connection.info[_HAS_WRITE_LOCK] = True
+            if not driver.has_write_lock:  # it has, if SQLite itself rolled back
+                _acquire_write_lock()
+                driver.has_write_lock = True
             _retry_while_locked(driver, connection.info, lambda: driver.execute("BEGIN IMMEDIATE"))
         except sqlite3.OperationalError as error:  # SQLAlchemy 2.0 would not wrap it
             raise OperationalError(statement, None, error) from error
 
     @event.listens_for(engine, "checkin")
     def finish(connection: Any, record: Any) -> None:
-        # The transaction is over: a session gives its connection back after the commit.
-        if record.info.pop(_HAS_WRITE_LOCK, False):
-            write_lock.release()
         # A connection opened while the files were read-only stays read-only, so it is not reused.
         if connection is not None and not record.info["writable"]:
             record.invalidate()
+
+
+def not_durable(connection: EngineConnection) -> None:
+    """Let the commit of the present transaction not wait for the disk; call before it writes."""
+    driver: Any = connection.connection.dbapi_connection
+    driver.is_durable = False
 
 
 def file_of(engine: Engine) -> Path | None:
@@ -118,7 +155,7 @@ def read_only(name: Path) -> list[Path]:
     return [file for file in there if not os.access(file, os.W_OK)]
 
 
-def why_unfit(connection: Connection) -> str:
+def why_unfit(connection: EngineConnection) -> str:
     """Return why the database cannot serve now, or "" when it can."""
     name = file_of(connection.engine)
     denied = [] if name is None else read_only(name)

@@ -88,7 +88,8 @@ class ProjectDay(Base):
     __tablename__ = "project_days"
 
     project_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    # No foreign key, because to delete an account would then delete all its days at once.
+    user_id: Mapped[int] = mapped_column(index=True)
     day: Mapped[date] = mapped_column(primary_key=True, index=True)
     requests: Mapped[int]
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)

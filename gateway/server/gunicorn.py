@@ -11,6 +11,8 @@ import os
 import signal
 import socket
 import stat
+import threading
+import time
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -21,12 +23,13 @@ from flask import Flask
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 # gunicorn takes every name in this module that is the name of a setting; "config" is one.
-from gateway import db, log, mail, settings
-from gateway.db import facts
+from gateway import db, log, mail, settings, throttle
+from gateway.db import facts, purge
 from gateway.errors import ConfigError
 from gateway.mail import senders
 from gateway.server import memory, turns
 from gateway.settings import instance
+from gateway.web import after_response
 
 QUIT_TIMEOUT = 2  # seconds that a worker may take to end after Ctrl-C
 CONNECT_TIMEOUT = 1  # seconds that a server may take to show that it listens on a Unix socket
@@ -158,6 +161,8 @@ def post_worker_init(worker: Any) -> None:
     """
     facts.keep_zone(worker.wsgi)
     senders.keep_sending(worker.wsgi, for_ever=True)
+    threading.Thread(target=_keep_purging, args=(worker.wsgi,), name="purge", daemon=True).start()
+    throttle.protect_process()
     if worker.age != 1:
         return
     if unknown := settings.unknown_names(worker.wsgi):
@@ -167,6 +172,12 @@ def post_worker_init(worker: Any) -> None:
     with worker.wsgi.app_context():
         level = logging.INFO if mail.is_possible() else logging.WARNING
     log.logger.log(level, "serving on %s; %s", addresses, mail.describe(worker.wsgi))
+
+
+def _keep_purging(app: Flask) -> None:
+    while True:
+        after_response.call(app, "-", purge.purge_expired)
+        time.sleep(purge.PERIOD)
 
 
 def describe_listener(listener: str, has_pages: bool = True) -> str:

@@ -488,25 +488,6 @@ def test_nobody_passes_without_the_database(person, make_app):
         assert (reply.status_code, code_of(reply)) == (503, 501)
 
 
-def test_expired_rows_are_purged(api, person, clock, sql):
-    person.post("/platform/logout")
-    login(api, "nobody")
-    api("/auth-code", {"user_name": "new", "email": "new@126.com"})
-    tables = ("revoked_tokens", "throttle_counts", "mail_codes")
-
-    def count(table):
-        return sql(f"SELECT count(*) FROM {table}")[0][0]
-
-    assert all(count(table) for table in tables)
-    clock.advance(hours=12)
-    login(api, "somebody")
-    assert count("revoked_tokens") == 1  # it is kept longer than its token
-    clock.advance(days=2)
-    login(api, "nobody")
-    assert count("revoked_tokens") == count("mail_codes") == 0
-    assert count("throttle_counts") == 5
-
-
 def test_operator_commands_find_users_by_name_or_email(app, person, sql):
     runner = app.test_cli_runner()
     assert runner.invoke(main, args=["user", "promote", person.email.upper()]).exit_code == 0

@@ -121,7 +121,6 @@ def test_invitation_is_for_its_address(app, invite):
 def test_invitation_is_valid_for_a_week(app, invite, clock):
     code = invite(REGISTRATION="invited")
     clock.advance(days=6, hours=23, minutes=59)
-    ask(app.test_client())  # purges
     assert code_of(register(app.test_client(), code)) == 0
 
 

@@ -50,14 +50,6 @@ def test_row_is_purged_after_thirty_days_and_its_id_is_never_used_again(
     assert [project["id"] for project in person.projects()] == [3]
 
 
-def test_login_purges_them(api, person, sql, clock):
-    person.create_project()
-    person.post("/project/delete", {"id": 1})
-    clock.advance(days=31)
-    assert code_of(login(api)) == 0
-    assert sql("SELECT * FROM projects") == []
-
-
 def test_live_projects_are_never_purged(person, sql, clock, purge):
     person.create_project()
     clock.advance(days=4000)

@@ -270,12 +270,3 @@ def test_write_fails_after_waiting_too_long_for_other_threads(person, monkeypatc
     assert (refused.status_code, code_of(refused)) == (503, 501)
     assert code_of(page) == 0
     assert person.verify(project).status_code == 204
-
-
-def test_login_deletes_expired_rows(client, person, clock, sql):
-    person.post("/platform/logout")
-    assert len(sql("SELECT * FROM revoked_tokens")) == 1
-    clock.advance(days=3)
-    account = {"user_name": person.user_name, "password": PASSWORD}
-    assert code_of(client.post("/api/v1/login", json=account)) == 0
-    assert sql("SELECT * FROM revoked_tokens") == []

@@ -41,7 +41,7 @@ IDLE_LIMIT = 30  # a connection unused for longer may have been lost unnoticed
 # level (40001), a server that stops or starts (57P).
 GIVE_UP = ("08", "25006", "25P02", "26000", "42P05", "40001", "57P")
 
-__all__ = ["insert", "prepare", "run", "why_unfit"]
+__all__ = ["insert", "not_durable", "prepare", "run", "why_unfit"]
 
 Result = TypeVar("Result")
 
@@ -181,6 +181,11 @@ def prepare(engine: Engine) -> None:
                 engine.dialect.do_ping(connection)
             except psycopg.Error as error:
                 raise DisconnectionError from error
+
+
+def not_durable(connection: EngineConnection) -> None:
+    """Let the commit of the present transaction wait for no disk, and for no standby."""
+    connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
 
 
 def _connection_parameters(url: dict[str, Any]) -> dict[str, Any]:

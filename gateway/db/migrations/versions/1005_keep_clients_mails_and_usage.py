@@ -108,9 +108,6 @@ def upgrade() -> None:
         sa.Column("day", sa.Date(), nullable=False),
         sa.Column("requests", sa.Integer(), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["users.id"], name="fk_project_days_user_id", ondelete="CASCADE"
-        ),
         sa.PrimaryKeyConstraint("project_id", "day", name="pk_project_days"),
     )
     for column in ("user_id", "day", "expires_at"):
