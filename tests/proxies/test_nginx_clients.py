@@ -1,4 +1,4 @@
-"""Clients that people really use, through nginx with both shipped files: what passes is counted."""
+"""Clients that people really use, through nginx with the shipped sample: what passes is counted."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ from urllib.request import Request, urlopen
 import openai
 import pytest
 from support.helpers import TIMEOUT, chromium
-from support.nginx_front import SAMPLE, Upstream, envelope, uncommented
+from support.nginx_front import DISTRIBUTION, SAMPLE, Upstream, envelope, uncommented
 from websockets.exceptions import InvalidStatus
 
 pytestmark = pytest.mark.nginx
@@ -26,9 +26,9 @@ def customer(team):
     return team()[1]
 
 
-@pytest.fixture(params=["nginx.conf", "nginx-site.conf"])
-def front(request, customer, start_front):
-    return start_front(customer.service, site=request.param == "nginx-site.conf")
+@pytest.fixture
+def front(customer, start_front):
+    return start_front(customer.service, around=DISTRIBUTION)
 
 
 def test_curl_in_each_form(customer, front, upstreams, flask):

@@ -1,7 +1,7 @@
 """The data plane's paths through nginx: what the team's servers get, and what no log holds."""
 
+import json
 import random
-import re
 import socket
 import string
 
@@ -13,6 +13,7 @@ from gateway.project.schemas import KEY, SECRET
 
 pytestmark = pytest.mark.nginx
 CREDENTIAL = f"{KEY}.{SECRET}"
+PREFIX = SAMPLE.split("and name it ------\n")[1].split("\n\n")[0]
 GUARDED = SAMPLE.split("with a header -------\n")[1].split("\n\n")[0]
 
 
@@ -83,7 +84,7 @@ def test_a_path_arrives_as_it_was_sent(front, gateway, upstreams, below):
         status, *_ = send(front, f"{place}/{CREDENTIAL}{below}")
         assert (status, upstream.seen[-1][0]) == (200, f"{end_point}{below}")
         asked, headers = gateway.seen[-1]
-        assert asked == f"/api/v1/project/verify?pool={pool}"
+        assert asked == f"/api/v1/project/verify?pool={pool}&cost=1"
         assert (headers["X-API-Key"], headers["Authorization"]) == (CREDENTIAL, None)
         for name in ("X-API-Key", "Authorization"):
             value = CREDENTIAL if name == "X-API-Key" else basic(KEY, SECRET)
@@ -206,7 +207,7 @@ def test_other_paths_of_the_team(start_front, gateway, reached):
     path = "/v1/a%2Fb//c/./d/../e?x=%20&y=.."
     for headers in (f"X-API-Key: {CREDENTIAL}", f"Authorization: Bearer {CREDENTIAL}"):
         assert send(front, path, headers)[0] == 200
-        assert gateway.seen[-1][0] == "/api/v1/project/verify?pool="
+        assert gateway.seen[-1][0] == "/api/v1/project/verify?pool=&cost=1"
         got, seen = reached.seen[-1]
         assert got == path
         assert not {"Authorization", "X-API-Key"} & set(seen)
@@ -225,41 +226,26 @@ def secrets(number):
 RATE = {"rate=100r/s": "rate=1r/m", "burst=100": "burst=9", "rate=1000r/s": "rate=9000r/s"}
 
 
-def test_a_project_has_one_rate_in_every_form(start_front, gateway):
-    """Each secret's own bucket takes ten requests, whichever forms they have."""
+def test_a_project_has_one_rate_as_http_basic_and_one_in_the_other_forms(start_front, gateway):
+    """Each takes ten requests, and so does each other secret: a stranger's use up nothing."""
     front = start_front(nodes=[gateway.port], changes=RATE)
-    for secret in secrets(12):
-        forms = [
+    for secret in secrets(3):
+        basics = [
             ("/rpc", f"Authorization: {basic(KEY, secret)}"),
-            ("/rpc", f"authorization: {basic(KEY, secret).replace('Basic', 'basic ')}"),
+            ("/blue/ws/x", f"authorization: {basic(KEY, secret).replace('Basic', 'basic ')}"),
+        ]
+        others = [
             ("/rpc", f"Authorization: Bearer {KEY}.{secret}"),
-            ("/rpc", f"authorization: bearer {KEY}.{secret}"),
-            ("/rpc", f"X-API-Key: {KEY}.{secret}"),
+            ("/rpc", f"authorization: bearer   {KEY}.{secret}"),
             ("/ws", f"X-API-Key: {KEY}.{secret}"),
             (f"/rpc/{KEY}.{secret}", "A: b"),
             (f"/blue/ws/{KEY}.{secret}/x", "A: b"),
         ]
-        statuses = [send(front, *forms[n % len(forms)])[0] for n in range(18)]
-        assert statuses == [200] * 10 + [429] * 8
-
-
-def test_a_grace_has_one_rate_and_wrong_secrets_none_of_it(start_front, team, reached):
-    (service,), customer = team(REQUEST_MAX=0)
-    front = start_front(service, changes=RATE)
-    key, old = customer.credential.split(".")
-    for secret in secrets(12):  # of a stranger who knows the key
-        assert send(front, "/rpc", f"X-API-Key: {key}.{secret}")[0] == 401
-    *_, customer.project = customer.post("/project/rotate", {"id": 1, "grace_hours": 1})
-    forms = [
-        f"X-API-Key: {key}.{old}",
-        *(f"{n}: {v}" for h in customer.forms.values() for n, v in h.items()),
-    ]
-    statuses = [send(front, "/rpc", forms[n % len(forms)])[0] for n in range(14)]
-    assert statuses == [200] * 10 + [429] * 4
-    assert (len(reached.seen), customer.counts()) == (10, (10, 10))
-    _, head, body = send(front, "/rpc", forms[0])
-    assert b"Too many requests at once" in body
-    assert "Retry-After: 1\r\n" in head
+        for forms in (basics, others):
+            replies = [send(front, *forms[n % len(forms)]) for n in range(14)]
+            assert [status for status, *_ in replies] == [200] * 10 + [429] * 4
+            assert b"Too many requests at once" in replies[-1][2]
+            assert "Retry-After: 1\r\n" in replies[-1][1]
 
 
 def test_a_paused_project_is_told_as_such(start_front, team, reached):
@@ -288,11 +274,80 @@ def test_a_paused_project_is_told_as_such(start_front, team, reached):
     assert (len(reached.seen), customer.counts()) == (1, (1, 1))
 
 
-def test_the_allowance_and_the_rate_have_different_words(start_front, team):
-    (service,), customer = team(REQUEST_MAX=1)
-    front = start_front(service)
-    replies = [send(front, f"/rpc/{customer.credential}") for _ in range(2)]
-    assert [status for status, *_ in replies] == [200, 429]
-    assert b"The daily allowance is used up" in replies[1][2]
-    assert envelope(replies[1][2]) == 429
-    assert re.search(r"Retry-After: \d+\r\n", replies[1][1])
+@pytest.mark.parametrize(
+    ("headers", "status", "code", "said"),
+    [
+        ({"X-Gateway-Code": "429", "Retry-After": "7"}, 429, 429, "The quota of the month is full"),
+        ({"X-Gateway-Code": "429", "Retry-After": "7"}, 429, 429, ""),
+        ({"X-Gateway-Code": "1000"}, 403, 1000, "It is paused: ask [its owner]!"),
+        ({"X-Gateway-Code": "1009"}, 403, 1009, "It can never fit"),
+        ({"X-Gateway-Code": "1009"}, 403, 1009, 'not "JSON"'),
+        ({"X-Gateway-Code": "1000"}, 403, 1000, "not \\ JSON"),
+        ({"X-Gateway-Code": "1000"}, 403, 1000, "\xe4"),
+        ({}, 403, 1000, ""),
+    ],
+)
+def test_a_refusal_in_the_words_of_gateway(front, gateway, reached, headers, status, code, said):
+    gateway.status, gateway.headers = 403, {**headers, "RateLimit": '"day";r=0;t=7'}
+    if said:
+        gateway.headers["X-Gateway-Message"] = said
+    got, head, body = send(front, "/rpc", f"X-API-Key: {CREDENTIAL}")
+    assert (got, envelope(body)) == (status, code)
+    message = json.loads(body)["header"]["message"]
+    fits_json = said and said.isascii() and not {*'"\\'} & {*said}
+    assert message == said if fits_json else len(message) > 30
+    assert ("Retry-After: 7\r\n" in head) == (code == 429)
+    assert head.count("RateLimit") == head.count('RateLimit: "day";r=0;t=7\r\n') == 1
+    for line in ("Cache-Control: no-store", "X-Content-Type-Options: nosniff"):
+        assert f"{line}\r\n" in head
+    assert "X-Gateway" not in head
+    assert reached.seen == []
+
+
+@pytest.mark.parametrize("path", ["/v1/images", "/v1/images/x", "/v1/images?a=b", "/v1/%69mages"])
+@pytest.mark.parametrize("place", ["/rpc", "//rpc", "/blue/rpc", f"/rpc/{CREDENTIAL}", "/rpc/a/.."])
+def test_a_request_costs_what_its_path_says(start_front, gateway, upstreams, place, path):
+    """The map's example; neither a query nor a header of the client changes pool or cost."""
+    front = start_front(nodes=[gateway.port], changes={'# "~^/rpc/v1/images': '"~^/rpc/v1/images'})
+    pool = "blue" if "blue" in place else ""
+    end = f"{'&' if '?' in path else '?'}cost=1&pool=red"
+    forged = ("cost: 1", "pool: red", "X-Gateway-Pool: red", "X-Gateway-Cost: 1")
+    key = () if CREDENTIAL in place else (f"X-API-Key: {CREDENTIAL}",)
+    for below, cost in ((path, 20), (f"//{path}", 20), ("/v1/imagesque", 1), ("/ws/v1/images", 1)):
+        assert send(front, f"{place}{below}{end}", *key, *forged)[0] == 200
+        assert gateway.seen[-1][0] == f"/api/v1/project/verify?pool={pool}&cost={cost}"
+        assert "red" not in str(gateway.seen[-1][1])
+    assert len(upstreams[bool(pool)].seen) == 4
+
+
+def test_your_servers_and_the_log_get_no_cookie_of_gateway(front, reached):
+    for cookie, arrives in (
+        ("a=b; c=d", "a=b; c=d"),
+        ("gateway_device_1=v1.abc", None),
+        ("a=b; gateway_device_7=v1.abc; c=d", None),
+        ("a=b; Gateway_Device_7=v1.abc", None),
+    ):
+        assert send(front, "/rpc", f"Cookie: {cookie}")[0] == 200
+        assert reached.seen[-1][1]["Cookie"] == arrives
+    assert "gateway_device" not in lines_of(front)
+
+
+def test_servers_that_do_not_know_the_end_point(start_front, gateway, upstreams):
+    change = {"/$end_point$below$query;": "$below$query;"}
+    front = start_front(nodes=[gateway.port], changes=change)
+    for place, upstream in (("/rpc", 0), (f"/rpc/{CREDENTIAL}", 0), ("/blue/ws", 1)):
+        assert send(front, f"{place}/v1/models?a=%2F")[0] == 200
+        assert upstreams[upstream].seen[-1][0] == "/v1/models?a=%2F"
+        assert send(front, place)[0] == 404  # there is no path left
+
+
+def test_the_api_and_the_console_below_a_prefix(start_front, gateway):
+    front = start_front(nodes=[gateway.port], changes={PREFIX: uncommented(PREFIX)})
+    gateway.headers = {"Set-Cookie": "gateway_device_1=x; Path=/api/v1; HttpOnly"}
+    for path in ("/api/v1/login", "/", "/console/views/page.js", "/docs", "/readyz"):
+        status, head, _ = send(front, f"/keys{path}")
+        assert (status, gateway.seen[-1][0]) == (200, path)
+        assert "Path=/keys/api/v1; HttpOnly" in head
+    for path in ("/api/v1/project/verify", "/api/v1/project/%63heck/x", "/metrics", "/rpc", "/x"):
+        assert send(front, f"/keys{path}")[0] == 404
+    assert len(gateway.seen) == 5

@@ -1,19 +1,26 @@
 """What a stranger can do to nginx: limits of one client, TLS, other names, the place on port 80."""
 
+import json
 import re
 import socket
 import ssl
 import threading
+from collections import Counter
 from contextlib import ExitStack, closing, suppress
+from pathlib import Path
 
+import psutil
 import pytest
 from support.helpers import TIMEOUT
-from support.nginx_front import SAMPLE, Upstream, envelope, uncommented
+from support.nginx_front import SAMPLE, WHOLE, Upstream, envelope, uncommented
 from support.servers import free_port
+
+from gateway.project.schemas import KEY, SECRET
 
 pytestmark = pytest.mark.nginx
 PORT_80 = SAMPLE.split("it passes nothing else. ---------\n")[1].split("\n\n")[0]
 PORT_80 = PORT_80.replace("api.example.com", "localhost")  # as the front edits it
+GUARDED = SAMPLE.split("with a header -------\n")[1].split("\n\n")[0]
 REAL_IP = SAMPLE.split("TRUSTED_PROXIES stays 1.\n")[1].split("\n\n")[0]
 
 
@@ -173,6 +180,129 @@ def test_hsts_on_every_answer(front):
         assert headers.get_all("Referrer-Policy") == ["no-referrer"]
 
 
+@pytest.mark.parametrize(
+    ("head", "status", "said"),
+    [
+        (f"GET /rpc HTTP/1.1\r\nHost: localhost\r\nX: {'x' * 8200}", 400, "header is too large"),
+        (f"GET /rpc?{'x' * 8200} HTTP/1.1\r\nHost: localhost", 400, "address is too long"),
+        ("GET /rpc HTTP/3.0\r\nHost: localhost", 400, "not a request that HTTP allows"),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: x", 400, "not a request"),
+        ("GET /x?what=head HTTP/1.1\r\nHost: localhost", 404, "no such endpoint"),
+        ("GET /red/rpc HTTP/1.1\r\nHost: localhost", 404, "no such endpoint"),
+        ("GET /x\1 HTTP/1.1\r\nHost: localhost", 400, "not a request that HTTP allows"),
+    ],
+)
+def test_what_nginx_itself_answers(front, head, status, said):
+    with (
+        socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT) as plain,
+        front.trust.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        connection.sendall(f"{head}\r\nConnection: close\r\n\r\n".encode())
+        lines, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+    assert (int(lines.split()[1]), envelope(body)) == (status, status)
+    assert said in json.loads(body)["header"]["message"]
+    for line in ("Content-Type: application/json", "Cache-Control: no-store"):
+        assert line.encode() in lines.splitlines()
+    assert lines.count(b"X-Content-Type-Options: nosniff") == 1
+
+
+CREDENTIAL = f"{KEY}.{SECRET}"
+LONGEST = 8000  # of 8192 bytes for a line
+# Long texts that expressions could be slow to match: each character that they name, and parts of
+# what they look for, over and over.
+PARTS = [*"_-.,=%/+ a0A:;\\?&~", "%2e", "%2f", "..", "../", "/..", "a/../", "A" * 16 + ".", "/a"]
+PARTS += ["A" * 16 + "." + "_" * 48 + " ", "A" * 16 + "." + "a" * 48 + "_", CREDENTIAL + "/"]
+PARTS += [
+    "%41" * 16 + "." + "a" * 48 + "/",
+    CREDENTIAL + "x/",
+    "basic ",
+    "bearer ",
+    "gateway_device_",
+]
+PATHS = (
+    "/rpc",
+    f"/blue/ws/{CREDENTIAL}",
+    "/v1/",
+    "/api/v1/",
+    "/api/v1/login",
+    "/console/",
+    "/docs/",
+)
+HEADERS = ("Authorization", "X-API-Key", "Referer", "Cookie", "Upgrade", "Sec-Fetch-Site")
+
+
+def dear_requests():
+    """Yield request lines and headers that nginx accepts, and that are as long as it accepts."""
+    for part in PARTS:
+        text = (part * LONGEST)[:LONGEST].strip()
+        for beside in ("_" * LONGEST, CREDENTIAL, f"Basic {text}"[:LONGEST]):
+            yield "/rpc", {"X-API-Key": text, "Authorization": beside}
+            yield f"/rpc/{CREDENTIAL}", {"Authorization": text, "X-API-Key": beside}
+        for prefix in ("basic ", "Bearer ", "https://", "a=b; "):
+            yield "/rpc", dict.fromkeys(HEADERS[:3], f"{prefix}{text}"[:LONGEST])
+        yield "/rpc", dict.fromkeys(HEADERS[2:], text)
+        yield "/api/v1/login", dict.fromkeys(HEADERS[2:], text)
+        path = text.replace(" ", "+")
+        for place in PATHS:
+            for end in ("", "/..", "\\", "%2e", "x" * 48):
+                yield f"{place}/{path}"[: LONGEST - 100] + end, {}
+            yield f"{place}?{path}"[: LONGEST - 100], {"Referer": f"https://x/{text}"[:LONGEST]}
+
+
+def test_no_header_and_no_path_costs_much(start_front, gateway):
+    """A request costs at most 100 ms of nginx's CPU, whatever a client sends, best of five."""
+    gateway.may_answer.set()
+    changes = {
+        GUARDED: uncommented(GUARDED),
+        "rate=20r/s": "rate=9999r/s",
+        "rate=1r/s": "rate=99r/s",
+    }
+    front = start_front(nodes=[gateway.port], changes=changes)
+    workers = psutil.Process(front.server.process.pid).children()
+    statuses, dearest = Counter(), 0
+
+    def price(path, headers):
+        """Return the seconds of CPU that nginx's workers spend on a request."""
+        before = cpu_seconds(workers)
+        connection = front.connect()
+        connection.putrequest("GET", path)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        reply = connection.getresponse()
+        reply.read()
+        connection.close()
+        statuses[reply.status] += 1
+        return cpu_seconds(workers) - before
+
+    for path, headers in dear_requests():
+        prices = [price(path, headers)]
+        while prices[-1] > 0.1 and len(prices) < 5:
+            prices.append(price(path, headers))
+        dearest = max(dearest, min(prices))
+        assert min(prices) <= 0.1, (path[:200], str(headers)[:200], prices)
+    print(f"the dearest of {statuses.total()} requests cost nginx {1000 * dearest:.1f} ms of CPU")
+    assert set(statuses) >= {200, 404}  # they get as far as a request can
+
+
+@pytest.mark.parametrize(
+    ("last", "path"), [('"~^/[^ ]* [^ ]+ /" 0;', "/rpc/"), ('"~^[^ ]+ /" 0;', "/v1/")]
+)
+def test_a_map_in_which_pcre_gives_up_lets_nothing_pass(start_front, gateway, reached, last, path):
+    """With an expression before its last one that takes PCRE more steps than its limit."""
+    gateway.may_answer.set()
+    changes = {GUARDED: uncommented(GUARDED), last: f'"~^(?:[^ ]+)+[!@]$" 0; {last}'}
+    front = start_front(nodes=[gateway.port], changes=changes)
+    assert front.ask(f"{path}{'x' * 9}", "Basic x")[0] == 200
+    assert front.ask(f"{path}{'x' * 99}", "Basic x")[0] == 404
+    assert len(reached.seen) == 1
+
+
+def cpu_seconds(processes):
+    files = (Path(f"/proc/{process.pid}/schedstat") for process in processes)
+    return sum(int(file.read_text().split()[0]) for file in files) / 1e9
+
+
 def test_half_sent_requests_and_handshakes_end_soon(start_front, gateway):
     front = start_front(nodes=[gateway.port], changes={"header_timeout 5s": "header_timeout 1s"})
     with ExitStack() as connections:
@@ -193,8 +323,8 @@ def test_half_sent_requests_and_handshakes_end_soon(start_front, gateway):
 
 
 def test_limits_of_connections():
-    number = int(re.search(r"worker_connections (\d+);", SAMPLE)[1])
-    files = int(re.search(r"worker_rlimit_nofile (\d+);", SAMPLE)[1])
+    number = int(re.search(r"worker_connections (\d+);", WHOLE)[1])
+    files = int(re.search(r"worker_rlimit_nofile (\d+);", WHOLE)[1])
     assert (number, files >= 2 * number) == (16384, True)
 
 

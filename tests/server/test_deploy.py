@@ -98,7 +98,7 @@ def test_commands_of_the_unit_start_the_service(installed, tmp_path):
 
 def test_unit_and_nginx_sample_use_the_same_socket():
     (socket,) = re.findall(r"GATEWAY_BIND=unix:(\S+)", UNIT)
-    assert f"server unix:{socket} " in (ROOT / "gateway" / "deploy" / "nginx.conf").read_text()
+    assert f"server unix:{socket} " in (ROOT / "gateway" / "deploy" / "nginx-site.conf").read_text()
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd here")

@@ -24,19 +24,8 @@ from websockets.frames import Opcode
 from websockets.server import ServerProtocol
 
 DEPLOY = ROOT / "gateway" / "deploy"
-SAMPLE = (DEPLOY / "nginx.conf").read_text()
-SITE_FILE = DEPLOY / "nginx-site.conf"
-SITE = SITE_FILE.read_text() if SITE_FILE.exists() else ""
-SITE_HEAD = """\
-# nginx in front of gateway, for an nginx that serves other sites as well: the block http of
-# nginx.conf, to be put into /etc/nginx/conf.d. A test keeps the two files equal.
-#
-# Edit the four places marked EDIT, and run
-#     nginx -t && nginx -s reload
-# The service needs GATEWAY_TRUSTED_PROXIES=1. In /etc/nginx/nginx.conf, raise worker_connections to
-# 16384 and worker_rlimit_nofile to 65536, or a few thousand idle clients keep everybody else out.
-
-"""
+SAMPLE = (DEPLOY / "nginx-site.conf").read_text()
+WHOLE = (DEPLOY / "nginx.conf").read_text()
 # What the packages of distributions have around the files in conf.d.
 DISTRIBUTION = """\
 events {}
@@ -48,7 +37,7 @@ http {
     server_tokens on;
     gzip on;
     map $http_upgrade $connection_upgrade { default upgrade; "" close; }
-    include gateway.conf;
+    include conf.d/gateway.conf;
 }
 """
 
@@ -61,6 +50,7 @@ class Upstream(ThreadingHTTPServer):
 
     def __init__(self):
         self.seen = []  # path and headers of each request
+        self.status, self.headers = 200, {}  # what it answers
         self.changed = threading.Condition()
         self.first_word_arrived = threading.Event()
         super().__init__(("127.0.0.1", 0), Handler)
@@ -95,6 +85,8 @@ class Handler(BaseHTTPRequestHandler):
             self.chat(json.loads(body))
             return
         self.answer("text/plain", b"hello")
+
+    do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_POST
 
     def do_GET(self):
         if self.headers.get("Upgrade") != "websocket":
@@ -142,7 +134,9 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def answer(self, content_type, body):
-        self.send_response(200)
+        self.send_response(self.server.status)
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         if self.close_connection:  # gunicorn says so, too; or nginx may keep the connection
@@ -160,17 +154,17 @@ class NginxFront:
     :param nodes: ports of gateway's nodes.
     :param main: port of the upstream without a pool; ``blue``: port of the pool "blue".
     :param changes: other texts to replace in the sample: {old: new}.
-    :param site: run nginx-site.conf below the nginx.conf of a distribution, instead of nginx.conf.
+    :param around: what includes the sample: the shipped nginx.conf, or that of a distribution.
     """
 
-    def __init__(self, folder, nodes, main, blue, changes=None, site=False):
+    def __init__(self, folder, nodes, main, blue, changes=None, around=WHOLE):
         self.folder = folder
         self.port = free_port()
         write_certificate(folder)
-        sample = edited(SITE if site else SAMPLE, self.port, nodes, main, blue, changes or {})
-        if site:
-            (folder / "gateway.conf").write_text(sample)
-        (folder / "nginx.conf").write_text(DISTRIBUTION if site else sample)
+        (folder / "conf.d").mkdir()
+        sample = edited(SAMPLE, self.port, nodes, main, blue, changes or {})
+        (folder / "conf.d" / "gateway.conf").write_text(sample)
+        (folder / "nginx.conf").write_text(around)
         self.trust = ssl.create_default_context(cafile=folder / "gateway.crt")
         user = "user root; " if os.geteuid() == 0 else ""
         directives = f"daemon off; {user}error_log stderr notice;"
@@ -242,8 +236,8 @@ def edited(sample, port, nodes, main, blue, changes):
         lambda line: " ".join(f"server 127.0.0.1:{node} {line[1]};" for node in nodes),
         sample,
     )
-    start = re.search(r"# ---- EDIT \d of \d: your own servers", sample).start()
-    end = sample.index("# ---- Limits")
+    start = sample.index("# ---- EDIT 2 of")
+    end = sample.index("# ---- EDIT 3 of")
     own_servers = replaced(
         uncommented(sample[start:end]),  # the pool "blue"
         {"127.0.0.1:9000": f"127.0.0.1:{main}", "10.0.1.1:9000": f"127.0.0.1:{blue}"},
@@ -255,20 +249,6 @@ def edited(sample, port, nodes, main, blue, changes):
 def uncommented(block):
     """Return a block whose examples are no comments any more; its headings stay."""
     return re.sub(r"^( *)# (?!-)", r"\1", block, flags=re.MULTILINE)
-
-
-def site_of(sample):
-    """Return nginx-site.conf: the block http of nginx.conf, under a head of its own."""
-    block = sample.split("\nhttp {\n")[1].rsplit("}\n", 1)[0]
-    # nginx refuses this after the first map, and other files may have one.
-    block = re.sub(r" *map_hash_bucket_size .*\n", "", block)
-    lines = [line.removeprefix("    ") for line in block.splitlines()]
-    edits = re.sub(
-        r"EDIT (\d) of (\d)",
-        lambda place: f"EDIT {int(place[1]) - 1} of {int(place[2]) - 1}",
-        "\n".join(lines),
-    )
-    return SITE_HEAD + edits + "\n"
 
 
 def replaced(text, changes):
@@ -316,13 +296,13 @@ def start_front(tmp_path, upstreams):
     """Return a function that starts nginx in front of services."""
     fronts = []
 
-    def start(*services, changes=None, site=False, **ports):
+    def start(*services, changes=None, around=WHOLE, **ports):
         folder = tmp_path / f"nginx{len(fronts)}"
         folder.mkdir()
         main, blue = (upstream.port for upstream in upstreams)
         nodes = [service.port for service in services]
         ports = {"nodes": nodes, "main": main, "blue": blue, **ports}
-        fronts.append(NginxFront(folder, changes=changes, site=site, **ports))
+        fronts.append(NginxFront(folder, changes=changes, around=around, **ports))
         return fronts[-1]
 
     yield start
@@ -388,7 +368,3 @@ def envelope(content):
     assert reply["header"].keys() == {"code", "message", "total", "count"}
     assert (reply["header"]["total"], reply["header"]["count"], reply["data"]) == (0, 0, {})
     return reply["header"]["code"]
-
-
-if __name__ == "__main__":  # after a change of nginx.conf
-    SITE_FILE.write_text(site_of(SAMPLE))
