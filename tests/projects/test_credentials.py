@@ -3,7 +3,7 @@
 import base64
 
 import pytest
-from support.helpers import code_of, forms
+from support.helpers import basic, code_of, forms
 
 PATH = "/api/v1/project/verify"
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -40,8 +40,10 @@ def test_each_form_is_counted_once_in_one_statement(client, project, counts, sta
 
 
 def test_schemes_in_any_case(ask, project):
-    text = dotted(project)
-    assert {ask({"Authorization": f"{s} {text}"}) for s in ("bearer", "BEARER", "Bearer ")} == {204}
+    for form in ("basic", "bearer"):
+        scheme, text = forms(project)[form]["Authorization"].split()
+        for written in (scheme.lower(), scheme.upper(), f"{scheme} "):
+            assert ask({"Authorization": f"{written} {text}"}) == 204
 
 
 def test_one_credential_in_two_headers_counts_once(ask, project, counts):
@@ -81,43 +83,61 @@ def test_base64_has_one_spelling(ask, project, counts):
 
 
 def spellings(key, secret):
-    """Yield texts that are nearly KEY.SECRET."""
-    yield from ("", ".", key, f"{key}.", f".{secret}", secret, f"{secret}.{key}")
-    yield from (f"{key}{secret}", f"{key}:{secret}", f"{key}..{secret}", f"{key}.{secret}.")
-    yield from (f".{key}.{secret}", f"{key}.{secret}.{secret}", f"{key}%2e{secret}")
+    """Return texts that are nearly KEY.SECRET."""
+    good = f"{key}.{secret}"
+    return [
+        *["", ".", key, f"{key}.", f".{secret}", secret, f"{secret}.{key}", f"{key}{secret}"],
+        *[f"{key}:{secret}", f"{key}..{secret}", f"{good}.", f".{good}", f"{good}.{secret}"],
+        *[f"{key}%2e{secret}", f"{key} .{secret}", f"{key}. {secret}", f"{good},{good}"],
+        *[
+            good[:-1],
+            f"{good}x",
+            good[1:],
+            f"x{good}",
+            f"{key}/{secret}",
+            f"{good}/..",
+            f"../{good}",
+        ],
+        *[f'"{good}"', f"{good[:-1]}é", f"{good[:-1]}-", f"{good[:-1]}\0", f"{good}\x0b"],
+        *[f"{good}/..", f"../{good}", f"{good}\xa0", "x" * 8100],
+    ]
+
+
+def headers_of(project, token):
+    """Yield headers that are nearly those of the project."""
+    key, secret = project["project_key"], project["project_secret"]
+    good = basic(key, secret)
+    pairs = [f"{key}:{secret}:", f"{key}{secret}", f"{key[:-1]}é:{secret}", f"{key[1:]}:{secret}s"]
+    pairs += ["\0" * 16 + f":{secret}", "\xff" * 16 + ":" + "\xfe" * 48, ":"]
+    for text in spellings(key, secret):
+        yield {"X-API-Key": text}
+        for scheme in ("", "Bearer ", "Basic ", "Digest "):
+            yield {"Authorization": f"{scheme}{text}"}
+        pairs += [text] if text != f"{key}:{secret}" else []
+    for pair in pairs:
+        yield {"Authorization": "Basic " + base64.b64encode(pair.encode("latin-1")).decode()}
+    for text in (
+        good.replace("Basic", "Bearer"),
+        good[6:],
+        f"{good}, {good}",
+        f"{good}\x0c",
+        token,
+    ):
+        yield {"Authorization": text}
     yield from (
-        f"{key}.{secret[:-1]}",
-        f"{key}.{secret}x",
-        f"{key[1:]}.{secret}",
-        f"x{key}.{secret}",
+        {"X-API-Key": token},
+        {"Cookie": f"x={token}"},
+        {"Authorization": f"Bearer {token}"},
     )
-    yield from (f"{key} .{secret}", f"{key}. {secret}", f"{key}.{secret},{key}.{secret}")
-    yield from (f"{key}/{secret}", f"{key}.{secret}/..", f"../{key}.{secret}", f'"{key}.{secret}"')
-    yield from (f"{key}.{secret[:-1]}é", f"{key}.{secret[:-1]}-", f"{key}.{secret[:-1]}\0")
-    yield from (f"{key}.{secret}\x0b", f"{key}.{secret}\xa0")
-    yield "x" * 8100
+    yield from ({"Authorization": "Basic " + "A" * 10240}, {"Authorization": "Basic !!!!"}, {})
 
 
 def test_bad_spellings(client, person, project, counts, statements, caplog):
     caplog.clear()
     statements()
-    token = person.token
-    for text in spellings(project["project_key"], project["project_secret"]):
-        basic = base64.b64encode(text.encode("latin-1")).decode()
-        for headers in (
-            {"X-API-Key": text},
-            {"Authorization": text},
-            {"Authorization": f"Bearer {text}"},
-            {"Authorization": f"Basic {text}"},
-            {"Authorization": f"Digest {text}"},
-        ):
-            if text:
-                reply = client.get(PATH, headers=headers)
-                assert (reply.status_code, code_of(reply)) == (401, 1001), headers
-        if text != f"{project['project_key']}:{project['project_secret']}":
-            assert client.get(PATH, headers={"Authorization": f"Basic {basic}"}).status_code == 401
-    for headers in ({"X-API-Key": token}, {"Authorization": token}, {"Cookie": "x=" + token}):
-        assert client.get(PATH, headers=headers).status_code == 401
+    for headers in headers_of(project, person.token):
+        reply = client.get(PATH, headers=headers)
+        assert (reply.status_code, code_of(reply)) == (401, 1001), headers
     assert client.get(f"{PATH}?key={dotted(project)}").status_code == 401
     assert statements() == []
     assert counts() == [0]

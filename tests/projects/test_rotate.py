@@ -1,6 +1,7 @@
 """rotate: which secrets work afterwards, and for how long."""
 
 import pytest
+from support.helpers import OK, code_of
 
 
 @pytest.fixture
@@ -34,6 +35,34 @@ def working(person, secrets):
         return [n for n, s in enumerate(secrets) if person.verify(project, s).status_code == 204]
 
     return working
+
+
+def test_rotate_replaces_the_secret(person, secrets, rotate, working):
+    (before,) = person.projects()
+    reply = person.post("/project/rotate", {"id": 1})
+    fresh = reply.json["data"]
+    assert reply.json["header"] == OK["header"]
+    assert fresh.keys() == {"project_key", "project_secret"}
+    assert fresh["project_key"] == before["project_key"]
+    assert len(fresh["project_secret"]) == 48
+    secrets.append(fresh["project_secret"])
+    assert working() == [1]
+    (shown,) = person.projects()
+    assert (shown["id"], shown["project_secret"]) == (1, fresh["project_secret"])
+    assert (shown["request_total"], shown["request_today"]) == (1, 1)
+
+
+def test_only_owner_and_admins_can_rotate(person, sign_up, secrets, make_admin):
+    libin = sign_up("libin")
+
+    def code(who, project_id=1):
+        return code_of(who.post("/project/rotate", {"id": project_id}))
+
+    assert code(libin) == 1006
+    make_admin(libin)
+    assert [code(libin), code(person), code(person, 2)] == [0, 0, 1006]
+    person.post("/project/delete", {"id": 1})
+    assert code(person) == 1006
 
 
 def test_a_retry_after_a_lost_reply_keeps_what_is_deployed(rotate, working, clock):
