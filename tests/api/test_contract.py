@@ -110,47 +110,25 @@ def test_list(clock, sign_up):
     body = {"user_id": person.user_id, "page_no": 0, "page_size": 20}
     reply = person.post("/project/list", body)
     assert reply.status_code == 200
+    shown = {
+        "id": 1,
+        "project_name": "我的ChatGPT项目",
+        "project_type": 1,
+        "project_key": first["project_key"],
+        "project_secret": first["project_secret"],
+        "end_points": ["https://api.hobbychain.org//rpc", "wss://api.hobbychain.org//ws"],
+        "deleted": False,
+        "created_time": "2024-03-07 15:44:43",
+        "request_total": 0,
+        "request_today": 0,
+        "request_max": 30,
+        "pool_id": 0,
+        "pool_name": "",
+    }
     assert reply.json == {
         "header": {"code": 0, "message": "OK", "total": 2, "count": 2},
         "data": {
-            "list": [
-                {
-                    "id": 1,
-                    "project_name": "我的ChatGPT项目",
-                    "project_type": 1,
-                    "project_key": first["project_key"],
-                    "project_secret": first["project_secret"],
-                    "end_points": [
-                        "https://api.hobbychain.org//rpc",
-                        "wss://api.hobbychain.org//ws",
-                    ],
-                    "deleted": False,
-                    "created_time": "2024-03-07 15:44:43",
-                    "request_total": 0,
-                    "request_today": 0,
-                    "request_max": 30,
-                    "pool_id": 0,
-                    "pool_name": "",
-                },
-                {
-                    "id": 2,
-                    "project_name": "我的ChatGPT项目",
-                    "project_type": 1,
-                    "project_key": second["project_key"],
-                    "project_secret": second["project_secret"],
-                    "end_points": [
-                        "https://api.hobbychain.org//rpc",
-                        "wss://api.hobbychain.org//ws",
-                    ],
-                    "deleted": False,
-                    "created_time": "2024-03-07 15:47:02",
-                    "request_total": 0,
-                    "request_today": 0,
-                    "request_max": 30,
-                    "pool_id": 0,
-                    "pool_name": "",
-                },
-            ]
+            "list": [shown, {**shown, "id": 2, "created_time": "2024-03-07 15:47:02", **second}]
         },
     }
 
