@@ -211,7 +211,7 @@ def test_good_user_names(api, name):
             "%@b.com",
             "a@1.co",
         ],
-        *["a@b.c1", "a@xn--p1ai.xn--p1ai", "!#$%&'*+/=?^_`{|}~-@b.co", f"a@b.{'y' * 63}"],
+        *["a@b.c1", "a@xn--p1ai.xn--p1ai", "!#$%&'*+/?=^_`{|}~-@b.co", f"a@b.{'y' * 63}"],
         "x" * 64 + "@" + ".".join(["y" * 61] * 3) + ".com",  # 254 characters
     ],
 )
