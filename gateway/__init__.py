@@ -27,7 +27,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     from gateway import auth, db, log, mail, project
     from gateway.auth import tokens
     from gateway.settings import instance_path, load
-    from gateway.web import health, pages, reply
+    from gateway.web import access_log, health, pages, reply
 
     app = Flask(
         __name__,
@@ -36,7 +36,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         static_folder=None,
     )
     load(app, config)
-    log.init_app(app)
+    log.start()
+    access_log.init_app(app)
     reply.init_app(app)
     db.init_app(app)
     mail.init_app(app)

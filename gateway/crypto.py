@@ -11,6 +11,7 @@ import string
 from base64 import b64decode
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -24,8 +25,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from flask import current_app
 from werkzeug.exceptions import ServiceUnavailable
 
-from gateway.server import turns
-
 _VERSION_2 = "2:"  # how a secret begins that AES-GCM has sealed; Fernet's begin with "gAAAA"
 _NONCE = 12  # bytes, before what AES-GCM has sealed
 NICENESS = 10  # of the thread that hashes, on Linux: customers' requests get the CPU first
@@ -34,6 +33,9 @@ ALPHANUMERIC = string.ascii_letters + string.digits
 #: Hashes and verifies passwords, with OWASP's argon2id parameters: 19 MiB, two passes, one lane.
 #: Replace it to change the parameters; a login renews a hash that was made with others.
 hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
+
+# A thread waits in this context; a server whose threads take turns replaces it.
+aside: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def _make_executor() -> ThreadPoolExecutor:
@@ -88,7 +90,7 @@ def _alone(function: Callable[..., Any], *args: str) -> Any:
     except RuntimeError:
         _hashing = _make_executor()
         raise ServiceUnavailable(retry_after=5) from None
-    with turns.aside():
+    with aside():
         return job.result()
 
 

@@ -1,7 +1,4 @@
-"""One log line for each API request: who asked, from where, and the outcome.
-
-Of refused verifies that differ only in their request, one in a second gets a line; ``repeated``
-in the next one counts those without a line.
+"""The log, and what a request adds to its line (``web.access_log`` writes it).
 
 ``note(...)`` adds fields to the line of the present request. Lines hold ids. They never hold a
 user name, an e-mail address, a code, a password, a token or a secret. Only MAIL_SUPPRESS_SEND
@@ -13,18 +10,11 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, current_app, g, request
-
-from gateway.web.client import client_ip, network, request_id
-from gateway.web.flood import Flood
+from flask import g
 
 logger = logging.getLogger("gateway")
-# These are asked all day, so they write a line only when they refuse. nginx logs what it lets pass.
-QUIET = {"health.healthz", "health.readyz", "project.verify"}
-_FLOOD = "gateway.flood"  # key in app.extensions
 
 
 class _Formatter(logging.Formatter):
@@ -35,12 +25,13 @@ class _Formatter(logging.Formatter):
     default_msec_format = "%s.%03dZ"
 
     def format(self, record: logging.LogRecord) -> str:
-        record.request_id = getattr(record, "request_id", None) or request_id()
+        present = g.get("request_id") if g else None
+        record.request_id = getattr(record, "request_id", None) or present or "-"
         return super().format(record)
 
 
-def init_app(app: Flask) -> None:
-    """Give each request an id, and write its line when it is answered."""
+def start() -> None:
+    """Write the log to stderr."""
     logger.setLevel(logging.INFO)
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)
@@ -48,8 +39,6 @@ def init_app(app: Flask) -> None:
             _Formatter("%(asctime)s %(levelname)s request=%(request_id)s %(message)s")
         )
         logger.addHandler(handler)
-    app.extensions[_FLOOD] = Flood()
-    app.after_request(_write_line)
 
 
 def name_operator(name: str) -> None:
@@ -66,21 +55,3 @@ def note(**fields: Any) -> None:
 def first_line(error: Exception) -> str:
     """Return the first line of an error's text, because drivers add pages to it."""
     return str(error).partition("\n")[0]
-
-
-def _write_line(response: Response) -> Response:
-    response.headers["X-Request-ID"] = request_id()
-    flood: Flood = current_app.extensions[_FLOOD]
-    for line, count in flood.overdue():
-        logger.info("%s repeated=%d", line, count, extra={"request_id": "-"})
-    if request.endpoint in QUIET and response.status_code < HTTPStatus.BAD_REQUEST:
-        return response
-    notes = {"user": "-", "ip": client_ip() or "-", "code": "-", **g.get("notes", {})}
-    fields = " ".join(f"{name}={value}" for name, value in notes.items())
-    line = f"{request.endpoint or '-'} {fields} status={response.status_code}"
-    repeated: int | None = 0
-    if request.endpoint == "project.verify":
-        repeated = flood.count((network(notes["ip"]), notes["code"], notes.get("project")), line)
-    if repeated is not None:
-        logger.info("%s%s", line, f" repeated={repeated}" if repeated else "")
-    return response

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from flask import g, has_request_context
 from sqlalchemy import PoolProxiedConnection, QueuePool
 from sqlalchemy.exc import TimeoutError
-
-from gateway.web import after_response
 
 # Seconds. A reply takes less than 10 because all waits of a request share REQUEST_TIMEOUT.
 REQUEST_TIMEOUT = 8
@@ -21,6 +21,9 @@ MAX_WAITED = 1  # for the pool; a request that has waited longer meets a pool th
 
 # SQLAlchemy names a pool's logger after its class. That one would be below the service's own.
 logging.getLogger(__name__).setLevel(logging.WARNING)
+
+# A thread waits in this context; a server whose threads take turns replaces it.
+aside: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 class RequestPool(QueuePool):
@@ -54,7 +57,7 @@ def serves_a_request() -> bool:
     """Tell whether this thread answers a request, or does other work that has a deadline."""
     if has_request_context():
         return True
-    return bool(g) and ("database_deadline" in g or after_response.is_running())
+    return bool(g) and "database_deadline" in g
 
 
 def time_left(longest: float) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, bindparam, delete, exists, func, select, text, tuple_
 
 from gateway import clock
-from gateway.db import UtcDateTime, db, not_durable
+from gateway.db import UtcDateTime, db, deadline, not_durable
 
 PERIOD = 60  # seconds between two times that a worker looks for rows to delete
 BATCH = 500  # rows of a transaction
@@ -57,6 +57,8 @@ def _delete_slowly(table: Table, is_meant: ColumnElement[bool], values: dict[str
     """Delete rows in batches, with pauses; return how many there were."""
     deleted = 0
     while True:
+        if deadline.serves_a_request():
+            deadline.start()  # of each batch
         # Usually there is none. On SQLite a DELETE would then wait for the write lock for nothing.
         is_needed = db.session.scalar(select(exists().where(is_meant)), values)
         db.session.commit()

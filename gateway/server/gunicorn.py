@@ -23,8 +23,8 @@ from flask import Flask
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 # gunicorn takes every name in this module that is the name of a setting; "config" is one.
-from gateway import db, log, mail, settings, throttle
-from gateway.db import facts, purge
+from gateway import crypto, db, log, mail, settings, throttle
+from gateway.db import deadline, facts, purge
 from gateway.errors import ConfigError
 from gateway.mail import senders
 from gateway.server import memory, turns
@@ -63,6 +63,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def get_thread_pool(self) -> turns.Pool:
         """Return where the requests are answered."""
+        crypto.aside = deadline.aside = turns.aside
         return turns.Pool(self.cfg.threads)
 
     def init_signals(self) -> None:

@@ -12,5 +12,5 @@ console/            the page at /
 docs/               the page at /docs
 health.py           /healthz, /readyz
 after_response.py   work after the reply
-flood.py            bounds the log
+access_log.py       the log line of a request
 """

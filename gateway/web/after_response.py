@@ -10,6 +10,7 @@ from flask import Flask, Response, after_this_request, current_app, g
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import log
+from gateway.db import deadline
 from gateway.web.client import request_id
 
 Result = TypeVar("Result")
@@ -50,7 +51,7 @@ def call(app: Flask, request: str, function: Callable[[], Result]) -> Result | N
     """
     with app.app_context():
         g.request_id = request
-        g.after_response = True
+        deadline.start()
         try:
             return function()
         except SQLAlchemyError as error:
@@ -58,8 +59,3 @@ def call(app: Flask, request: str, function: Callable[[], Result]) -> Result | N
         except Exception as error:  # noqa: BLE001 - the log is the only place to report it
             log.logger.error("unhandled exception", exc_info=error)
     return None
-
-
-def is_running() -> bool:
-    """Tell whether the present thread runs such a function."""
-    return bool(g.get("after_response"))

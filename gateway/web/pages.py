@@ -21,7 +21,6 @@ from werkzeug.exceptions import NotFound
 from werkzeug.http import generate_etag
 from werkzeug.wrappers import Response
 
-from gateway import mail
 from gateway.web import openapi
 from gateway.web.reply import http_failure
 
@@ -105,10 +104,11 @@ def _description() -> Description:
 def console_page() -> Response:
     """Show the console. The page tells its script what the script cannot ask the API."""
     config = current_app.config
+    is_sent = "sent" if config["MAIL_SERVER"] else "none"
     page = render_template(
         "console/page.html",
         service=config["SERVICE_NAME"],
-        mails="log" if config["MAIL_SUPPRESS_SEND"] else "sent" if mail.is_possible() else "none",
+        mails="log" if config["MAIL_SUPPRESS_SEND"] else is_sent,
         digits=config["REG_CODE_DIGITS"],
         registration=config["REGISTRATION"],
         zone=config["TIMEZONE"],

@@ -6,7 +6,7 @@ import pytest
 from support.helpers import basic, sqlite_only
 
 from gateway.project.models import RESERVED_POOL_NAMES
-from gateway.web import flood
+from gateway.web import access_log
 
 WRONG = basic("k" * 16, "s" * 48)
 
@@ -15,7 +15,7 @@ WRONG = basic("k" * 16, "s" * 48)
 def now(monkeypatch):
     """The time that the flood sees; it stands still until the test changes it."""
     time = [1000.0]
-    monkeypatch.setattr(flood, "monotonic", lambda: time[0])
+    monkeypatch.setattr(access_log, "monotonic", lambda: time[0])
     return time
 
 
@@ -49,12 +49,29 @@ def test_one_line_for_each_client_and_second(ask, now):
 
 @sqlite_only
 def test_many_clients_do_not_fill_the_log(ask, now):
-    for number in range(300):
-        ask(f"10.0.{number}.1")
-    assert len(ask.lines()) <= flood.MAX_KINDS + 1
+    for number in range(1200):
+        ask(f"10.{number // 250}.{number % 250}.1")
+    firsts = [line for line in ask.lines() if "repeated" not in line]
+    assert len(firsts) == len({line.split()[2] for line in firsts}) == 1001
+    assert "ip=10.3.249.1" in firsts[999]
     now[0] += 2
     ask()
     assert "refusals of other clients repeated=199" in ask.all()
+
+
+@sqlite_only
+def test_a_flood_of_sign_ins_has_a_line_for_each_client_and_second(make_app, now, caplog):
+    client = make_app(TRUSTED_PROXIES=1).test_client()
+    body = {"user_name": "nobody", "password": "wrong password"}
+    for number in range(40):
+        headers = {"X-Forwarded-For": f"10.0.0.{number % 2}"}
+        client.post("/api/v1/login", json=body, headers=headers)
+    lines = [line for line in caplog.messages if "code=429" in line]
+    assert [line.split()[2] for line in lines] == ["ip=10.0.0.0", "ip=10.0.0.1"]
+    assert sum("code=1002" in line for line in caplog.messages) == 10  # 5 of each client
+    now[0] += 1
+    client.post("/api/v1/login", json=body, headers={"X-Forwarded-For": "10.0.0.1"})
+    assert caplog.messages[-1].endswith("ip=10.0.0.1 code=429 status=429 repeated=14")
 
 
 @sqlite_only

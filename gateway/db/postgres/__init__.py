@@ -23,10 +23,10 @@ from sqlalchemy import Engine, PoolProxiedConnection, event
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DisconnectionError
 
+from gateway.db import deadline
 from gateway.db.deadline import serves_a_request, time_left
 from gateway.db.postgres import server
 from gateway.db.postgres.server import standby
-from gateway.server import turns
 
 # Seconds.
 ANSWER_TIMEOUT = 4
@@ -67,7 +67,7 @@ class Connection(psycopg.Connection[Any]):
             if timeout is not None or not serves_a_request():
                 return super().wait(gen, interval, timeout)
             try:
-                with turns.aside():
+                with deadline.aside():
                     return super().wait(gen, interval, time_left(ANSWER_TIMEOUT))
             except psycopg.errors._WaitTimeout:
                 return self._cancel(gen)
