@@ -42,7 +42,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     db.init_app(app)
     mail.init_app(app)
     tokens.init_app(app)
-    app.register_blueprint(health.bp)
+    health.init_app(app)
     pages.init_app(app)
     app.register_blueprint(auth.bp)
     app.register_blueprint(project.bp)

@@ -3,7 +3,8 @@
 sqlite.py    connections to SQLite
 postgres/    connections to Postgres
 deadline.py  how long to wait
-facts.py     what is true of the whole database, such as the TIMEZONE of its days
+shared.py    settings that all nodes must share
+readiness.py can this node serve?
 hot_sql.py   runs the busiest endpoints' SQL
 schema.py    is the schema current?
 purge.py     deletes what has expired

@@ -17,15 +17,27 @@ from sqlalchemy import Connection, Select, column, inspect, select, table
 _VERSIONS = Path(__file__).parent / "migrations" / "versions"
 # Alembic keeps the revision in this table. Loading Alembic to ask costs each worker 9 MiB.
 _REVISION: Select[Any] = select(column("version_num")).select_from(table("alembic_version"))
+# Seconds that a migration waits for its locks, pauses between two tries, and tries in all.
+LOCK_TIMEOUT, PAUSE, GIVE_UP = 0.5, 5, 300
+# A table that each migration brings. pg_restore --clean leaves it when it restores an older dump.
+_FIRST_WITH = {"1005": "project_days"}
 
 
 class Schema(Enum):
-    """How a database's schema compares with this version's; the value says it in words."""
+    """How a database's schema compares with this version's: in words, and what to do about it."""
 
-    CURRENT = "current"
-    OLD = "not this version's"
-    NEWER = "newer than this version, which can serve it"
-    TOO_NEW = "newer than this version, which cannot serve it"
+    CURRENT = ("current", "")
+    NEWER = ("newer than this version, which can serve it", "")
+    OLD = ("not this version's", "run: gateway db upgrade")
+    TOO_NEW = ("newer than this version, which cannot serve it", "upgrade this node")
+    MIXED = (
+        "an older version's beside tables of a newer one, as pg_restore --clean leaves it",
+        'drop and create the database, then restore it: "Backup and restore" in the guide',
+    )
+
+    def __init__(self, words: str, cure: str) -> None:
+        self.words = words
+        self.cure = cure
 
     @property
     def can_serve(self) -> bool:
@@ -35,14 +47,16 @@ class Schema(Enum):
 
 def schema_of(connection: Connection) -> Schema:
     """Compare the schema of a database with this version's."""
-    if not inspect(connection).has_table("alembic_version"):
+    tables = inspect(connection)
+    if not tables.has_table("alembic_version"):
         return Schema.OLD
     found, ours = connection.scalars(_REVISION).all(), latest_revision()
     if found == [ours]:
         return Schema.CURRENT
-    if len(found) != 1 or found[0] < ours:
-        return Schema.OLD
-    return Schema.NEWER if found[0][0] == ours[0] else Schema.TOO_NEW
+    if len(found) == 1 and found[0] > ours:
+        return Schema.NEWER if found[0][0] == ours[0] else Schema.TOO_NEW
+    later = [name for revision, name in _FIRST_WITH.items() if revision > max(found, default="")]
+    return Schema.MIXED if any(map(tables.has_table, later)) else Schema.OLD
 
 
 def schema_is_current(connection: Connection) -> bool:

@@ -24,8 +24,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gateway import crypto
 from gateway.db import db
-from gateway.db.facts import Fact
 from gateway.db.schema import schema_is_current
+from gateway.db.shared import StoredValue
 from gateway.errors import ApiError, Code
 from gateway.project.models import Project
 from gateway.settings import database_url
@@ -106,7 +106,7 @@ def _check(source: Connection, target: Connection) -> None:
     for side, connection in (("source", source), ("target", target)):
         if not schema_is_current(connection):
             raise _refusal(f"The {side}'s schema is not current; run db upgrade there first")
-    target.execute(delete(Fact))  # the source's are copied
+    target.execute(delete(StoredValue))  # the source's are copied
     for table in db.metadata.sorted_tables:
         if target.execute(select(1).select_from(table).limit(1)).first():
             raise _refusal(f"The target is not empty: {table.name} has rows")

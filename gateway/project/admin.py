@@ -8,15 +8,13 @@ from __future__ import annotations
 import re
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, func, insert, select, update
-from sqlalchemy import delete as sql_delete
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from gateway import clock
 from gateway.auth import admin as accounts
 from gateway.auth.models import User
-from gateway.db import db
-from gateway.db.facts import TIMEZONE, Fact, stored_zone
+from gateway.db import db, shared
 from gateway.errors import ApiError, Code
 from gateway.project import pools, quota_mails, service
 from gateway.project.models import KEY_LENGTH, Project
@@ -96,7 +94,7 @@ def change_timezone(zone: str) -> str | None:
     count for the new zone's, so that no quota begins a second time.
     """
     connection = db.session.connection()
-    before = stored_zone(connection)
+    before = shared.stored(connection).get("TIMEZONE")
     now = clock.now()
     new_day = now.astimezone(ZoneInfo(zone)).date()
     old_day = now.astimezone(ZoneInfo(before or zone)).date()
@@ -107,8 +105,7 @@ def change_timezone(zone: str) -> str | None:
             .values(request_day=new_day)
             .execution_options(synchronize_session=False)
         )
-    db.session.execute(sql_delete(Fact).where(Fact.name == TIMEZONE))
-    db.session.execute(insert(Fact).values(name=TIMEZONE, value=zone))
+    shared.store(connection, "TIMEZONE", zone)
     db.session.commit()
     return before
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, func, select
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, func, select, text
 from sqlalchemy.orm import Mapped, column_property, mapped_column
 
 from gateway.db import Base, UtcDateTime
@@ -39,9 +39,13 @@ class Project(Base):
 
     __tablename__ = "projects"
     __table_args__ = (
+        Index("ix_projects_live", "user_id", "deleted", "id"),  # of a page of live projects
         Index(
-            "ix_projects_live", "user_id", "deleted", "id"
-        ),  # for a page of live projects, in order
+            "ix_projects_expires_at",
+            "expires_at",
+            postgresql_where=text("expires_at IS NOT NULL"),
+            sqlite_where=text("expires_at IS NOT NULL"),
+        ),
         {"sqlite_autoincrement": True},
     )
 
@@ -57,7 +61,7 @@ class Project(Base):
     old_secret_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     deleted: Mapped[bool] = mapped_column(default=False)
     # When the row of a deleted project is purged; a live project has none.
-    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     request_total: Mapped[int] = mapped_column(BigInteger, default=0)
     request_day: Mapped[date | None]

@@ -28,6 +28,7 @@ from gateway.project.models import KEY_LENGTH, SECRET_LENGTH, SECRET_PREFIX_LENG
 from gateway.throttle import DAY, Counter
 
 KEPT = timedelta(days=30)  # the row of a deleted project
+WIPED_AT_ONCE = 500  # rows; see wipe_deleted
 
 
 # Both statements of create are built once, because building one takes 0.2 ms, and name the table,
@@ -203,16 +204,7 @@ def mark_deleted(*filters: ColumnElement[bool]) -> int | None:
     deleted = db.session.scalar(
         update(Project)
         .where(*filters)
-        .values(
-            deleted=True,
-            expires_at=clock.now() + KEPT,
-            secret_hash="",
-            sealed_secret="",
-            old_secret_hash=None,
-            old_secret_until=None,
-            request_day=None,  # the trigger then keeps the day
-            request_count=0,
-        )
+        .values(deleted=True, **_wiped())
         .returning(Project.id)
         .execution_options(synchronize_session=False)
     )
@@ -221,3 +213,32 @@ def mark_deleted(*filters: ColumnElement[bool]) -> int | None:
         return None
     db.session.commit()
     return owner_id
+
+
+def _wiped() -> dict[str, Any]:
+    """Return what the columns of a deleted project become."""
+    return {
+        "expires_at": clock.now() + KEPT,
+        "secret_hash": "",
+        "sealed_secret": "",
+        "old_secret_hash": None,
+        "old_secret_until": None,
+        "request_day": None,  # the trigger then keeps the day
+        "request_count": 0,
+    }
+
+
+def wipe_deleted() -> None:
+    """Wipe the secrets of projects that nodes of schema 0004 deleted, in small transactions."""
+    last = 0
+    while True:
+        left = select(Project.id).where(
+            Project.deleted.is_(True), Project.expires_at.is_(None), Project.id > last
+        )
+        ids = db.session.scalars(left.order_by(Project.id).limit(WIPED_AT_ONCE)).all()
+        if not ids:
+            db.session.rollback()
+            return
+        db.session.execute(update(Project).where(Project.id.in_(ids)).values(**_wiped()))
+        db.session.commit()
+        last = ids[-1]

@@ -24,7 +24,7 @@ from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped
 
 # gunicorn takes every name in this module that is the name of a setting; "config" is one.
 from gateway import crypto, db, log, mail, settings, throttle
-from gateway.db import deadline, facts, purge
+from gateway.db import deadline, purge, shared
 from gateway.errors import ConfigError
 from gateway.mail import senders
 from gateway.server import memory, turns
@@ -133,7 +133,7 @@ def on_starting(server: Any) -> None:
         settings.load(app)
         instance.check_database_folder(app)
         db.init_app(app)
-        facts.claim_zone(app)
+        shared.claim(app)
         # Sockets that come from systemd or from an earlier gunicorn are open already.
         if not {"LISTEN_FDS", "GUNICORN_FD"} & set(os.environ):
             for address in server.cfg.address:
@@ -160,7 +160,7 @@ def post_worker_init(worker: Any) -> None:
 
     That is where the service listens, where mails go, and which settings have wrong names.
     """
-    facts.keep_zone(worker.wsgi)
+    shared.keep_comparing(worker.wsgi)
     senders.keep_sending(worker.wsgi, for_ever=True)
     threading.Thread(target=_keep_purging, args=(worker.wsgi,), name="purge", daemon=True).start()
     throttle.protect_process()

@@ -9,12 +9,13 @@ from itertools import count
 from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, delete, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from gateway import create_app, log
 from gateway.db import db
+from gateway.db.shared import StoredValue
 from gateway.db.sqlite import all_files
 from gateway.errors import ConfigError
 from gateway.ops.cli import main
@@ -44,6 +45,8 @@ def migrated(url: str) -> str:
     app = create_app({"SQLALCHEMY_DATABASE_URI": url, "SECRET_KEY": SECRET_KEY})
     result = app.test_cli_runner().invoke(main, args=["db", "upgrade"])
     with app.app_context():
+        with db.engine.begin() as connection:  # a test may choose its own key and time zone
+            connection.execute(delete(StoredValue))
         db.engine.dispose()
     if result.exit_code:
         raise RuntimeError(f"the database of the tests cannot be migrated: {result.output}")

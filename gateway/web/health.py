@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Flask, Response, current_app, request
 
-from gateway.db import db, dialect, facts
-from gateway.db.schema import Schema, schema_of
+from gateway.db import readiness
 from gateway.errors import ApiError, Code
 from gateway.web.fields import Empty
 from gateway.web.reply import reply, responses
 
 bp = Blueprint("health", __name__)
+
+_WRITES = "gateway.writes"  # key in app.extensions
+# Headers that proxies add.
+FORWARDED = {"forwarded", "via", "x-forwarded-for", "x-real-ip"}
+
+
+def init_app(app: Flask) -> None:
+    """Add the end points."""
+    app.extensions[_WRITES] = readiness.Writes()
+    app.register_blueprint(bp)
 
 
 @bp.get("/healthz")
@@ -23,21 +32,12 @@ def healthz() -> Response:
 @bp.get("/readyz")
 @responses(Empty)
 def readyz() -> Response:
-    """Say that the database answers, can be written, and has a schema that this version serves."""
-    if reason := _why_not():
-        raise ApiError(Code.DATABASE_UNAVAILABLE, reason)
-    return reply()
-
-
-def _why_not() -> str:
-    """Return why this node cannot serve, or ""."""
-    with db.engine.connect() as connection:
-        if reason := dialect().why_unfit(connection):
-            return f"The database cannot serve: {reason}"
-        schema = schema_of(connection)
-        if schema is Schema.OLD:
-            return "The database schema is not current; run: gateway db upgrade"
-        if not schema.can_serve:
-            return "The database schema is newer than this node; upgrade the node"
-        stored = facts.stored_zone(connection)
-        return facts.conflict(stored, current_app.config["TIMEZONE"])
+    """Say that the database answers, takes writes, and has a schema that this version serves."""
+    writes: readiness.Writes = current_app.extensions[_WRITES]
+    problem = readiness.problem(current_app.config) or writes.problem()
+    if problem is None:
+        return reply()
+    # Through a proxy anybody may ask. The detail may name a host, a path or a user.
+    is_direct = FORWARDED.isdisjoint(name.lower() for name, _ in request.headers)
+    words = ": ".join(filter(None, problem)) if is_direct else problem.reason
+    raise ApiError(Code.DATABASE_UNAVAILABLE, words)

@@ -38,7 +38,9 @@ def primary(cluster, database_uri):
 def served(primary, make_app, sign_up):
     """A person with a project on that server."""
     app = make_app(SQLALCHEMY_DATABASE_URI=primary.uri(), REQUEST_MAX=0)
-    primary.sql("TRUNCATE users, mail_codes, throttle_counts, facts RESTART IDENTITY CASCADE")
+    primary.sql(
+        "TRUNCATE users, mail_codes, throttle_counts, stored_values RESTART IDENTITY CASCADE"
+    )
     person = sign_up(client=app.test_client())
     person.project = person.create_project()
     yield person
@@ -76,7 +78,7 @@ def test_error_25006_gives_up_every_connection(primary, served, make_app):
         with engine.connect() as connection:
             connection.exec_driver_sql("SET TRANSACTION READ ONLY")
             with pytest.raises(InternalError, match="read-only"):
-                connection.execute(text("DELETE FROM facts"))
+                connection.execute(text("DELETE FROM stored_values"))
         others = [engine.raw_connection() for _ in range(3)]
         assert not old & {other.dbapi_connection for other in others}
         for other in others:
@@ -157,7 +159,7 @@ def test_a_change_of_the_time_zone_gives_no_second_quota(make_app, sign_up, cloc
     clock.freeze(2024, 3, 7, 20)  # the 8th in Shanghai
     person = sign_up(client=make_app(TIMEZONE=zones[0], REQUEST_MAX=2).test_client())
     project = person.create_project()
-    sql("INSERT INTO facts (name, value) VALUES ('timezone', :zone)", zone=zones[0])
+    sql("INSERT INTO stored_values (name, value) VALUES ('TIMEZONE', :zone)", zone=zones[0])
     assert [person.verify(project).status_code for _ in range(3)] == [204, 204, 403]
     app = make_app(TIMEZONE=zones[1], REQUEST_MAX=2)
     result = app.test_cli_runner().invoke(main, args=["set-timezone", "--yes"])

@@ -114,11 +114,11 @@ def test_a_secret_key_that_opens_nothing(app, person, database_uri):
 
 
 def test_another_time_zone(app, database_uri, sql):
-    sql("INSERT INTO facts (name, value) VALUES ('timezone', 'Asia/Shanghai')")
-    state, what, fix = findings(database_uri)["timezone"]
+    sql("INSERT INTO stored_values (name, value) VALUES ('TIMEZONE', 'Asia/Shanghai')")
+    state, what, fix = findings(database_uri)["TIMEZONE"]
     assert (state, "TIMEZONE is UTC here, but Asia/Shanghai" in what) == ("FAULT", True)
     assert "gateway set-timezone" in fix
-    assert "timezone" not in findings(database_uri, TIMEZONE="Asia/Shanghai")
+    assert "TIMEZONE" not in findings(database_uri, TIMEZONE="Asia/Shanghai")
 
 
 @sqlite_only

@@ -65,7 +65,7 @@ def world(person, sign_up, flask, api, sql, monkeypatch):
     person.post("/project/delete", {"id": MANY + 2})
     sql("DELETE FROM projects WHERE id = :id", id=MANY + 2)  # its id must not be used again
     assert newest
-    sql("INSERT INTO facts (name, value) VALUES ('timezone', 'UTC')")
+    sql("INSERT INTO stored_values (name, value) VALUES ('TIMEZONE', 'UTC')")
     api("/auth-code", {"user_name": "x", "email": "x@126.com"})
     api("/login", {"user_name": "lory", "password": "not this one"})
     monkeypatch.setattr(senders, "send_soon", lambda: None)

@@ -88,7 +88,7 @@ def test_refused_creation_does_not_count(make_app, sign_up, sql):
     assert sql("SELECT count FROM throttle_counts WHERE name = 'project-create'") == [(1,)]
 
 
-def test_migration_wipes_secrets_and_keeps_codes(flask, person, outbox, sql, api, client):
+def test_upgrade_wipes_secrets_and_keeps_codes(flask, person, outbox, sql, api, client):
     for _ in range(2):
         person.create_project()
     body = {"user_name": "new", "email": "new@126.com"}

@@ -261,7 +261,7 @@ def test_settings_reach_the_server(serve, outbox):
         (
             "GATEWAY_SQLALCHEMY_DATABASE_URI",
             NO_POSTGRES,
-            "Error: the database cannot be migrated:",
+            "Error: the database cannot be reached:",
         ),
     ],
 )

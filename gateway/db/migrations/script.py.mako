@@ -10,6 +10,8 @@ depends_on = ${repr(depends_on)}
 
 
 def upgrade() -> None:
+    # First take the locks of all changed tables, as 1005 does. Rewrite no rows: a new column has a
+    # constant default or none, and what must be rewritten is rewritten after the migration.
     ${upgrades if upgrades else "pass"}
 
 

@@ -13,13 +13,15 @@ from flask_migrate import Migrate, cli
 from sqlalchemy.exc import DBAPIError
 
 from gateway import log, settings
-from gateway.db import db, facts
+from gateway.db import db, shared
 from gateway.db.schema import Schema, schema_of
 from gateway.errors import ConfigError
 from gateway.ops.cli.output import Command
+from gateway.project import service
 from gateway.settings import instance
 
 NEW = click.Option(["--new"], is_flag=True, help="Make an empty database if it is gone (SQLite).")
+FOR_OPERATORS = ("current", "downgrade", "history", "upgrade")
 
 
 def load(app: Flask) -> click.Group:
@@ -31,7 +33,7 @@ def load(app: Flask) -> click.Group:
         commands=commands,
         params=cli.db.params,
         callback=cli.db.callback,
-        help=cli.db.help,
+        help="Bring the database's schema up to date.",
     )
 
 
@@ -43,19 +45,37 @@ def _checked(given: click.Command) -> click.Command:
     def run(new: bool = False, **options: Any) -> None:
         _check_file(new)
         if given.name == "upgrade" and options["revision"] == "head" and not options["sql"]:
-            schema = _schema()
-            if schema is Schema.NEWER:
-                click.echo(f"The schema is {schema.value}; nothing was changed.")
-                return
-            if schema is Schema.TOO_NEW:
-                raise click.ClickException(f"the schema is {schema.value}; upgrade this node")
-        original(**options)
+            _upgrade(lambda: original(**options))
+        else:
+            original(**options)
 
     params = [*given.params, NEW] if given.name == "upgrade" else given.params
     command = Command(given.name, params=params, callback=run, help=given.help)
+    command.hidden = given.name not in FOR_OPERATORS
     # Each start of the service upgrades, and speaks only of failures.
     command.leaves_trail = given.name != "upgrade"
     return command
+
+
+def _upgrade(migrate: Callable[[], None]) -> None:
+    """Migrate if need be; then store the settings that all nodes must share, and wipe secrets."""
+    try:
+        with db.engine.connect() as connection:
+            schema = schema_of(connection)
+    except DBAPIError as error:
+        message = f"the database cannot be reached: {log.first_line(error)}"
+        raise click.ClickException(message) from None
+    if schema in (Schema.TOO_NEW, Schema.MIXED):
+        raise click.ClickException(f"the schema is {schema.words}; {schema.cure}")
+    if schema is Schema.NEWER:
+        click.echo(f"The schema is {schema.words}; nothing was changed.")
+    elif schema is Schema.OLD:
+        migrate()
+    try:
+        shared.claim(current_app)
+    except ConfigError as error:
+        settings.stop(error)
+    service.wipe_deleted()
 
 
 def _check_file(new: bool) -> None:
@@ -67,17 +87,3 @@ def _check_file(new: bool) -> None:
         settings.stop(error)
     if told:
         click.echo(told, err=True)
-
-
-def _schema() -> Schema:
-    """Return the state of the schema; stop when the database is one of another TIMEZONE."""
-    try:
-        with db.engine.connect() as connection:
-            schema = schema_of(connection)
-            stored = facts.stored_zone(connection) if schema.can_serve else None
-    except DBAPIError as error:
-        message = f"the database cannot be migrated: {log.first_line(error)}"
-        raise click.ClickException(message) from None
-    if reason := facts.conflict(stored, current_app.config["TIMEZONE"]):
-        settings.stop(ConfigError(reason))
-    return schema

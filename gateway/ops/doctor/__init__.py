@@ -1,6 +1,7 @@
 """Check an installation: what is wrong with it, and how to fix that. One function for each part.
 
-The checks change nothing, and no finding holds a secret.
+The checks change nothing but one row that is written to see whether that works. No finding holds a
+secret.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
 
 from flask import current_app
@@ -20,16 +20,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway import clock, log, mail
 from gateway.auth.models import User
 from gateway.db import db
-from gateway.db.schema import Schema, schema_of
+from gateway.db.readiness import clocks_differ
+from gateway.db.schema import schema_of
 from gateway.ops.doctor.database import (
     MAX_LOG_BYTES,
     database_file,
     describe_server,
     log_size,
     secrets,
+    shared_settings,
     shown,
     standbys,
-    zone,
+    writes,
 )
 from gateway.ops.doctor.finding import FAULT, OK, WARNING, Finding
 from gateway.project.models import Project
@@ -113,11 +115,7 @@ def _database() -> Iterator[Finding]:
 def _schema() -> Iterator[Finding]:
     with db.engine.connect() as connection:
         schema = schema_of(connection)
-    if schema.can_serve:
-        yield Finding(OK, "schema", schema.value)
-    else:
-        fix = "run: gateway db upgrade" if schema is Schema.OLD else "install the newer version"
-        yield Finding(FAULT, "schema", schema.value, fix)
+    yield Finding(OK if schema.can_serve else FAULT, "schema", schema.words, schema.cure)
 
 
 def _relay() -> Iterator[Finding]:
@@ -139,22 +137,19 @@ def _relay() -> Iterator[Finding]:
 
 
 def _clock() -> Iterator[Finding]:
-    fix = "set the clocks by NTP; codes, tokens and days depend on them"
     now = clock.now()
-    if db.engine.dialect.name == "postgresql":
-        theirs: datetime = db.session.execute(text("SELECT now()")).scalar_one()
-        apart = abs(theirs - now)
-        if apart > clock.LEEWAY:
-            seconds = round(apart.total_seconds())
-            yield Finding(FAULT, "clock", f"{seconds} s away from the database server's", fix)
-            return
+    if reason := clocks_differ(db.session.connection()):
+        what, _, fix = reason.partition("; ")
+        yield Finding(FAULT, "clock", what, fix)
+        return
     newest = [
         moment
         for column in (User.created_at, Project.created_at)
         if (moment := db.session.scalar(select(func.max(column)))) is not None
     ]
     if newest and max(newest) > now + clock.LEEWAY:
-        yield Finding(FAULT, "clock", f"behind: something was made at {max(newest):%F %T} UTC", fix)
+        what = f"behind: something was made at {max(newest):%F %T} UTC"
+        yield Finding(FAULT, "clock", what, "set it by NTP; codes, tokens and days depend on it")
     else:
         yield Finding(OK, "clock", f"{now:%F %T} UTC")
 
@@ -219,7 +214,8 @@ CHECKS = (
     _database,
     standbys,
     _schema,
-    zone,
+    shared_settings,
+    writes,
     _relay,
     _clock,
     _sqlite,

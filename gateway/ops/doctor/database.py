@@ -11,7 +11,7 @@ from flask import current_app
 from sqlalchemy import URL, Engine, select, text
 
 from gateway import crypto
-from gateway.db import db, facts
+from gateway.db import db, deadline, readiness, shared
 from gateway.db.schema import schema_of
 from gateway.ops.doctor.finding import FAULT, OK, WARNING, Finding
 from gateway.project.models import Project
@@ -31,15 +31,26 @@ def shown(url: URL) -> str:
     return url.set(query=options).render_as_string(hide_password=True)
 
 
-def zone() -> Iterator[Finding]:
-    """Compare TIMEZONE with the database's; find nothing when they agree."""
+def shared_settings() -> Iterator[Finding]:
+    """Compare what all nodes must share with the database's; find nothing when they agree."""
     with db.engine.connect() as connection:
         if not schema_of(connection).can_serve:
             return
-        stored = facts.stored_zone(connection)
-    if reason := facts.conflict(stored, current_app.config["TIMEZONE"]):
+        stored = shared.stored(connection)
+    for reason in shared.conflicts(stored, current_app.config):
         what, _, fix = reason.partition("; ")
-        yield Finding(FAULT, "timezone", what, fix)
+        yield Finding(FAULT, what.partition(" ")[0], what, fix)
+
+
+def writes() -> Iterator[Finding]:
+    """Write a row, as readyz does; find nothing when the database takes it."""
+    with current_app.app_context():
+        deadline.start()  # a synchronous standby that is gone must not hold doctor
+        is_found = readiness.problem(current_app.config)  # by another check
+        problem = None if is_found else readiness.Writes().problem()
+    if problem:
+        fix = "see its disk, and who may write it; readyz is 503 meanwhile"
+        yield Finding(FAULT, "database", ": ".join(filter(None, problem)), fix)
 
 
 def secrets() -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Know clients, owe mails, keep the usage of each day, and wipe the secrets of deleted projects.
+"""Know clients, owe mails, and keep the usage of each day.
 
 The version before cannot serve this schema, because its codes have another key. It goes on
 answering verify until its node is replaced.
@@ -10,8 +10,6 @@ clock that was wrong may come back to a day. The row outlives its project, and e
 zone shows the day among the last 400 any more. A later migration that builds ``projects`` anew
 must create the trigger again.
 """
-
-from datetime import datetime, timedelta, timezone
 
 import sqlalchemy as sa
 from alembic import op
@@ -47,8 +45,18 @@ WHEN ({IS_OVER.format(differs="IS DISTINCT FROM")}) EXECUTE FUNCTION keep_day()
 )
 
 
+def lock() -> bool:
+    """Take all locks in one statement; return whether this is Postgres."""
+    on_postgres: bool = op.get_bind().dialect.name == "postgresql"
+    if on_postgres:
+        op.execute("SET LOCAL statement_timeout = '500ms'")  # for all tables together
+        op.execute("LOCK TABLE users, mail_codes, throttle_counts, projects")
+        op.execute("SET LOCAL statement_timeout = 0")
+    return on_postgres
+
+
 def upgrade() -> None:
-    on_postgres = op.get_bind().dialect.name == "postgresql"
+    on_postgres = lock()
     op.add_column(
         "users", sa.Column("language", sa.String(length=8), nullable=False, server_default="en")
     )
@@ -92,15 +100,21 @@ def upgrade() -> None:
     op.create_index("ix_owed_mails_next_try", "owed_mails", ["next_try"])
     op.create_index("ix_owed_mails_expires_at", "owed_mails", ["expires_at"])
     op.create_table(
-        "facts",
+        "stored_values",
         sa.Column("name", sa.String(length=32), nullable=False),
-        sa.Column("value", sa.String(length=255), nullable=False),
-        sa.PrimaryKeyConstraint("name", name="pk_facts"),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_stored_values"),
     )
     for column in ("expires_at", "active_until"):
         op.add_column("projects", sa.Column(column, sa.DateTime(timezone=True)))
-    op.create_index("ix_projects_expires_at", "projects", ["expires_at"])
-    wipe_deleted_projects()
+    is_deleted = sa.text("expires_at IS NOT NULL")  # few are, so the index is made at once
+    op.create_index(
+        "ix_projects_expires_at",
+        "projects",
+        ["expires_at"],
+        postgresql_where=is_deleted,
+        sqlite_where=is_deleted,
+    )
     op.create_table(
         "project_days",
         sa.Column("project_id", sa.Integer(), nullable=False),
@@ -116,32 +130,12 @@ def upgrade() -> None:
         op.execute(statement)
 
 
-def wipe_deleted_projects() -> None:
-    projects = sa.table(
-        "projects",
-        *map(sa.column, ("deleted", "secret_hash", "sealed_secret", "old_secret_hash")),
-        sa.column("old_secret_until"),
-        sa.column("expires_at", sa.DateTime(timezone=True)),
-    )
-    op.execute(
-        projects.update()
-        .where(projects.c.deleted == sa.true())
-        .values(
-            secret_hash="",
-            sealed_secret="",
-            old_secret_hash=None,
-            old_secret_until=None,
-            expires_at=datetime.now(timezone.utc) + timedelta(days=30),
-        )
-    )
-
-
 def downgrade() -> None:
-    on_postgres = op.get_bind().dialect.name == "postgresql"
+    on_postgres = lock()
     op.execute(f"DROP TRIGGER keep_day{' ON projects' if on_postgres else ''}")
     if on_postgres:
         op.execute("DROP FUNCTION keep_day()")
-    for table in ("project_days", "facts", "owed_mails", "known_clients"):
+    for table in ("project_days", "stored_values", "owed_mails", "known_clients"):
         op.drop_table(table)
     for table, column in (("projects", "expires_at"), ("throttle_counts", "account")):
         op.drop_index(f"ix_{table}_{column}", table)
