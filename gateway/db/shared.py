@@ -1,8 +1,8 @@
 """Settings that all nodes must share. The database keeps the first node's; every node compares.
 
 With another TIMEZONE a node would begin each day at another moment, and its requests would pass a
-quota that is used up. With another SECRET_KEY it would mail codes that are dead on other nodes. To
-add a setting, add an entry to ``SHARED``.
+quota that is used up. With another SECRET_KEY it would mail codes that are dead on other nodes,
+and with another PASSWORD_MD5 refuse right passwords. To add a setting, add an entry to ``SHARED``.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _plain(name: str, cure: str) -> Shared:
     return Shared(value, conflict)
 
 
-def _fingerprints(config: Config) -> str:
+def fingerprints(config: Config) -> str:
     """Return what tells keys from each other, and nothing about them: SECRET_KEY, its fallbacks."""
     keys = (config["SECRET_KEY"], *config["SECRET_KEY_FALLBACKS"])
     return " ".join(derive_key(key, "fingerprint").hex()[:32] for key in keys)
@@ -69,7 +69,7 @@ def _fingerprints(config: Config) -> str:
 
 def _other_key(config: Config, stored: str) -> str:
     # During a rotation one node has the new key and the old one below it; the others are next.
-    ours, theirs = _fingerprints(config).split(), stored.split()
+    ours, theirs = fingerprints(config).split(), stored.split()
     if ours[0] in theirs or theirs[0] in ours:
         return ""
     return (
@@ -82,7 +82,8 @@ SHARED = {
     "TIMEZONE": _plain(
         "TIMEZONE", ", or change the database: stop all nodes and run: gateway set-timezone"
     ),
-    "SECRET_KEY": Shared(_fingerprints, _other_key),
+    "PASSWORD_MD5": _plain("PASSWORD_MD5", ", because its passwords are stored so"),
+    "SECRET_KEY": Shared(fingerprints, _other_key),
 }
 
 
