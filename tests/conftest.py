@@ -215,16 +215,16 @@ class Service:
         assert self.post("/auth-code", {"user_name": user_name, "email": email})[1] == 0
         return self.relay.codes[email]
 
-    def sign_up(self, user_name, email=None):
+    def sign_up(self, user_name, email=None, password=PASSWORD):
         """Register a user; return the token of the first login."""
         email = email or f"{user_name}@126.com"
-        account = {"user_name": user_name, "password": PASSWORD, "email": email}
+        account = {"user_name": user_name, "password": password, "email": email}
         code = self.code_for(user_name, email)
         assert self.post("/register", {**account, "reg_code": code})[1] == 0
-        return self.log_in(user_name)
+        return self.log_in(user_name, password)
 
-    def log_in(self, user_name):
-        body = {"user_name": user_name, "password": PASSWORD}
+    def log_in(self, user_name, password=PASSWORD):
+        body = {"user_name": user_name, "password": password}
         return self.post("/login", body)[2]["auth_token"]
 
 

@@ -122,9 +122,11 @@ def load(app: Flask, overrides: Mapping[str, Any] | None = None) -> None:
     :raises ConfigError: when a setting makes no sense, or a file of the instance folder cannot
         be read or made.
     """
-    app.config.update({setting.name: deepcopy(setting.default) for setting in SETTINGS})
+    defaults = {setting.name: deepcopy(setting.default) for setting in SETTINGS}
+    app.config.update(defaults)
     app.extensions[_UNKNOWN] = [*_load_file(app), *_load_environment(app)]
     app.config.update(overrides or {})
+    app.config["HAS_END_POINTS"] = app.config["END_POINTS"] is not defaults["END_POINTS"]
     for setting in SETTINGS:
         app.config[setting.name] = _checked(setting, app.config[setting.name])
     try:

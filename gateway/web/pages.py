@@ -31,7 +31,11 @@ console = Blueprint("console", __name__, template_folder=".")
 # The files that a page loads, and their folders. Most of /docs are Swagger UI's own.
 HERE = Path(__file__).parent
 SWAGGER_UI = Path(flask_swagger_ui.__file__).parent / "dist"
-CONSOLE_ASSETS = dict.fromkeys(("page.css", "script.js", "icon.svg"), HERE / "console")
+CONSOLE_ASSETS = {
+    path.relative_to(HERE / "console").as_posix(): HERE / "console"
+    for path in (HERE / "console").rglob("*.*")
+    if path.suffix in (".css", ".js", ".svg")
+}
 DOCS_ASSETS = {
     "page.css": HERE / "docs",
     "samples.js": HERE / "docs",
@@ -111,6 +115,10 @@ def console_page() -> Response:
         mails="log" if config["MAIL_SUPPRESS_SEND"] else is_sent,
         digits=config["REG_CODE_DIGITS"],
         registration=config["REGISTRATION"],
+        domains=" ".join(config["MAIL_DOMAINS"]),
+        # Without the setting they are the reference's, which belong to somebody else; a call that
+        # is copied from the page would send them a secret.
+        end_points=config["HAS_END_POINTS"],
         zone=config["TIMEZONE"],
     )
     response = current_app.make_response(page)
@@ -118,10 +126,16 @@ def console_page() -> Response:
     return response.make_conditional(request)
 
 
-@console.get("/console/<name>")
+@console.get("/console/<path:name>")
 def console_asset(name: str) -> Response:
     """Send a file of the console."""
     return _asset(CONSOLE_ASSETS, name)
+
+
+@console.get("/.well-known/change-password")
+def change_password() -> Response:
+    """Lead a password manager to the place where a password is changed."""
+    return redirect("../#account")
 
 
 @docs.get("/docs")

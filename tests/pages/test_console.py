@@ -1,6 +1,5 @@
 """The console in a real browser: an account and a project from the first to the last day."""
 
-import hashlib
 import json
 import re
 from datetime import datetime, timezone
@@ -81,7 +80,7 @@ class Life:
         self.look()
         console.fill(project_name="Shop 2", project_type=7)
         console.submit()
-        console.expect_title("Shop 2")
+        console.expect_heading("Shop 2")
         expect(console.page.locator("progress")).to_have_attribute("value", "3")
         assert (self.project()["project_name"], self.project()["project_type"]) == ("Shop 2", 7)
 
@@ -91,8 +90,10 @@ class Life:
         console.expect_status(self.words("was_paused", name="Shop 2"))
         assert count_request(self.service, self.project()) == 403
         self.look()
-        console.button("resume").click()
-        console.expect_status(self.words("was_resumed", name="Shop 2"))
+        for key in ("undo", "pause", "resume"):
+            console.button(key).click()
+            done = self.words("was_paused" if key == "pause" else "was_resumed", name="Shop 2")
+            console.expect_status(done)
         assert count_request(self.service, self.project()) == 204
 
     def expire(self):
@@ -106,8 +107,7 @@ class Life:
         assert not self.has_button("unexpire")
         self.set_expiry("expire_text")
         console.button("pause").click()
-        time = console.page.evaluate("moment", int(NOON_IN_BERLIN.timestamp()))
-        console.expect_status(self.words("was_paused_early", name="Shop 2", time=time))
+        console.expect_status(self.words("was_paused_early", name="Shop 2"))
         assert count_request(self.service, self.project()) == 403
         assert not self.has_button("unexpire")
         self.set_expiry("expire_paused")
@@ -178,7 +178,7 @@ class Life:
         console.fill(reg_code=code, password="a wrong password")
         console.button("change_email").click()
         expect(console.field("password")).to_be_focused()
-        assert console.problem("password") == self.words("refusal.old_password")
+        assert console.problem("password") == self.words("refusal.platform/change-email 1002")
         console.fill(password="eight green bottles")
         console.button("change_email").click()
         console.expect_status(self.words("email_changed"))
@@ -196,7 +196,7 @@ class Life:
         console.fill(confirm="lory", password="a wrong password")
         console.submit()
         expect(console.field("password")).to_be_focused()
-        assert console.problem("password") == self.words("refusal.old_password")
+        assert console.problem("password") == self.words("refusal.platform/change-email 1002")
         console.fill(password="eight green bottles")
         console.submit()
         console.expect_title(self.words("sign_in"))
@@ -285,9 +285,15 @@ def test_by_keyboard_alone(visit):
     keyboard.press("Enter")
     console.expect_title("Shop")
 
-    secret = visit.service.post("/project/list", {}, token_of(console))[2]["list"][0]
-    assert secret["project_secret"] not in page.locator("body").inner_text()
-    read_and_copy(console, secret["project_secret"], go_to)
+    (project,) = visit.service.post("/project/list", {}, token_of(console))[2]["list"]
+    assert project["project_secret"] not in page.locator("body").inner_text()
+    read_and_copy(console, project["project_secret"], go_to)
+    count_request(visit.service, project)
+    page.reload()  # only what was used has a picture
+    press_until_focused(console, words("chart"))
+    before = page.get_by_role("slider").get_attribute("aria-valuetext")
+    keyboard.press("ArrowLeft")
+    assert page.get_by_role("slider").get_attribute("aria-valuetext") != before
     console.page.keyboard.press("Control+Home")
     press_until_focused(console, words("remove"), key="Shift+Tab", most=60)
     keyboard.press("Enter")
@@ -300,60 +306,57 @@ def test_by_keyboard_alone(visit):
 
 
 def read_and_copy(console, secret, go_to):
-    """Show the secret, copy it and a call, and read the picture of usage."""
+    """Show the secret, copy it and a call."""
     keyboard, words, page = console.page.keyboard, console.words, console.page
     go_to("show_secret", press="Space")
     assert focused_name(console) == words("hide_secret")
     assert secret in page.locator("body").inner_text()
     press_until_focused(console, f"{words('copy')}: {words('secret')}")
     keyboard.press("Enter")
-    console.expect_status(words("copied", what=words("secret")))
+    console.expect_status(words("copied"))
     assert console.copied() == secret
     press_until_focused(console, "curl")
     keyboard.press("ArrowRight")
     assert focused_name(console) == "Python"
-    go_to("copy_call")
+    press_until_focused(console, f"{words('copy_call')}: Python")
+    keyboard.press("Enter")
     assert "from openai import OpenAI" in console.copied()
-    press_until_focused(console, words("chart"))
-    before = page.get_by_role("slider").get_attribute("aria-valuetext")
-    keyboard.press("ArrowLeft")
-    assert page.get_by_role("slider").get_attribute("aria-valuetext") != before
 
 
 # Sessions
 
 
 def test_the_token_is_gone_at_log_out(visit):
-    visit.service.sign_up("lory")
+    visit.sign_up("lory")
     console = visit()
-    console.log_in("lory", "123456")
+    console.log_in("lory", TYPED)
     token = token_of(console)
     assert token in json.dumps(console.storage())
     console.button("log_out").click()
     console.expect_title(console.words("sign_in"))
     console.expect_status(console.words("logged_out"))
-    assert console.storage() == [{}, {}, ""]
+    assert token not in json.dumps(console.storage())
     assert visit.service.post("/project/list", {}, token)[1] == 1001
     console.page.go_back()
     expect(console.page.locator("h1")).to_have_text(console.words("sign_in"))
 
 
 def test_the_token_leaves_the_browser_although_the_service_fails(visit):
-    visit.service.sign_up("lory")
+    visit.sign_up("lory")
     console = visit()
-    console.log_in("lory", "123456")
+    console.log_in("lory", TYPED)
     answer(console, "platform/logout", 501, status=503)
     console.button("log_out").click()
     console.expect_title(console.words("sign_in"))
-    assert console.storage() == [{}, {}, ""]
+    assert "token" not in json.dumps(console.storage())
 
 
 def test_a_session_that_has_ended_leads_back_to_sign_in(visit):
     """Also out of a dialog; after the next log-in the person is where they were."""
     service = visit.service
-    service.sign_up("lory")
+    visit.sign_up("lory")
     console = visit()
-    console.log_in("lory", "123456")
+    console.log_in("lory", TYPED)
     console.create_project("Shop")
     service.post("/platform/logout", {}, token_of(console))
     console.button("rotate").click()
@@ -361,41 +364,14 @@ def test_a_session_that_has_ended_leads_back_to_sign_in(visit):
     console.expect_title(console.words("sign_in"))
     console.expect_status(console.words("session_ended"))
     assert console.page.locator("dialog").count() == 0
-    assert console.storage() == [{}, {}, ""]
-    console.fill(user_name="lory", password="123456")
+    assert "token" not in json.dumps(console.storage())
+    console.fill(user_name="lory", password=TYPED)
     console.submit()
     console.expect_title("Shop")
 
 
-def test_accounts_of_other_clients(visit):
-    """Clients send the MD5 digest of what a person types; some accounts have the text itself."""
-    service = visit.service
-    service.sign_up("lory")  # with PASSWORD, the digest of 123456
-    console = visit()
-    console.log_in("lory@126.com", "123456")
-    console.button("log_out").click()
-    account = {"user_name": "libin", "password": TYPED, "email": "libin@126.com"}
-    code = service.code_for("libin", "libin@126.com")
-    assert service.post("/register", {**account, "reg_code": code})[1] == 0
-    console.log_in("libin", TYPED)
-    console.open("account")
-    expect(console.page.locator("main")).to_contain_text(console.words("plain_note"))
-    console.fill(old_password=TYPED, new_password="eight green bottles")
-    console.button("change_password").click()
-    console.expect_status(console.words("password_changed"))
-    body = {"user_name": "libin", "password": "eight green bottles"}
-    assert service.post("/login", body)[1] == 0  # as the account's other clients send it
-
-
-def test_a_console_account_logs_in_as_other_clients_do(visit):
-    console = visit()
-    console.register("lory", "lory@example.com", "seven bottles", visit.read_code)
-    digest = hashlib.md5(b"seven bottles", usedforsecurity=False).hexdigest()
-    assert visit.service.post("/login", {"user_name": "lory", "password": digest})[1] == 0
-
-
 def test_a_forgotten_password(visit):
-    visit.service.sign_up("lory")
+    visit.sign_up("lory")
     console = visit()
     console.open("forgot")
     console.fill(email="lory@126.com")
@@ -411,13 +387,13 @@ def test_a_forgotten_password(visit):
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_last_admin_cannot_leave(visit, language):
-    visit.service.sign_up("lory")
+    visit.sign_up("lory")
     run_command(visit.service, "user", "promote", "lory")
     console = visit(language=language)
-    console.log_in("lory", "123456")
+    console.log_in("lory", TYPED)
     console.open("account")
     console.button("leave_button").click()
-    console.fill(confirm="lory", password="123456")
+    console.fill(confirm="lory", password=TYPED)
     console.submit()
     alert = console.page.locator("dialog").get_by_role("alert")
-    expect(alert).to_have_text(console.words("last_admin"))
+    expect(alert).to_have_text(console.words("refusal.platform/delete-account 1000"))

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from playwright.sync_api import expect
-from support.console_page import Console, calls_of, check_view, count_request, run_command, token_of
-from support.helpers import TYPED
+from support.console_page import Console, calls_of, check_view, count_request, token_of
+from support.helpers import TYPED, basic
 
 pytestmark = pytest.mark.browser
 
@@ -22,45 +22,55 @@ def database_uri(sqlite_uri):
     return sqlite_uri
 
 
-def test_pages_of_the_list_and_projects_of_others(visit):
-    service = visit.service
-    token = service.sign_up("libin")
-    for n in range(21):
-        body = {"project_type": 1, "project_name": f"number {n:02}"}
+def create(service, token, names):
+    for name in names:
+        body = {"project_type": 1, "project_name": name}
         assert service.post("/project/create", body, token)[1] == 0
-    service.sign_up("lory")
+
+
+def test_the_list_shows_the_newest_first_and_finds_a_name_or_a_key(visit):
+    """The API lists the oldest first, at most 100 at once."""
+    token = visit.sign_up("lory")
+    create(visit.service, token, [f"number {n:03}" for n in range(123)])
+    first = visit.service.post("/project/list", {"page_size": 1}, token)[2]["list"][0]
     console = visit()
     page, words = console.page, console.words
-    console.log_in("lory", "123456")
-    assert console.page.locator("input[name=user_id]").count() == 0
-    console.button("log_out").click()
-    run_command(service, "user", "promote", "lory")
-    console.log_in("lory", "123456")
-    console.fill(user_id=99)
-    console.submit()
-    expect(page.locator("main")).to_contain_text(words("nobody"))
-    console.fill(user_id="2147483648")
-    console.submit()
-    expect(console.field("user_id")).to_have_attribute("aria-invalid", "true")
-    assert console.problem("user_id") == words("problem.range", **{"1": "0", "2": "2147483647"})
-    console.fill(user_id=1)
-    console.submit()
-    console.expect_title(words("projects_of", id=1))
-    titles = page.locator(".project .title")
-    expect(titles).to_have_text([f"number {n:02}" for n in range(10)])
-    expect(page.locator(".project .pill")).to_have_text([words("active")] * 10)
-    expect(page.locator(".pager")).to_contain_text(words("range", first=1, last=10, total=21))
-    for first, count in ((10, 10), (20, 1)):
-        page.get_by_role("link", name=words("next")).click()
-        expect(titles).to_have_text([f"number {n:02}" for n in range(first, first + count)])
-    titles.first.click()
-    console.expect_title("number 20")
-    console.button("remove").click()
-    console.fill(confirm="number 20")
-    console.submit()
-    # The last page is empty now, so the one before it is shown.
-    expect(titles).to_have_text([f"number {n:02}" for n in range(10, 20)])
+    asked = []
+    page.on("request", lambda request: asked.append(request.url.rpartition("/api/v1/")[2]))
+    console.log_in("lory", TYPED)
+    names = page.locator(".rows .name")
+    expect(names).to_have_text([f"number {n:03}" for n in range(122, 102, -1)])
+    assert [path for path in asked if path.startswith("project/usage")] == []
+    expect(page.locator(".pager")).to_contain_text(words("range", first=1, last=20, total=123))
+    page.get_by_role("link", name=words("next")).click()
+    expect(names).to_have_text([f"number {n:03}" for n in range(102, 82, -1)])
+    page.goto(f"{visit.url}#projects?page=6")
+    expect(names).to_have_text(["number 002", "number 001", "number 000"])
+    page.goto(f"{visit.url}#projects?page=99")
+    expect(names).to_have_count(3)
     check_view(console)
+    for text, found in [("NUMBER 11", 10), (first["project_key"][2:], 1), ("number 0", 20)]:
+        console.fill(q=text)
+        expect(names).to_have_count(found)
+    expect(page.locator(".pager")).to_contain_text(words("range", first=1, last=20, total=100))
+    console.fill(q="nothing like it")
+    expect(page.locator("main")).to_contain_text(words("nothing_found", text="nothing like it"))
+    page.reload()  # keeps what is sought
+    expect(console.field("q")).to_have_value("nothing like it")
+
+
+@pytest.mark.parametrize("n", [1, 64, 100, 101, 123])
+def test_an_address_names_a_project_wherever_it_stands_in_the_list(visit, n):
+    token = visit.sign_up("lory")
+    create(visit.service, token, [f"number {n}" for n in range(1, 124)])
+    for gone in range(2, 60, 3):
+        assert visit.service.post("/project/delete", {"id": gone}, token)[1] == 0
+    console = visit()
+    console.log_in("lory", TYPED)
+    console.page.goto(f"{visit.url}#project?id={n}")
+    console.expect_title(f"number {n}")
+    console.page.goto(f"{visit.url}#project?id=2")
+    console.expect_title(console.words("gone"))
 
 
 @pytest.mark.parametrize(
@@ -73,22 +83,22 @@ def test_pages_of_the_list_and_projects_of_others(visit):
 )
 def test_a_name_is_typed_as_it_is_shown(visit, name, shown, other):
     """HTML shows blanks in a row as one, and some characters not at all."""
-    token = visit.service.sign_up("lory")
+    token = visit.sign_up("lory")
     body = {"project_type": 1, "project_name": name}
     assert visit.service.post("/project/create", body, token)[1] == 0
     console = visit()
-    console.log_in("lory", "123456")
-    console.page.locator(".project .title").click()
+    console.log_in("lory", TYPED)
+    console.page.locator(".rows .name").click()
     delete_by_typing(console, shown, other)
 
 
 def test_a_name_that_nobody_sees_is_confirmed_by_the_key(visit):
-    token = visit.service.sign_up("lory")
+    token = visit.sign_up("lory")
     body = {"project_type": 1, "project_name": "\u2800\u3164"}
     assert visit.service.post("/project/create", body, token)[1] == 0
     key = visit.service.post("/project/list", {}, token)[2]["list"][0]["project_key"]
     console = visit()
-    console.log_in("lory", "123456")
+    console.log_in("lory", TYPED)
     console.page.goto(f"{visit.url}#project?id=1")
     delete_by_typing(console, key, "\u2800")
 
@@ -104,13 +114,13 @@ def delete_by_typing(console, right, wrong):
     console.fill(confirm=right)
     console.submit()
     console.expect_title(console.words("projects"))
-    expect(console.page.locator(".project")).to_have_count(0)
+    expect(console.page.locator(".rows")).to_have_count(0)
 
 
 def test_the_picture_and_the_table_of_usage(visit, database_uri):
-    visit.service.sign_up("lory")
+    visit.sign_up("lory")
     console = visit()
-    console.log_in("lory", "123456")
+    console.log_in("lory", TYPED)
     console.create_project("Shop")
     _, _, data = visit.service.post("/project/list", {}, token_of(console))
     for _ in range(4):
@@ -126,7 +136,7 @@ def test_the_picture_and_the_table_of_usage(visit, database_uri):
     assert len(heights) == 30
     assert heights[:27] == [2] * 27
     assert heights[27] > 50 * heights[29] > 0
-    expect(console.page.locator("main")).to_contain_text(console.words("usage_sum", total="1,238"))
+    expect(console.page.locator("main")).to_contain_text(console.words("usage_sum", n=1238))
     slider = console.page.get_by_role("slider")
     assert slider.get_attribute("aria-valuetext").endswith(": 4 requests")
     slider.press("ArrowLeft")
@@ -151,8 +161,11 @@ def test_the_picture_and_the_table_of_usage(visit, database_uri):
 
 
 def test_a_newcomer_finds_the_code_and_makes_a_call(start_console):
-    """As ``make run`` starts the service: the page says where the code is, and a call works."""
-    visit = start_console(MAIL_SUPPRESS_SEND=1)
+    """As ``make run`` starts the service: the page says where the code is, and a call works.
+
+    END_POINTS is unset, so the page names none, and no call to one.
+    """
+    visit = start_console(MAIL_SUPPRESS_SEND=1, END_POINTS="")
     console = visit()
     console.open("register")
     expect(console.page.locator("main")).to_contain_text("the terminal where the service runs")
@@ -160,25 +173,28 @@ def test_a_newcomer_finds_the_code_and_makes_a_call(start_console):
     console.open("sign-in")
     console.register("lory", "lory@example.com", TYPED, read_code)
     console.create_project("Shop")
-    call = calls_of(console)[console.words("try_here")]
+    expect(console.page.locator("main")).not_to_contain_text("hobbychain")
+    expect(console.page.locator("main")).to_contain_text(console.words("no_end_points"))
+    calls = calls_of(console)
+    assert list(calls) == [console.words("try_here")]
+    call = calls[console.words("try_here")]
     assert "204 NO CONTENT" in subprocess.check_output(["bash", "-c", call], text=True)
     console.page.reload()
-    used = console.words("used_today", used="1", max="30")
+    used = console.words("used_of", used=1, max=30)
     expect(console.page.locator("main")).to_contain_text(used)
 
 
 def test_a_page_without_tls_copies_too(visit):
     """There a browser has no ``navigator.clipboard``."""
-    visit.service.sign_up("lory")
+    visit.sign_up("lory")
     console = visit()
-    console.log_in("lory", "123456")
+    console.log_in("lory", TYPED)
     console.create_project("Shop")
     key = visit.service.post("/project/list", {}, token_of(console))[2]["list"][0]["project_key"]
     console.page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
-    name = f"{console.words('copy')}: {console.words('key')}"
-    copy = console.page.get_by_role("button", name=name, exact=True)
+    copy = console.copy_button("copy", console.words("key"))
     copy.click()
-    console.expect_status(console.words("copied", what=console.words("key")))
+    console.expect_status(console.words("copied"))
     expect(copy).to_be_focused()
     console.button("edit").click()
     console.fill(project_name="")
@@ -194,9 +210,9 @@ def test_calls_name_the_real_end_points(start_console, has_credential):
         f"wss://api.example.com/{{pool/}}ws{end}",
     ]
     visit = start_console(END_POINTS=json.dumps(points))
-    visit.service.sign_up("lory")
+    visit.sign_up("lory")
     console = visit()
-    console.log_in("lory", "123456")
+    console.log_in("lory", TYPED)
     console.create_project("Shop")
     (project,) = visit.service.post("/project/list", {}, token_of(console))[2]["list"]
     assert project["project_secret"] not in console.page.locator("body").inner_text()
@@ -214,19 +230,23 @@ def test_calls_name_the_real_end_points(start_console, has_credential):
 
 @pytest.mark.nginx
 def test_the_console_behind_nginx(team, start_front, browser):
-    (service,), customer = team()
+    (service,), _ = team()
     front = start_front(service, changes=None)
     url = f"https://localhost:{front.port}/"
+    token = service.sign_up("owner", password=TYPED)
+    create(service, token, ["x"])
+    project = service.post("/project/list", {}, token)[2]["list"][0]
+    header = basic(project["project_key"], project["project_secret"])
     console = Console(browser, url, ignore_https_errors=True)
-    console.log_in("lory", "123456")
+    console.log_in("owner", TYPED)
     console.page.get_by_role("link", name="x").click()
     console.expect_title("x")
     console.button("rotate").click()
     console.submit()
     console.expect_status(console.words("rotated"))
-    assert front.ask("/rpc", customer.header)[0] == 200  # within the hours of grace
+    assert front.ask("/rpc", header)[0] == 200  # within the hours of grace
     console.page.reload()
-    used = console.words("used_today", used="1", max="30")
+    used = console.words("used_of", used=1, max=30)
     expect(console.page.locator("main")).to_contain_text(used)
     console.button("log_out").click()
     console.expect_title(console.words("sign_in"))

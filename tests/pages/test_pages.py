@@ -8,7 +8,14 @@ from support.helpers import assert_failure
 from support.servers import ROOT
 
 FOLDER = ROOT / "gateway" / "web" / "console"
-PAGE_AND_FILES = ["/", "/console/script.js", "/console/page.css", "/console/icon.svg"]
+SCRIPTS = {path: path.read_text() for path in FOLDER.rglob("*.js")}
+PAGE_AND_FILES = [
+    "/",
+    "/console/main.js",
+    "/console/views/project.js",
+    "/console/page.css",
+    "/console/icon.svg",
+]
 PAGES = [*PAGE_AND_FILES, "/docs", "/docs/start.js"]
 CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 
@@ -101,16 +108,36 @@ def test_every_address_is_relative(client):
     """So the console works below any prefix, and loads nothing from elsewhere."""
     page = Tags(client.get("/").text)
     loaded = [a.get("src") or a.get("href") for _, a in page.tags if a.get("src") or a.get("href")]
-    assert sorted(loaded) == ["console/icon.svg", "console/page.css", "console/script.js", "docs"]
-    script = (FOLDER / "script.js").read_text()
-    assert re.findall(r"https?://[^\s\"'`]+", script) == ["http://www.w3.org/2000/svg"]
+    assert sorted(loaded) == ["console/icon.svg", "console/main.js", "console/page.css", "docs"]
+    addresses = {a for text in SCRIPTS.values() for a in re.findall(r"https?://[^\s\"'`]+", text)}
+    assert addresses == {"http://www.w3.org/2000/svg", "http://${domain}"}
     assert re.findall(r"url\(|@import", (FOLDER / "page.css").read_text()) == []
 
 
-def test_the_script_turns_no_text_into_html_or_code():
-    script = (FOLDER / "script.js").read_text()
+def test_the_scripts_turn_no_text_into_html_or_code():
     dangers = r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|new Function|\.style\b"
-    assert re.findall(dangers, script) == []
+    assert re.findall(dangers, "".join(SCRIPTS.values())) == []
+
+
+TOO_NEW = (
+    r"\.to(?:Reversed|Sorted|Spliced)\(|\.with\(|\.findLast|groupBy|withResolvers|fromAsync"
+    r"|AbortSignal\.(?:timeout|any)|structuredClone|URL\.canParse|\.isWellFormed|\.at\(-"
+    r"|startViewTransition|popover|\binert\b|scheduler\.|\(\?<[=!]|/[gimsuy]*v[gimsuy]*\.|static \{"
+    r"|:has\(|@container|@layer|\bdvh\b|color-mix|text-wrap|@starting-style|&:|&\."
+    r"|subgrid|light-dark|field-sizing|\d(?:svh|lvh|dvh)\b"
+)
+
+
+def test_browsers_of_2022_understand_the_console():
+    """Chrome 100, Firefox 100, Safari 15.4: what is newer never ran there."""
+    sources = {**SCRIPTS, "page.css": (FOLDER / "page.css").read_text()}
+    found = {path: re.findall(TOO_NEW, text) for path, text in sources.items()}
+    assert {path: words for path, words in found.items() if words} == {}
+
+
+def test_a_password_manager_finds_where_a_password_is_changed(client):
+    reply = client.get("/.well-known/change-password")
+    assert (reply.status_code, reply.location) == (302, "../#account")
 
 
 def test_the_pictures_of_the_readme_are_small():
@@ -135,13 +162,22 @@ def test_the_page_says_where_mails_go(make_app, settings, mails):
 
 def test_the_page_says_what_its_script_cannot_ask(make_app):
     settings = {"REG_CODE_DIGITS": 5, "TIMEZONE": "Asia/Shanghai", "SERVICE_NAME": 'A "<b>" & C'}
-    client = make_app(**settings, REGISTRATION="closed").test_client()
+    client = make_app(
+        **settings, REGISTRATION="closed", MAIL_DOMAINS=["example.com", "example.org"]
+    ).test_client()
     attributes = told(client)
     assert attributes["data-digits"] == "5"
     assert attributes["data-zone"] == "Asia/Shanghai"
     assert attributes["data-registration"] == "closed"
+    assert attributes["data-domains"] == "example.com example.org"
     assert attributes["data-service"] == 'A "<b>" & C'
     assert "<title>A &#34;&lt;b&gt;&#34; &amp; C</title>" in client.get("/").text
+
+
+@pytest.mark.parametrize(("settings", "said"), [({}, ""), ({"END_POINTS": ["https://x/rpc"]}, "1")])
+def test_the_page_names_no_end_point_of_somebody_else(make_app, settings, said):
+    """Those of the reference are the default; a call to them would send them a secret."""
+    assert told(make_app(**settings).test_client())["data-end-points"] == said
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/docs/", "/api/v1", "/api/v1/"])

@@ -501,7 +501,7 @@ def test_the_pages_behind_nginx(team, start_front):
     for path, kind in (
         ("/", "text/html"),
         ("/?utm_source=x", "text/html"),
-        ("/console/script.js", "text/javascript"),
+        ("/console/main.js", "text/javascript"),
         ("/console/page.css", "text/css"),
         ("/console/icon.svg", "image/svg+xml"),
         ("/docs", "text/html"),

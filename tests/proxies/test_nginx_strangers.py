@@ -72,7 +72,7 @@ def test_a_client_gets_a_share_of_the_api(start_front, gateway, ask_together, re
     front = start_front(nodes=[gateway.port])
     replies, threads = ask_together(front, ["127.0.0.66"] * 6)
     gateway.wait_for_requests(6)
-    pages = ("/", "/console/script.js", "/docs", "/openapi.json")
+    pages = ("/", "/console/main.js", "/docs", "/openapi.json")
     for path in ("/api/v1/login", "/api/v1/project/list", *pages):
         with closing(front.connect()) as connection:
             connection.source_address = ("127.0.0.66", 0)

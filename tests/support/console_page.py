@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
-from support.helpers import TIMEOUT, basic, chromium
+from support.helpers import TIMEOUT, TYPED, basic, chromium
 
 # A browser says this about every reply that is not 200; the page shows such a reply in words.
 REFUSED = "Failed to load resource: the server responded with a status of"
@@ -26,6 +26,16 @@ FITS = """() => new Promise((resolve) => {
         : frames ? requestAnimationFrame(() => look(frames - 1)) : resolve(false);
     look(60);
 })"""
+
+CALL = """async ([name, called, values]) => {
+    const module = await import(new URL(`console/${name}.js`, document.baseURI).href);
+    return typeof module[called] === "function" ? module[called](...values) : module[called];
+}"""
+
+SETTINGS = {
+    "REG_CODE_DIGITS": 6,
+    "END_POINTS": '["https://api.example.com/{pool/}rpc", "wss://api.example.com/{pool/}ws"]',
+}
 
 
 class Console:
@@ -60,7 +70,11 @@ class Console:
 
     def words(self, key, **values):
         """Return the page's words for a key, in the page's language."""
-        return self.page.evaluate("([key, values]) => t(key, values)", [key, values])
+        return self.call("words", "t", key, values)
+
+    def call(self, module, function, *values):
+        """Call a function that a module of the page exports; return what it returns."""
+        return self.page.evaluate(CALL, [module, function, values])
 
     def field(self, name):
         """Return the input with the API's name of a field; that of a dialog if one is open."""
@@ -75,6 +89,11 @@ class Console:
         """Return the button with the words of a key; that of a dialog if one is open."""
         within = self.page.locator(self._within())
         return within.get_by_role("button", name=self.words(key, **values), exact=True).first
+
+    def copy_button(self, key, what):
+        """Return the button that copies something."""
+        name = f"{self.words(key)}: {what}"
+        return self.page.get_by_role("button", name=name, exact=True)
 
     def _within(self):
         return "dialog[open]" if self.page.locator("dialog[open]").count() else "body"
@@ -98,6 +117,9 @@ class Console:
         heading = self.page.locator("h1")
         expect(heading).to_have_text(title)
         expect(heading).to_be_focused()
+
+    def expect_heading(self, title):
+        expect(self.page.locator("h1")).to_have_text(title)
 
     def expect_status(self, words):
         """Wait until the page says something to everybody, also to screen readers."""
@@ -156,7 +178,7 @@ def is_bad(fault):
 
 
 def token_of(console):
-    return console.page.evaluate("session().token")
+    return console.call("api", "session")["token"]
 
 
 def count_request(service, project):
@@ -190,9 +212,9 @@ def calls_of(console):
     copied = {}
     for tab in console.page.get_by_role("tab").all():
         tab.click()
-        console.button("copy_call").click()
+        console.copy_button("copy_call", tab.inner_text()).click()
         name = tab.inner_text()
-        console.expect_status(console.words("copied", what=name))
+        console.expect_status(console.words("copied"))
         copied[name] = console.copied()
     return copied
 
@@ -212,7 +234,7 @@ def start_console(start_service, browser):
     consoles = []
 
     def start(**settings):
-        service = start_service(workers=1, **{"REG_CODE_DIGITS": 6, **settings})
+        service = start_service(workers=1, **{**SETTINGS, **settings})
 
         def visit(url=f"http://127.0.0.1:{service.port}/", **settings):
             consoles.append(Console(browser, url, **settings))
@@ -221,6 +243,7 @@ def start_console(start_service, browser):
         visit.service = service
         visit.url = f"http://127.0.0.1:{service.port}/"
         visit.read_code = lambda email: service.relay.codes[email]
+        visit.sign_up = lambda name: service.sign_up(name, password=TYPED)
         return visit
 
     yield start
