@@ -1,13 +1,15 @@
 """Read a project's key and secret from the headers of a request.
 
-A client sends them in one of three forms, which mean the same. KEY.SECRET is the key, a dot and the
-secret. nginx also takes KEY.SECRET from a path, and sends it here as X-API-Key.
+A client sends them in one of four forms, which mean the same. KEY.SECRET is the key, a dot and the
+secret. Of a path only its beginning counts: /rpc/KEY.SECRET, /blue/ws/KEY.SECRET/more. nginx takes
+it from there itself, and sends it here as X-API-Key.
 """
 
 from __future__ import annotations
 
 import base64
 import re
+from urllib.parse import unquote
 
 from werkzeug.datastructures import Headers
 
@@ -17,13 +19,17 @@ _DOTTED = re.compile(r"([A-Za-z0-9]{16})[.]([A-Za-z0-9]{48})")
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE | re.ASCII)
 # 16 and 48 characters are 65 with the colon, and 88 in base64.
 _BASIC = re.compile(r"basic +([A-Za-z0-9+/]{87}=)", re.IGNORECASE | re.ASCII)
+_IN_PATH = re.compile(rf"/(?:/|[a-z0-9-]+/)?(?:rpc|ws)/({_DOTTED.pattern})(?=/|$)")
+_IN_TEXT = re.compile(rf"(?<![A-Za-z0-9]){_DOTTED.pattern}(?![A-Za-z0-9])")
 _USER_AND_PASSWORD = re.compile(rb"([A-Za-z0-9]{16}):([A-Za-z0-9]{48})")
 
 
-def read(headers: Headers) -> tuple[str, str]:
+def read(headers: Headers, path: str = "") -> tuple[str, str]:
     """Return the key and the secret that a request sends.
 
-    The same pair in both headers counts once. Anything else beside a right pair is refused, because
+    :param path: of the client's request, as it was sent, without its query.
+
+    The same pair in two places counts once. Anything else beside a right pair is refused, because
     nobody could tell which of the two was meant.
 
     :raises ApiError: 1001 when there are none, when they are malformed, or when there are two.
@@ -33,6 +39,11 @@ def read(headers: Headers) -> tuple[str, str]:
         pairs.add(_from_authorization(authorization))
     if api_key := headers.get("X-API-Key"):
         pairs.add(_from_dotted(api_key))
+    if in_path := _IN_PATH.match(path):
+        pairs.add(_from_dotted(in_path[1]))
+        path = path[in_path.end() :]
+    if _IN_TEXT.search(unquote(path)):
+        pairs.add(None)  # in another place of the path, or in another spelling
     pair = pairs.pop() if len(pairs) == 1 else None
     if pair is None:
         raise refusal()

@@ -6,10 +6,12 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Blueprint, Response, request
+from flask.blueprints import BlueprintSetupState
+from werkzeug.routing import BaseConverter, Rule
 
 from gateway import log
 from gateway.auth.tokens import caller, signed_in
-from gateway.errors import Code
+from gateway.errors import ApiError, Code
 from gateway.project import listing, schemas, service
 from gateway.project import usage as usages
 from gateway.project import verify as verification
@@ -111,3 +113,41 @@ def verify() -> Response:
     """
     decision = verification.decide(request.headers, request.args.getlist("pool"))
     return Response(status=HTTPStatus.NO_CONTENT.value, headers=decision.headers())
+
+
+def check(**_path: str) -> Response:
+    """Answer the question of verify to proxies that pass the answer on to the client.
+
+    The path is /POOL/COST, and after it the client's own path or nothing; then the proxy tells that
+    in X-Forwarded-Uri. POOL is - for projects without one, _ for any. All is read as it was sent.
+    """
+    asked = request.environ["RAW_URI"].partition("?")[0].removeprefix(f"{bp.url_prefix}/check/")
+    pool, _, rest = asked.partition("/")
+    _cost, slash, below = rest.partition("/")
+    path = slash + below or request.headers.get("X-Forwarded-Uri", "").partition("?")[0]
+    pools = {"-": [""], "_": []}.get(pool, [pool or "?"])
+    try:
+        decision = verification.decide(request.headers, pools, path)
+    except ApiError as error:
+        error.status = error.code.status if error.code is Code.TOO_MANY_REQUESTS else error.status
+        raise
+    response = reply()
+    response.headers.update(decision.headers())
+    return response
+
+
+@bp.record
+def _answer_every_method(state: BlueprintSetupState) -> None:
+    """Route check without Flask, which would answer OPTIONS itself and lead away from //."""
+    rule = Rule(f"{bp.url_prefix}/check/<raw:path>", endpoint="project.check")
+    rule.merge_slashes = False
+    state.app.url_map.converters["raw"] = _Raw
+    state.app.url_map.add(rule)
+    state.app.view_functions["project.check"] = check
+
+
+class _Raw(BaseConverter):
+    """The rest of a path, whatever it holds."""
+
+    regex = "(?s:.*)"
+    part_isolating = False

@@ -101,17 +101,18 @@ class Decision(NamedTuple):
         return headers
 
 
-def decide(headers: Headers, pools: list[str]) -> Decision:
+def decide(headers: Headers, pools: list[str], path: str = "") -> Decision:
     """Let one request of a project pass and count it, or refuse it.
 
     :param headers: those of the request; two of them may hold the credentials.
+    :param path: of the client's request, if it may hold them, too.
     :param pools: the pool of the end point that was called, "" for the one without a pool; empty
         when any pool will do. Two are refused, because a proxy asks for one.
     :raises ApiError: 1001 (HTTP 401) when the credentials are wrong or malformed, the project is
         deleted or of another pool, or its owner is banned. 1000 (HTTP 403) when it is paused. 429
         (HTTP 403) when the quota is used up.
     """
-    key, secret = credentials.read(headers)
+    key, secret = credentials.read(headers, path)
     pool = pools[0] if pools else None
     if len(pools) > 1 or (pool and not POOL_NAME.fullmatch(pool)):
         raise credentials.refusal()

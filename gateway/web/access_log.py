@@ -18,7 +18,8 @@ from gateway import log
 from gateway.web.client import client_ip, network, request_id
 
 # These are asked all day, so they write a line only when they refuse. nginx logs what it lets pass.
-QUIET = {"health.healthz", "health.readyz", "project.verify"}
+QUESTIONS = {"project.verify", "project.check"}  # of proxies, for each request of a project
+QUIET = {"health.healthz", "health.readyz", *QUESTIONS}
 SECONDS = 1.0  # between two lines of the same kind
 MAX_KINDS = 1000  # that are told apart at a time, so that many clients do not fill the log either
 _FLOOD = "gateway.flood"  # key in app.extensions
@@ -97,7 +98,7 @@ def _write_line(response: Response) -> Response:
     fields = " ".join(f"{name}={value}" for name, value in notes.items())
     line = f"{request.endpoint or '-'} {fields} status={response.status_code}"
     repeated: int | None = 0
-    is_common = request.endpoint == "project.verify"
+    is_common = request.endpoint in QUESTIONS
     if is_common or response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
         same = [value for name, value in notes.items() if name != "ip"]
         repeated = flood.count((request.endpoint, network(notes["ip"]), *same), line)

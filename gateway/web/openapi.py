@@ -82,7 +82,9 @@ def _rule_of(_converter: Any, field: fields.Field[Any], **_kwargs: Any) -> dict[
 
 
 def _tag_of(rule: Rule) -> str | None:
-    """Return the tag of a route, or None for a page."""
+    """Return the tag of a route; None for a page, and for check, whose paths OpenAPI cannot say."""
+    if rule.methods is None:
+        return None
     if rule.endpoint == "project.verify":
         return INTERNAL
     return {"auth": "accounts", "project": "projects", "health": INTERNAL}.get(

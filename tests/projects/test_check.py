@@ -1,0 +1,130 @@
+"""What proxies ask that pass an answer on: one meaning with verify, and no trick of a path."""
+
+import json
+import socket
+from contextlib import closing
+
+import pytest
+from support.helpers import TIMEOUT, assert_failure, forms
+
+CHECK = "/api/v1/project/check"
+
+
+@pytest.fixture
+def database_uri(sqlite_uri):
+    """One kind of database is enough: verify's tests try the statement on both."""
+    return sqlite_uri
+
+
+@pytest.fixture
+def project(person):
+    return person.create_project()
+
+
+@pytest.fixture
+def credential(project):
+    return f"{project['project_key']}.{project['project_secret']}"
+
+
+@pytest.fixture
+def ask(client):
+    """Ask with a path, as it is sent; return the reply."""
+
+    def ask(path, method="GET", **headers):
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        environ = {"RAW_URI": CHECK + path}
+        return client.open(CHECK + path, method=method, headers=given, environ_overrides=environ)
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    "method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "X"]
+)
+def test_every_method_is_one_question(ask, project, method):
+    for number, headers in enumerate(forms(project).values(), start=1):
+        reply = ask("/-/1/rpc/v1?pool=red&cost=7", method, **headers)
+        assert reply.status_code == 200
+        assert reply.headers["X-Gateway-Project"] == "1"
+        assert reply.headers["X-Gateway-Key"] == project["project_key"]
+        assert reply.headers["RateLimit-Remaining"] == str(30 - number)
+        if method != "HEAD":
+            assert reply.json["header"]["code"] == 0
+    reply = ask("/-/1", method, X_API_Key="x")
+    assert (reply.status_code, "Location" in reply.headers) == (401, False)
+
+
+def test_refusals_have_their_true_status(ask, project, credential, flask):
+    flask("project", "allow", 1, 1)
+    assert ask("/-/1", X_API_Key=credential).status_code == 200
+    reply = ask("/-/1", X_API_Key=credential)
+    assert_failure(reply, 429, 429)
+    assert 0 < int(reply.headers["Retry-After"]) <= 86400
+    assert_failure(ask("/-/1"), 401, 1001)
+    flask("project", "allow", 1, 0)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/rpc/{}", "//rpc/{}", "/ws/{}/x/y", "/blue/rpc/{}", "/rpc/{}//a/../b", "/rpc/{}?a=/{}"],
+)
+def test_a_credential_in_the_path(ask, credential, path):
+    path = path.format(credential, "x")
+    other = "/rpc/" + "k" * 16 + "." + "s" * 48
+    assert ask(f"/_/1{path}").status_code == 200
+    assert ask("/_/1", X_Forwarded_Uri=path).status_code == 200
+    assert ask(f"/_/1{path}", X_Forwarded_Uri=other, X_API_Key=credential).status_code == 200
+    assert ask(f"/_/1{other}", X_Forwarded_Uri=path).status_code == 401
+    assert ask(f"/_/1{path}", X_API_Key="k" * 16 + "." + "s" * 48).status_code == 401
+    assert ask("/_/1/rpc", X_Forwarded_Uri=path).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/x/{}",
+        "/rpc/x/{}",
+        "/rpc//{}",
+        "/rpc/{}.",
+        "/rpc/{}%2f",
+        "/rpc/{}/{}",
+        "/blue/red/rpc/{}",
+        "/rpc/../rpc/{}",
+        "/RPC/{}",
+        "rpc/{}",
+        "/rpc;{}",
+        "/rpc/\\{}",
+        "/rpc/{}%3f",
+        "/rpc/,{}",
+    ],
+)
+def test_a_credential_elsewhere_in_the_path(ask, credential, path):
+    """Not even a right header beside it makes it pass, because the team's servers would get it."""
+    hidden = f"%{ord(credential[0]):02x}{credential[1:16]}%2e{credential[17:]}"
+    for text in (path.replace("{}", credential), path.replace("{}", hidden), f"/rpc/{hidden}"):
+        for headers in ({}, {"X_API_Key": credential}):
+            assert ask("/-/1", X_Forwarded_Uri=text, **headers).status_code == 401
+
+
+def test_pools_come_from_its_own_path_as_it_was_sent(ask, credential, flask):
+    flask("pool", "add", "blue")
+    for pool, status in (("-", 200), ("_", 200), ("blue", 401)):
+        assert ask(f"/{pool}/1", X_API_Key=credential).status_code == status
+    flask("project", "assign", 1, "blue")
+    for pool, status in (("-", 401), ("_", 200), ("blue", 200)):
+        reply = ask(f"/{pool}/1/red/rpc?pool=red", X_API_Key=credential, X_Gateway_Pool="red")
+        assert reply.status_code == status
+    for pool in ("", "%2d", "%5f", "bl%75e", "Blue", "blue%2f", "_%00", "."):
+        assert ask(f"/{pool}/1", X_API_Key=credential).status_code in (400, 401, 404)
+
+
+def test_a_body_is_neither_read_nor_awaited(start_service):
+    service = start_service()
+    with closing(socket.create_connection(("127.0.0.1", service.port), timeout=TIMEOUT)) as plain:
+        head = f"POST {CHECK}/-/1/rpc HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+        plain.sendall(head.encode())
+        answer = plain.makefile("rb").read()  # until the service hangs up
+    lines, _, body = answer.partition(b"\r\n\r\n")
+    assert lines.startswith(b"HTTP/1.1 401 ")
+    assert b"Connection: close" in lines
+    assert json.loads(body)["header"]["code"] == 1001
