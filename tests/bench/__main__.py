@@ -265,7 +265,7 @@ def main():
         handler.setStream(stack.enter_context(Path(os.devnull).open("w")))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-bench-")))
         os.environ["GATEWAY_INSTANCE_PATH"] = str(folder)
-        server = stack.enter_context(postgres())
+        server = stack.enter_context(postgres(in_memory=False))
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             for size in SIZES:
                 connection.execute(f"CREATE DATABASE size{size}")

@@ -7,7 +7,6 @@ import pwd
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from support.helpers import TIMEOUT
-from support.servers import free_port
+from support.servers import free_port, postgres_folder
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 
@@ -26,8 +25,7 @@ class Cluster:
     def __init__(self, tools, user):
         self.tools, self.user = tools, user
         self.port = free_port()
-        # Not below pytest's folder, because root's server runs as another user without access.
-        self.folder = Path(tempfile.mkdtemp(prefix="gateway-cluster-"))
+        self.folder = postgres_folder()
         if user:
             entry = pwd.getpwnam(user)
             os.chown(self.folder, entry.pw_uid, entry.pw_gid)

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -50,12 +51,22 @@ def free_port():
     raise AssertionError("not reached, because the ports never end")
 
 
+def postgres_folder(*, in_memory=True):
+    """Make a folder for a Postgres server, in memory where there is room.
+
+    There it makes and drops a database in 20 ms instead of 500. The folder is not below pytest's,
+    because under root the server runs as another user without access.
+    """
+    memory = Path("/dev/shm")
+    has_room = in_memory and memory.is_dir() and shutil.disk_usage(memory).free > 2**31
+    return Path(tempfile.mkdtemp(prefix="gateway-postgres-", dir=memory if has_room else None))
+
+
 @contextmanager
-def postgres():
+def postgres(*, in_memory=True):
     """Run a Postgres server; its ``get_uri(database)`` returns the URL."""
     with interrupts.held():
-        # Not below pytest's folder: under root the server runs as another user without access.
-        folder = Path(tempfile.mkdtemp(prefix="gateway-postgres-"))
+        folder = postgres_folder(in_memory=in_memory)
         interrupts.add_folder(folder)
         server = _pgserver().get_server(folder, cleanup_mode="delete")
     try:
