@@ -47,11 +47,13 @@ class Relay:
 
     def __init__(self):
         self.mails = []
+        self.taken = 0  # mails that it has read, accepted or not
         self.changed = threading.Condition()
         self.codes = {}
         self.refuse_recipient = None
         self.refuse_data = None
         self.pause = 0  # seconds before it accepts a mail
+        self.refuse_late = None  # what it says once, after the pause
         self.port = free_port()
         self.controller = Controller(self, hostname="127.0.0.1", port=self.port)
 
@@ -64,7 +66,13 @@ class Relay:
     async def handle_DATA(self, server, session, envelope):
         if self.refuse_data:
             return self.refuse_data
+        with self.changed:
+            self.taken += 1
+            self.changed.notify_all()
         await asyncio.sleep(self.pause)
+        late, self.refuse_late = self.refuse_late, None
+        if late:
+            return late
         mail = message_from_bytes(envelope.content, policy=policy.default)
         (address,) = envelope.rcpt_tos
         if code := code_in(mail["Subject"]):
@@ -80,10 +88,16 @@ class Relay:
         with self.changed:
             return self.changed.wait_for(lambda: len(self.mails) >= number, timeout=TIMEOUT)
 
+    def wait_until_taken(self, number):
+        """Wait until it has read so many mails; return False after a minute."""
+        with self.changed:
+            return self.changed.wait_for(lambda: self.taken >= number, timeout=TIMEOUT)
+
     def reset(self):
         self.mails.clear()
+        self.taken = 0
         self.codes.clear()
-        self.refuse_recipient = self.refuse_data = None
+        self.refuse_recipient = self.refuse_data = self.refuse_late = None
         self.pause = 0
 
     def code(self):

@@ -19,7 +19,7 @@ from gateway.auth.models import MailCode, User, email_key
 from gateway.auth.tokens import Caller
 from gateway.db import db
 from gateway.errors import ApiError, Code
-from gateway.mail import outbox, senders
+from gateway.mail import outbox
 
 NOTICE = "moved"  # a folder of mail/templates
 NOTICE_LIFETIME = timedelta(days=1)
@@ -69,7 +69,7 @@ def change(caller: Caller, password: Password, email: str, reg_code: str, *, ip:
         raise passwords.refusal(caller.id)
     codes.spend(codes.purpose_of_change(caller.id), address, reg_code)
     move(caller.id, email, None, *tries.cleared, *limits.of_guesses(ip, address))
-    senders.send_soon()
+    outbox.send_soon()
 
 
 def move(user_id: int, email: str, language: str | None, *cleared: throttle.Counter) -> bool:
@@ -99,6 +99,7 @@ def move(user_id: int, email: str, language: str | None, *cleared: throttle.Coun
             old.email_key,
             language or old.language,
             NOTICE_LIFETIME,
+            asker=str(user_id),
             email=old.email,
             context={"user_name": old.user_name},
             user_id=user_id,

@@ -25,7 +25,7 @@ from gateway.auth.fields import Password
 from gateway.auth.models import User, email_key
 from gateway.db import db
 from gateway.errors import ApiError, Code
-from gateway.mail import senders
+from gateway.mail import outbox
 
 
 def find(who: str) -> User:
@@ -102,7 +102,7 @@ def set_email(who: str, email: str, language: str | None) -> User:
     if not addresses.move(user.id, email, language):
         return find(who)  # it has been erased meanwhile
     db.session.refresh(user)
-    senders.send_due()
+    outbox.send_due()
     return user
 
 

@@ -19,9 +19,10 @@ from gateway.auth.models import User, email_key, name_key
 from gateway.auth.tokens import Caller
 from gateway.db import db, not_durable
 from gateway.errors import ApiError, Code
-from gateway.mail import outbox, senders
+from gateway.mail import outbox
 from gateway.mail.outbox import OwedMail
 from gateway.throttle import Counter
+from gateway.web.client import network
 
 
 def is_right(password: Password, password_hash: str | None, tries: Tries) -> bool:
@@ -161,11 +162,11 @@ def send_reset_code(email: str, ip: str, language: str) -> None:
         throttle.MAILS.take()
     user_id = locks.hold(User.email_key == address)
     throttle.hit(*limits.mails(codes.RESET, address, ip, known=client, account=user_id))
-    outbox.promise(
-        codes.RESET, address, language, codes.LIFETIME, ip=ip, client=client, counted=True
-    )
+    asker = client or crypto.client_hash(0, network(ip))
+    details = {"ip": ip, "client": client, "counted": True}
+    outbox.promise(codes.RESET, address, language, codes.LIFETIME, asker=asker, **details)
     db.session.commit()
-    senders.send_soon()
+    outbox.send_soon()
 
 
 def _id_of(address: str) -> int | None:

@@ -1,9 +1,9 @@
-"""Mails that an answer has promised: a row says what is owed to whom until when.
+"""The mails that an answer has promised, and what sends them.
 
-The rows outlive the process, and any worker or node sends them (``mail.senders``). A row holds no
-code: it is made when the mail is sent, so nothing readable waits in the database. A process that is
-killed between the relay's 250 and the commit leaves its row, so a mail may be sent twice, but never
-not at all.
+Each row is one mail to send before ``expires_at``. Rows outlive the process, and any worker or node
+sends them. Delivery is at least once: a process that dies after the relay's 250 leaves its row, and
+the mail is sent again. A row holds no code: the code is made when the mail is sent, so nothing
+readable waits in the database.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask import g
+from flask import Flask, current_app, g
 from sqlalchemy import (
     JSON,
     ColumnElement,
@@ -27,32 +27,43 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway import clock, log, mail
-from gateway.db import Base, UtcDateTime, db, dialect
+from gateway.db import Base, UtcDateTime, db, dialect, not_durable
+from gateway.web import background
 from gateway.web.client import request_id
 
 LEASE = timedelta(seconds=15)  # of a claimed row; longer than one conversation with the relay
 FIRST_PAUSE = timedelta(seconds=2)  # after a mail that the relay did not accept
 LONGEST_PAUSE = timedelta(minutes=1)
+MAX_CAUSE = 255  # characters
+POLL = 2  # seconds between two looks at what other processes left, or what is to be tried again
 
 
 class OwedMail(Base):
     """One mail that is owed.
 
     :param kind: a name given to ``sender``, or a folder of ``mail/templates``.
-    :param key: what the mail is about. A second promise with the same kind and key replaces the
-        first, so one mail goes out.
+    :param key: what the mail is about.
+    :param asker: who asked for it. A second promise with the same kind, key and asker replaces the
+        first; of two askers each gets a mail.
     :param details: what the sender needs, without secrets.
+    :param cause: why the last try failed, or "".
+    :param claimed_until: until when one thread of one process sends it. Only this thread deletes
+        the row or puts it off, and only if ``tries`` is still what it was: it begins anew with a
+        second promise.
     """
 
     __tablename__ = "owed_mails"
-    __table_args__ = (UniqueConstraint("kind", "key"), {"sqlite_autoincrement": True})
+    __table_args__ = (UniqueConstraint("kind", "key", "asker"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(String(32))
     key: Mapped[str] = mapped_column(String(254))
+    asker: Mapped[str] = mapped_column(String(64), server_default="")
     language: Mapped[str] = mapped_column(String(8))
     details: Mapped[dict[str, Any]] = mapped_column(JSON)
-    tries: Mapped[int] = mapped_column(default=0)
+    promised_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    tries: Mapped[int]
+    cause: Mapped[str] = mapped_column(String(MAX_CAUSE), server_default="")
     next_try: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     claimed_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
@@ -64,8 +75,9 @@ _senders: dict[str, Callable[[OwedMail], None]] = {}
 def sender(kind: str) -> Callable[[Callable[[OwedMail], None]], Callable[[OwedMail], None]]:
     """Register the function that sends the mails of one kind.
 
-    It is called without an open transaction, and commits what it stores. It raises ``MailError``
-    when the mail is to be tried again.
+    It has no transaction open while it talks to the relay. What it stores after that, ``send_next``
+    commits together with the end of the promise. It raises ``MailError`` when the mail is to be
+    tried again; what it stored before is committed, too.
     """
 
     def register(function: Callable[[OwedMail], None]) -> Callable[[OwedMail], None]:
@@ -75,8 +87,12 @@ def sender(kind: str) -> Callable[[Callable[[OwedMail], None]], Callable[[OwedMa
     return register
 
 
-def promise(kind: str, key: str, language: str, lifetime: timedelta, **details: Any) -> None:
-    """Owe a mail for a time; the caller commits, and then calls ``senders.send_soon``.
+def promise(
+    kind: str, key: str, language: str, lifetime: timedelta, *, asker: str = "", **details: Any
+) -> None:
+    """Owe a mail for a time; the caller commits, and then calls ``send_soon``.
+
+    A mail of this kind, key and asker that is being sent goes out, and then this one.
 
     A kind without a sender is a template. Its details are ``email`` and ``context``. A mail about
     an account that may go to another address has its ``user_id``, too.
@@ -85,15 +101,19 @@ def promise(kind: str, key: str, language: str, lifetime: timedelta, **details: 
     new = {
         "language": language,
         "details": {**details, "request_id": request_id()},
+        "promised_at": now,
         "tries": 0,
+        "cause": "",
         "next_try": now,
         "expires_at": now + lifetime,
     }
     db.session.execute(
         dialect()
         .insert(OwedMail)
-        .values(kind=kind, key=key, **new)
-        .on_conflict_do_update(index_elements=[OwedMail.kind, OwedMail.key], set_=new)
+        .values(kind=kind, key=key, asker=asker, **new)
+        .on_conflict_do_update(
+            index_elements=[OwedMail.kind, OwedMail.key, OwedMail.asker], set_=new
+        )
     )
 
 
@@ -110,22 +130,66 @@ def belong_to(address: str, user_id: int) -> ColumnElement[bool]:
     )
 
 
+def drop(kind: str, key: str, asker: str) -> bool:
+    """Owe a mail no longer, if it waits; commit. Return False while it is being sent."""
+    same = (OwedMail.kind == kind, OwedMail.key == key, OwedMail.asker == asker)
+    is_free = or_(OwedMail.claimed_until.is_(None), OwedMail.claimed_until <= clock.now())
+    if is_there := db.session.scalar(select(OwedMail.id).where(*same)) is not None:
+        db.session.execute(delete(OwedMail).where(*same, is_free))
+        is_there = db.session.scalar(select(OwedMail.id).where(*same)) is not None
+    db.session.commit()
+    return not is_there
+
+
+def send_soon() -> None:
+    """Send one mail that is due after the response to this request has been sent."""
+    background.run(send_next)
+
+
+def keep_sending(app: Flask) -> None:
+    """Send what is due later, and what ended processes left, until the process ends."""
+
+    def send_due_together() -> bool:
+        were_there = [True]
+        while any(were_there):
+            number = _count_due()
+            db.session.commit()
+            sends = [background.submit(app, send_next) for _ in range(number)]
+            were_there = [bool(each.result()) for each in sends]
+        return True
+
+    background.every(app, "outbox", POLL, send_due_together)
+
+
+def send_due() -> int:
+    """Send every mail that is due now, one after the other; return the number of tries."""
+    tried = 0
+    while send_next():
+        tried += 1
+    return tried
+
+
 def send_next() -> bool:
     """Claim one mail that is due and send it; tell whether there was one."""
-    owed = _claim()
+    owed = None if background.stops(_app()) else _claim()
     if owed is not None:
         _send(owed)
     return owed is not None
 
 
+def _app() -> Flask:
+    return current_app._get_current_object()  # type: ignore[attr-defined, no-any-return]
+
+
 def _claim() -> OwedMail | None:
     """Take one row that is due, so that no other thread, worker or node takes it."""
     now = clock.now()
-    due = select(OwedMail.id).where(*_is_due(now)).order_by(OwedMail.next_try).limit(1)
+    due = select(OwedMail.id).where(*_is_due(now)).order_by(OwedMail.next_try, OwedMail.id).limit(1)
     # Usually there is none. On SQLite an UPDATE would then wait for the write lock for nothing.
     if db.session.scalar(due) is None:
         db.session.commit()
         return None
+    not_durable()  # a lost claim only costs a second mail
     claimed = db.session.scalar(
         update(OwedMail)
         .where(OwedMail.id == due.with_for_update(skip_locked=True).scalar_subquery())
@@ -166,8 +230,7 @@ def _send(owed: OwedMail) -> None:
         db.session.rollback()
         _put_off(owed, "unexpected error", "the next lines say which")
         raise
-    db.session.execute(delete(OwedMail).where(OwedMail.id == owed.id))
-    db.session.commit()
+    _end_claim(owed, delete(OwedMail))
 
 
 def _send_template(owed: OwedMail) -> None:
@@ -182,25 +245,31 @@ def _put_off(owed: OwedMail, cause: str, cure: str) -> None:
     is_last = next_try == now
     when = "not tried again" if is_last else f"next try in {(next_try - now).total_seconds():.0f} s"
     log.logger.error("mail not sent: %s; %s; %s", cause, when, cure)
-    db.session.execute(
-        update(OwedMail)
-        .where(OwedMail.id == owed.id)
-        .values(
-            next_try=owed.expires_at if is_last else next_try,
-            claimed_until=None,
-            details=owed.details,
-        )
-    )
+    later = {
+        "next_try": owed.expires_at if is_last else next_try,
+        "claimed_until": None,
+        "details": owed.details,
+        "cause": cause[:MAX_CAUSE],
+    }
+    _end_claim(owed, update(OwedMail).values(**later))
+    keep_sending(_app())
+
+
+def _end_claim(owed: OwedMail, change: Any) -> None:
+    """Change the row if it still is what was claimed; if it was promised anew, free it. Commit."""
+    own = (OwedMail.id == owed.id, OwedMail.claimed_until == owed.claimed_until)
+    ended = change.where(*own, OwedMail.tries == owed.tries).returning(OwedMail.id)
+    unloaded = {"synchronize_session": False}
+    is_ended = db.session.scalar(ended.execution_options(**unloaded)) is not None
+    if not is_ended:
+        freed = update(OwedMail).where(*own).values(claimed_until=None)
+        db.session.execute(freed.execution_options(**unloaded))
     db.session.commit()
+    if not is_ended:
+        send_soon()
 
 
-def count_due(limit: int) -> int:
-    """Return how many mails are due now, at most ``limit``."""
-    due = select(OwedMail.id).where(*_is_due(clock.now())).limit(limit)
+def _count_due() -> int:
+    """Return how many mails are due now, at most as many as this process sends at once."""
+    due = select(OwedMail.id).where(*_is_due(clock.now())).limit(background.MAX_THREADS)
     return db.session.scalar(select(func.count()).select_from(due.subquery())) or 0
-
-
-def is_anything_owed() -> bool:
-    """Tell whether any mail is owed, now or later."""
-    owed = select(OwedMail.id).where(OwedMail.expires_at > clock.now()).limit(1)
-    return db.session.scalar(owed) is not None

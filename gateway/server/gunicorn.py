@@ -11,8 +11,6 @@ import os
 import signal
 import socket
 import stat
-import threading
-import time
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -26,10 +24,10 @@ from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped
 from gateway import crypto, db, log, mail, settings, throttle
 from gateway.db import deadline, purge, shared
 from gateway.errors import ConfigError
-from gateway.mail import senders
+from gateway.mail import outbox
 from gateway.server import memory, turns
 from gateway.settings import instance
-from gateway.web import after_response
+from gateway.web import background
 
 QUIT_TIMEOUT = 2  # seconds that a worker may take to end after Ctrl-C
 CONNECT_TIMEOUT = 1  # seconds that a server may take to show that it listens on a Unix socket
@@ -168,8 +166,8 @@ def post_worker_init(worker: Any) -> None:
     That is where the service listens, where mails go, and which settings have wrong names.
     """
     shared.keep_comparing(worker.wsgi)
-    senders.keep_sending(worker.wsgi, for_ever=True)
-    threading.Thread(target=_keep_purging, args=(worker.wsgi,), name="purge", daemon=True).start()
+    outbox.keep_sending(worker.wsgi)
+    background.every(worker.wsgi, "purge", purge.PERIOD, purge.purge_expired)
     throttle.protect_process()
     if worker.age != 1:
         return
@@ -182,10 +180,10 @@ def post_worker_init(worker: Any) -> None:
     log.logger.log(level, "serving on %s; %s", addresses, mail.describe(worker.wsgi))
 
 
-def _keep_purging(app: Flask) -> None:
-    while True:
-        after_response.call(app, "-", purge.purge_expired)
-        time.sleep(purge.PERIOD)
+def worker_exit(_server: Any, worker: Any) -> None:
+    """Send no more mails: what is owed, another worker sends."""
+    if isinstance(worker.wsgi, Flask):
+        background.stop(worker.wsgi, join=False)
 
 
 def describe_listener(listener: str, has_pages: bool = True) -> str:

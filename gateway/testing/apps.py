@@ -12,9 +12,9 @@ from flask.testing import FlaskClient
 
 from gateway import create_app
 from gateway.db import db
-from gateway.mail import senders
 from gateway.testing.databases import SECRET_KEY, Databases
 from gateway.testing.mailbox import Mailbox, wait_for_background
+from gateway.web import background
 
 
 class Client(FlaskClient):
@@ -72,7 +72,7 @@ class Apps:
         """Wait for work behind answers, stop threads, close connections, give databases back."""
         wait_for_background()
         for app in self._apps:
-            senders.stop(app)
+            background.stop(app)
             with app.app_context():
                 db.engine.dispose()
         for url in self._urls:

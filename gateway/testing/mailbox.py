@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import threading
-import time
 from typing import Any
 
 from flask import Flask
 from flask_mail import Message, email_dispatched
+
+from gateway.web import background
 
 TIMEOUT = 60  # seconds; only work that hangs takes as long
 
@@ -61,12 +61,8 @@ def _is_for(mail: Message, address: str) -> bool:
 
 
 def wait_for_background() -> None:
-    """Wait until no thread works after its response any more.
+    """Wait until all work behind responses is done.
 
     :raises TimeoutError: when one still works after a minute.
     """
-    deadline = time.monotonic() + TIMEOUT
-    while working := [t for t in threading.enumerate() if t.name == "background"]:
-        working[0].join(max(0, deadline - time.monotonic()))
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"work after a response has not ended in {TIMEOUT} s")
+    background.join(TIMEOUT)

@@ -11,6 +11,6 @@ pages.py            /, /docs, /openapi.json
 console/            the page at /
 docs/               the page at /docs
 health.py           /healthz, /readyz
-after_response.py   work after the reply
+background.py       work behind a response, or every few seconds
 access_log.py       the log line of a request
 """

@@ -1,7 +1,6 @@
 """What reset-code has promised is mailed, whatever the relay and the process do meanwhile."""
 
 import re
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -13,12 +12,10 @@ from support import faulty_smtp
 from support.faulty_smtp import Fault
 from support.helpers import PASSWORD, TIMEOUT, code_of, sqlite_only
 
-from gateway import mail
 from gateway.auth import codes, passwords
 from gateway.db import db
 from gateway.db.purge import purge_expired
 from gateway.mail import outbox as owed
-from gateway.mail import senders
 from gateway.testing.mailbox import wait_for_background
 
 OTHER = "another digest of a password"
@@ -50,18 +47,15 @@ def faulty():
 
 
 @pytest.fixture
-def fast(monkeypatch):
-    """Make the pauses short; only their order matters."""
-    monkeypatch.setattr(owed, "FIRST_PAUSE", timedelta(seconds=0.05))
-    monkeypatch.setattr(senders, "POLL", 0.05)
+def ten_digits(monkeypatch):
     monkeypatch.setattr(codes, "RESET_DIGITS", 10)  # faulty_smtp reads codes of this length
 
 
 @pytest.fixture
 def by_hand(monkeypatch):
     """Let nothing be sent by itself."""
-    monkeypatch.setattr(senders, "send_soon", lambda: None)
-    monkeypatch.setattr(senders, "keep_sending", lambda app, *, for_ever: None)
+    monkeypatch.setattr(owed, "send_soon", lambda: None)
+    monkeypatch.setattr(owed, "keep_sending", lambda app: None)
 
 
 def ask(app, email, **kwargs):
@@ -79,16 +73,12 @@ def reset(app, email, code):
 
 def send_due(app):
     with app.app_context():
-        return senders.send_due()
+        return owed.send_due()
 
 
-def wait_until_nothing_is_owed(app):
-    """Wait for the thread that ends when nothing is owed."""
-    for thread in threading.enumerate():
-        if thread.name in ("background", "outbox"):
-            thread.join(timeout=30)
-    with app.app_context():
-        assert not owed.is_anything_owed()
+def number_owed(sql):
+    (row,) = sql("SELECT count(*) FROM owed_mails")
+    return row[0]
 
 
 def test_forty_people_at_once(start_service, outbox, add_people):
@@ -110,14 +100,16 @@ def test_forty_people_at_once(start_service, outbox, add_people):
 )
 @sqlite_only
 def test_relay_that_fails_for_a_while_gets_the_mail_later(
-    make_app, faulty, add_people, fast, step, act
+    make_app, faulty, add_people, ten_digits, by_hand, clock, step, act
 ):
     app = make_app(MAIL_PORT=faulty.port)
     (email,) = add_people(1)
     faulty.faults += [Fault(step, act)] * 3
     assert code_of(ask(app, email)) == 0
-    wait_for_background()
-    wait_until_nothing_is_owed(app)
+    for _ in range(4):
+        assert send_due(app) == 1
+        clock.advance(seconds=10)
+    assert send_due(app) == 0
     (code,) = faulty.accepted[email]
     assert reset(app, email, code) == 0
 
@@ -203,7 +195,7 @@ def test_known_and_unknown_addresses_cost_the_same_statements(
 @pytest.mark.parametrize("refusal", [b"451 4.7.1 later\r\n", b"550 5.1.1 no\r\n"])
 @sqlite_only
 def test_what_the_relay_says_about_an_address_does_not_tell_that_it_is_known(
-    make_app, faulty, add_people, fast, by_hand, refusal
+    make_app, faulty, add_people, ten_digits, by_hand, refusal
 ):
     app = make_app(MAIL_PORT=faulty.port)
     (email,) = add_people(1)
@@ -215,15 +207,16 @@ def test_what_the_relay_says_about_an_address_does_not_tell_that_it_is_known(
 
 
 @sqlite_only
-def test_refused_recipient_is_not_asked_again(make_app, faulty, add_people, fast, by_hand, caplog):
+def test_refused_recipient_is_not_asked_again(
+    make_app, faulty, add_people, ten_digits, by_hand, caplog, sql
+):
     app = make_app(MAIL_PORT=faulty.port)
     (email,) = add_people(1)
     faulty.faults.append(Fault("RCPT", b"550 5.1.1 no such user\r\n"))
     assert code_of(ask(app, email)) == 0
     assert send_due(app) == 1
     assert "not tried again: SMTPRecipientsRefused 550 5.1.1" in caplog.text
-    with app.app_context():
-        assert not owed.is_anything_owed()
+    assert number_owed(sql) == 0
 
 
 def test_mail_counts_when_it_was_sent_at_last(make_app, outbox, add_people, by_hand):
@@ -265,7 +258,8 @@ def test_database_that_fails_after_the_relay_has_accepted(
         raise OperationalError("", None, Exception("gone"))
 
     monkeypatch.setattr(codes, "issue", fail)
-    send_due(app)
+    with pytest.raises(OperationalError):
+        send_due(app)
     assert len(outbox.mails) == 1
     clock.advance(seconds=20)
     assert send_due(app) == 1
@@ -298,35 +292,65 @@ def test_clock_that_was_set_back_holds_nothing_up(app, outbox, add_people, by_ha
     assert len(outbox.mails) == 2
 
 
-def test_any_template_can_be_owed(app, outbox):
+def owe(app, asker, language="en", key="about this"):
+    """Owe the test mail to an address that is named as the asker."""
     with app.app_context():
-        for _ in range(2):
-            owed.promise(
-                "test", "about this", "en", timedelta(minutes=1), email="a@126.com", context={}
-            )
+        lifetime = timedelta(minutes=1)
+        email = f"{asker}@126.com"
+        owed.promise("test", key, language, lifetime, asker=asker, email=email, context={})
         db.session.commit()
-        assert senders.send_due() == 1
-        assert senders.send_due() == 0
-    assert [mail["To"] for mail in outbox.mails] == ["a@126.com"]
 
 
-def test_request_that_finds_all_senders_busy_is_served_by_them(
-    app, outbox, add_people, by_hand, monkeypatch
-):
-    monkeypatch.setattr(senders, "MAX_SENDERS", 1)
-    first, second = add_people(2)
-    send = mail.send
+def in_flight(app, outbox, pool):
+    """Begin to send the mail that is owed; return the future number of tries."""
+    outbox.pause = 1
+    sending = pool.submit(send_due, app)
+    assert outbox.wait_until_taken(outbox.taken + 1)
+    outbox.pause = 0
+    return sending
 
-    def ask_meanwhile(*arguments, **content):
-        monkeypatch.setattr(mail, "send", send)
-        ask(app, second)
+
+def recipients(outbox):
+    return [mail["To"] for mail in outbox.mails]
+
+
+def test_of_two_who_ask_each_gets_a_mail(app, outbox, sql):
+    owe(app, "stranger")
+    with ThreadPoolExecutor(1) as pool:
+        sending = in_flight(app, outbox, pool)
+        owe(app, "owner")
+    assert sending.result() + send_due(app) == 2
+    assert sorted(recipients(outbox)) == ["owner@126.com", "stranger@126.com"]
+    assert number_owed(sql) == 0
+
+
+@pytest.mark.parametrize("answer", [None, "451 4.3.0 later"])
+def test_mail_that_is_promised_anew_while_it_is_sent_goes_out_too(app, outbox, sql, answer):
+    """Whoever sends the first deletes or puts off only that one, and nobody sends both at once."""
+    owe(app, "lory")
+    outbox.refuse_late = answer
+    with ThreadPoolExecutor(1) as pool:
+        sending = in_flight(app, outbox, pool)
+        owe(app, "lory", "zh")
         assert send_due(app) == 0
-        send(*arguments, **content)
+        sending.result()
+    wait_for_background()
+    subjects = [mail["Subject"] for mail in outbox.mails]
+    assert subjects[-1] == "gateway：测试邮件"
+    assert len(subjects) == (1 if answer else 2)
+    assert number_owed(sql) == 0
 
-    monkeypatch.setattr(mail, "send", ask_meanwhile)
-    ask(app, first)
-    assert send_due(app) == 2
-    assert len(outbox.mails) == 2
+
+def test_claim_that_ran_out_ends_nothing(app, outbox, sql, clock):
+    """Another process sends the mail by now; it alone deletes the row."""
+    owe(app, "lory")
+    with app.app_context():
+        slow = owed._claim()
+    clock.advance(seconds=16)
+    with app.app_context():
+        assert owed._claim() is not None
+        owed._send(slow)
+    assert number_owed(sql) == 1
 
 
 def test_killed_server_sends_what_it_has_promised_when_it_starts_again(

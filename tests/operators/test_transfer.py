@@ -10,7 +10,7 @@ from sqlalchemy import text
 from support.helpers import NO_SQLITE, PASSWORD, basic, code_of, postgres_only, sqlite_only
 
 from gateway.db import db
-from gateway.mail import senders
+from gateway.mail import outbox as owed
 from gateway.ops import copy as transfer
 from gateway.ops.cli import main
 from gateway.testing.databases import migrated
@@ -68,7 +68,7 @@ def world(person, sign_up, flask, api, sql, monkeypatch):
     sql("INSERT INTO stored_values (name, value) VALUES ('TIMEZONE', 'UTC')")
     api("/auth-code", {"user_name": "x", "email": "x@126.com"})
     api("/login", {"user_name": "lory", "password": "not this one"})
-    monkeypatch.setattr(senders, "send_soon", lambda: None)
+    monkeypatch.setattr(owed, "send_soon", lambda: None)
     api("/reset-code", {"email": "x@126.com"})
     person.old = project
     return person

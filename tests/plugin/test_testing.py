@@ -18,7 +18,6 @@ from gateway.db import db
 from gateway.testing.apps import Apps
 from gateway.testing.databases import PostgresDatabases, SqliteDatabases, migrated
 from gateway.testing.mailbox import Mailbox
-from gateway.web import after_response
 
 FIXTURES = sorted(
     name for name, value in vars(gateway.testing).items() if name.startswith("gateway_")
@@ -207,14 +206,9 @@ def test_the_newest_code_is_that_of_the_last_mail(gateway_account, gateway_clien
     ]
 
 
-def test_work_behind_an_answer_begins_at_once(
-    gateway_account, gateway_client, gateway_codes, monkeypatch
-):
-    monkeypatch.setattr(after_response, "RESPONSE_TIMEOUT", 30)
-    start = time.monotonic()
+def test_work_behind_an_answer_begins_at_once(gateway_account, gateway_client, gateway_codes):
     gateway_client.post("/api/v1/reset-code", json={"email": gateway_account.email})
     assert len(gateway_codes[gateway_account.email]) == 8
-    assert time.monotonic() - start < 15
 
 
 def test_the_service_may_have_a_number_in_its_name(gateway_app, gateway_sign_up, gateway_codes):
@@ -311,7 +305,7 @@ LEAVES = """
     def nothing_is_left(gateway_databases, tmp_path_factory):
         yield
         names = [thread.name for thread in threading.enumerate()]
-        assert not {"background", "outbox", "mail"} & set(names)
+        assert not {"outbox", "mail"} & set(names)
         folder = tmp_path_factory.getbasetemp()
         assert {path.name for path in folder.rglob("*.db*")} <= {"template.db"}
 

@@ -6,7 +6,7 @@ import pytest
 from support.helpers import code_of, login
 
 from gateway import mail
-from gateway.mail import senders
+from gateway.mail import outbox as owed
 from gateway.ops.cli import main
 from gateway.project.quota_mails import share_reached
 from gateway.testing.mailbox import wait_for_background
@@ -134,7 +134,7 @@ def test_a_quota_below_what_is_used_is_told(start, outbox):
     assert runner.invoke(main, args=["project", "allow", "1", "4"]).exit_code == 0
     assert use(person, project, 2) == [403] * 2
     with person.client.application.app_context():
-        senders.send_due()
+        owed.send_due()
     wait_for_background()
     assert sorted(subjects(outbox)) == [AT_100, AT_80]
     bodies = [mail.get_body(("plain",)).get_content() for mail in outbox.mails]
@@ -184,6 +184,28 @@ def test_a_relay_that_fails_gets_the_mail_later(start, outbox, clock):
     clock.advance(seconds=3)
     assert outbox.wait_for_mails(1)
     assert subjects(outbox) == [AT_80]
+
+
+def test_the_mail_at_80_is_dropped_when_it_is_late(start, outbox, clock):
+    person, project = start()
+    outbox.refuse_data = "451 4.3.0 later"
+    use(person, project, 4)
+    outbox.refuse_data = None
+    use(person, project, 1)
+    clock.advance(seconds=3)
+    with person.client.application.app_context():
+        owed.send_due()
+    assert subjects(outbox) == [AT_100]
+
+
+def test_the_mail_at_100_waits_for_the_one_at_80(start, outbox):
+    person, project = start()
+    outbox.pause = 1
+    assert [person.verify(project).status_code for _ in range(4)] == [204] * 4
+    assert outbox.wait_until_taken(1)
+    outbox.pause = 0
+    use(person, project, 1)
+    assert subjects(outbox) == [AT_80, AT_100]
 
 
 def test_a_project_that_was_deleted_meanwhile_gets_no_mail(start, outbox, clock):

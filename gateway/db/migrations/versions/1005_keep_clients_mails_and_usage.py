@@ -87,14 +87,17 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("kind", sa.String(length=32), nullable=False),
         sa.Column("key", sa.String(length=254), nullable=False),
+        sa.Column("asker", sa.String(length=64), nullable=False, server_default=""),
         sa.Column("language", sa.String(length=8), nullable=False),
         sa.Column("details", sa.JSON(), nullable=False),
+        sa.Column("promised_at", sa.DateTime(timezone=True)),
         sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("cause", sa.String(length=255), nullable=False, server_default=""),
         sa.Column("next_try", sa.DateTime(timezone=True), nullable=False),
         sa.Column("claimed_until", sa.DateTime(timezone=True)),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_owed_mails"),
-        sa.UniqueConstraint("kind", "key", name="uq_owed_mails_kind"),
+        sa.UniqueConstraint("kind", "key", "asker", name="uq_owed_mails_kind"),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_owed_mails_next_try", "owed_mails", ["next_try"])
