@@ -86,22 +86,6 @@ def test_code_allows_five_tries_and_a_day_five_codes(attack, outbox):
         assert attack(number, guesses_of) == expected
 
 
-@sqlite_only
-def test_guessing_succeeds_as_rarely_as_computed(attack, scale, tally):
-    """With twelve times the tries that count: were they to count, days would be won so often."""
-    days, won = scale(5, 400), 0
-    for number in range(days):
-        guesses = [f"{n:04}" for n in random.sample(range(10_000), 12 * TRIES)]
-        codes, is_won = attack(number, lambda _code, guesses=guesses: guesses)
-        assert is_won or codes == CODES_A_DAY
-        won += is_won
-    # How likely it is that so many days, or more, are won; one in a hundred thousand is too many.
-    p = share(4)
-    tail = sum(math.comb(days, k) * p**k * (1 - p) ** (days - k) for k in range(won, days + 1))
-    title = f"days of guessing a 4-digit code ({days * p:.1f} expected to be won, {won} won)"
-    tally("guessing", title, days, [title] if won and tail < 1e-5 else [])
-
-
 @pytest.mark.real_argon2
 def test_login_of_unknown_user_takes_as_long_as_of_known_user(make_app, sign_up, scale, tally):
     client = make_app(TRUSTED_PROXIES=1).test_client()
