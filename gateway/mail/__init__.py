@@ -3,12 +3,10 @@
     templates/    subject and bodies by mail and language
     languages.py  chooses the language
     message.py    writes a mail as bytes that any relay takes
-    smtp.py       a conversation with the relay, with a deadline
+    relay.py      a conversation with the relay, with a deadline
     client.py     smtplib's client, with limits and logins in UTF-8
-    dial.py       the first of the relay's addresses that works
     failures.py   why a mail was not sent, and the cure
-    outbox.py     the mails that are owed behind an answer
-    senders.py    the threads that send them
+    outbox.py     the mails that an answer has promised, and what sends them
 
 This package knows nothing of accounts and codes; ``auth`` tells ``outbox`` who makes which mail.
 """
@@ -23,7 +21,7 @@ from flask_mail import Mail
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from gateway import log
-from gateway.mail import smtp
+from gateway.mail import relay
 from gateway.mail.failures import MailError, RecipientRefused
 from gateway.mail.message import Message
 
@@ -86,7 +84,7 @@ def send(template: str, email: str, language: str, **context: Any) -> None:
             subject=message.subject, recipients=[email], body=message.text, html=message.html
         )
         return
-    smtp.converse(lambda connection: connection.deliver(message))
+    relay.converse(lambda connection: connection.deliver(message))
 
 
 def compose(template: str, email: str, language: str, **context: Any) -> Message:
@@ -107,9 +105,9 @@ def _render(name: str, context: dict[str, Any]) -> str:
 
 
 def probe() -> None:
-    """Talk to the relay as for a mail, until it accepts the sender, and leave without sending one.
+    """Talk to the relay as for a mail to the sender, and leave without sending one.
 
     :raises MailError: when the relay would not accept a mail now.
     """
     if not current_app.config["MAIL_SUPPRESS_SEND"]:
-        smtp.converse(lambda connection: connection.begin())
+        relay.converse(lambda connection: connection.try_own_address())

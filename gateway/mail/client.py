@@ -1,4 +1,4 @@
-"""smtplib's client, with limits, a name in EHLO, and logins beyond ASCII."""
+"""smtplib's client, with a limit on what the relay says, and logins beyond ASCII."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import base64
 import hmac
 import smtplib
 import socket
+import ssl
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 
-from gateway.mail.dial import dial
 from gateway.mail.failures import MailError
 
 MAX_REPLY_BYTES = 64 * 1024  # of all that a relay says, before TLS and within it
@@ -19,19 +20,35 @@ MECHANISMS = ("CRAM-MD5", "PLAIN", "LOGIN")  # that we know, the best one first
 
 
 class Client(smtplib.SMTP):
-    """A connection to a relay. Another thread can abort it, and it limits what the relay says."""
+    """A conversation with a relay. Another thread can abort it."""
 
-    greets = True  # the relay speaks first
     aborted = False
     raw_socket: socket.socket | None = None
 
-    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        made = dial(host, port, timeout, greets=self.greets)
-        self.raw_socket = made.dup()  # stays usable when TLS takes over the socket
+    def use(self, connection: socket.socket, tls: ssl.SSLContext | None, name: str) -> None:
+        """Talk over an open connection, with TLS from the first byte if there is a context.
+
+        :param name: of the relay, which its certificate must show.
+        :raises TimeoutError: when the conversation was aborted.
+        """
+        self.raw_socket = connection.dup()  # stays usable when TLS takes over the connection
+        self.sock = connection
         if self.aborted:
-            made.close()
             raise TimeoutError("aborted")
-        return made
+        if tls is not None:
+            self.sock = tls.wrap_socket(connection, server_hostname=name)
+
+    def start_tls(self, context: ssl.SSLContext, name: str) -> None:
+        """Change to TLS. smtplib alone verifies only the name of a host that it connected to.
+
+        :param name: of the relay, which its certificate must show.
+        """
+
+        def wrap_socket(plain: socket.socket, **_: Any) -> ssl.SSLSocket:
+            return context.wrap_socket(plain, server_hostname=name)
+
+        wrapper: Any = SimpleNamespace(wrap_socket=wrap_socket)
+        self.starttls(context=wrapper)
 
     def getreply(self) -> tuple[int, bytes]:
         """Read one reply, with a limit on all replies together."""
@@ -47,11 +64,11 @@ class Client(smtplib.SMTP):
         if self.helo_resp is not None or self.ehlo_resp is not None:
             return
         status, words = self.ehlo()
-        if _is_good(status):
+        if status // 100 == 2:  # noqa: PLR2004 - the statuses of success in SMTP
             return
         if status != UNAVAILABLE:
             with suppress(smtplib.SMTPServerDisconnected):
-                if _is_good(self.helo()[0]):
+                if self.helo()[0] // 100 == 2:  # noqa: PLR2004
                     return
         raise smtplib.SMTPHeloError(status, words)
 
@@ -71,39 +88,35 @@ class Client(smtplib.SMTP):
                 " MAIL_PORT=587; if the relay needs none, unset MAIL_USERNAME and MAIL_PASSWORD",
             )
         if not known:
+            names = [name[:20] for name in offered if name.isascii() and name.isprintable()][:5]
             raise MailError(
-                f"the relay offers only the login {', '.join(_shown(offered))}, and the service"
-                f" knows {', '.join(MECHANISMS)}",
+                f"the relay offers only the login {', '.join(names)}, and the service knows"
+                f" {', '.join(MECHANISMS)}",
                 "let the account log in with a password, for instance one made for this application"
                 " only; or use another relay",
             )
-        self.user, self.password = user, password
-        for mechanism in known[:-1]:  # some relays offer what they do not support
-            with suppress(smtplib.SMTPAuthenticationError):
-                return self._authenticate(mechanism)
-        return self._authenticate(known[-1])
+        for mechanism in known:
+            status, words = self._authenticate(mechanism, user.encode(), password.encode())
+            if status == WELCOME:
+                return status, words  # some relays offer what they do not support
+        raise smtplib.SMTPAuthenticationError(status, words)
 
-    def _authenticate(self, mechanism: str) -> tuple[int, bytes]:
+    def _authenticate(self, mechanism: str, user: bytes, password: bytes) -> tuple[int, bytes]:
         """Log in with one mechanism. smtplib would send only ASCII; RFC 4616 says UTF-8."""
-        first = f" {_base64(self._answer('PLAIN', 0))}" if mechanism == "PLAIN" else ""
+        first = f" {_base64(b'', user, password)}" if mechanism == "PLAIN" else ""
         status, words = self.docmd("AUTH", mechanism + first)
         for number in range(MAX_CHALLENGES):
             if status != CHALLENGE:
                 break
-            answer = self._answer(mechanism, number, base64.decodebytes(words))
-            status, words = self.docmd(_base64(answer))
-        if status != WELCOME:
-            raise smtplib.SMTPAuthenticationError(status, words)
+            if mechanism == "CRAM-MD5":
+                digest = hmac.digest(password, base64.decodebytes(words), "md5").hex().encode()
+                answer = _base64(user + b" " + digest)
+            elif mechanism == "LOGIN":
+                answer = _base64(password if number else user)
+            else:
+                answer = _base64(b"", user, password)
+            status, words = self.docmd(answer)
         return status, words
-
-    def _answer(self, mechanism: str, number: int, challenge: bytes = b"") -> bytes:
-        """Return what a mechanism answers to its challenges, the first of which has number 0."""
-        user, password = self.user.encode(), self.password.encode()
-        if mechanism == "PLAIN":
-            return b"\0" + user + b"\0" + password
-        if mechanism == "LOGIN":
-            return password if number else user
-        return user + b" " + hmac.digest(password, challenge, "md5").hex().encode()
 
     def abort(self) -> None:
         """End the conversation at once; another thread calls this."""
@@ -113,18 +126,9 @@ class Client(smtplib.SMTP):
                 self.raw_socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close the connection."""
-        try:
-            super().close()
-        finally:
-            if self.raw_socket is not None:
-                self.raw_socket.close()
-
-
-class TlsClient(smtplib.SMTP_SSL, Client):
-    """The same, with TLS from the first byte."""
-
-    greets = False  # before the TLS handshake nobody does
+        super().close()
+        if self.raw_socket is not None:
+            self.raw_socket.close()
 
 
 class _Limited:
@@ -147,14 +151,5 @@ class _Limited:
         self.file.close()
 
 
-def _is_good(status: int) -> bool:
-    return 200 <= status < 300  # noqa: PLR2004 - the statuses of success in SMTP
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
-
-
-def _shown(names: list[str]) -> list[str]:
-    """Return at most five names in a form that can be logged."""
-    return [name[:20] for name in names if name.isascii() and name.isprintable()][:5]
+def _base64(*parts: bytes) -> str:
+    return base64.b64encode(b"\0".join(parts)).decode()

@@ -11,9 +11,26 @@ REACH = (
     "check MAIL_SERVER and MAIL_PORT, and that a firewall lets this host through; many hosters"
     " block port 25; a relay on port 465 needs MAIL_USE_SSL=1"
 )
+ONE_MAIL = (smtplib.SMTPSenderRefused, smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError)
 UNSET = (
     "set it, or set MAIL_SUPPRESS_SEND=1 to have mails written to the terminal, as make run does;"
     " see: gateway doctor"
+)
+LATER = "the relay says that it takes this mail later; if it goes on for hours, ask who runs it"
+# What a relay says about one mail; it says nothing about the login.
+CURES_BY_STATUS = {
+    450: LATER,
+    451: LATER,
+    452: LATER,
+    552: "the relay calls the mail too large, or the mailbox is full: look into the relay's log",
+}
+# What a refusal says of a recipient, by RFC 3463 or in words, and of who sends.
+OF_RECIPIENT = re.compile(rb"5\.1\.([1-46]|10)\b|5\.2\.|no such|unknown|unrout", re.IGNORECASE)
+OF_SENDER = re.compile(rb"relay|denied|authent|log ?in", re.IGNORECASE)
+UNAVAILABLE = 550  # what relays say to any recipient before a login
+NOBODY = (
+    "the relay refuses every recipient: it wants MAIL_USERNAME and MAIL_PASSWORD, or must be told"
+    " that this host may send"
 )
 # The first class that fits names the cure.
 CURES: tuple[tuple[type[Exception], str], ...] = (
@@ -82,34 +99,51 @@ class RecipientRefused(MailError):
     """The relay refuses this recipient for good."""
 
 
-def explain(error: Exception, *, begun: bool) -> MailError:
+def explain(error: BaseException, *, begun: bool) -> MailError:
     """Return what an exception during a conversation means."""
     if isinstance(error, MailError):
         error.begun = begun
         return error
-    cure = next(cure for kind, cure in CURES if isinstance(error, kind))
+    status, _ = _codes(error)
+    is_of_one_mail = isinstance(error, ONE_MAIL) and status in CURES_BY_STATUS
+    by_class = next(cure for kind, cure in CURES if isinstance(error, kind))
     made = RecipientRefused if _is_recipient_for_good(error) else MailError
-    return made(_cause(error), cure, begun=begun)
+    return made(_cause(error), CURES_BY_STATUS[status] if is_of_one_mail else by_class, begun=begun)
 
 
-def _is_recipient_for_good(error: Exception) -> bool:
-    """Tell whether the relay refused the recipient, and would refuse it again."""
-    if not isinstance(error, smtplib.SMTPRecipientsRefused):
+def is_about_the_service(refusal: smtplib.SMTPRecipientsRefused) -> bool:
+    """Tell whether a relay may have refused a recipient because of who sends."""
+    status, words = next(iter(refusal.recipients.values()))
+    if not _is_recipient_for_good(refusal) or OF_RECIPIENT.search(words):
         return False
-    status, _ = next(iter(error.recipients.values()))
+    return status == UNAVAILABLE or OF_SENDER.search(words) is not None
+
+
+def refuses_everybody(refusal: smtplib.SMTPRecipientsRefused) -> MailError:
+    """Return the failure when a relay refused a recipient, and would refuse any other."""
+    return MailError(_cause(refusal), NOBODY)
+
+
+def _is_recipient_for_good(error: BaseException) -> bool:
+    """Tell whether the relay refused the recipient, and would refuse it again."""
+    status, _ = _codes(error)
     out_of_order, login_needed = 503, 530  # these two are about the conversation
-    return str(status).startswith("5") and status not in (out_of_order, login_needed)
+    is_for_good = str(status).startswith("5") and status not in (out_of_order, login_needed)
+    return isinstance(error, smtplib.SMTPRecipientsRefused) and is_for_good
 
 
-def _cause(error: Exception) -> str:
+def _codes(error: BaseException) -> tuple[int, str]:
+    """Return the status and the detail that a relay has given, or 0 and ""."""
+    status, words = getattr(error, "smtp_code", 0), getattr(error, "smtp_error", b"")
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        status, words = next(iter(error.recipients.values()))
+    detail = re.match(rb"\d\.\d{1,3}\.\d{1,3}\b", words if isinstance(words, bytes) else b"")
+    return status, detail[0].decode() if detail else ""
+
+
+def _cause(error: BaseException) -> str:
     """Return the error's type and codes, without the relay's words: they may repeat the mail."""
     ours = isinstance(error, smtplib.SMTPServerDisconnected | smtplib.SMTPNotSupportedError)
     if ours or (isinstance(error, OSError) and not isinstance(error, smtplib.SMTPException)):
         return f"{type(error).__name__}: {error}"
-    answer = (getattr(error, "smtp_code", ""), getattr(error, "smtp_error", b""))
-    if isinstance(error, smtplib.SMTPRecipientsRefused):
-        answer = next(iter(error.recipients.values()))
-    status, words = answer
-    detail = re.match(rb"\d\.\d{1,3}\.\d{1,3}\b", words if isinstance(words, bytes) else b"")
-    parts = (type(error).__name__, str(status), detail[0].decode() if detail else "")
-    return " ".join(part for part in parts if part)
+    return " ".join(str(part) for part in (type(error).__name__, *_codes(error)) if part)

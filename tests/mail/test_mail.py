@@ -65,7 +65,7 @@ def nothing_is_left(relay):
 
 @pytest.mark.parametrize("act", [faulty_smtp.hang, faulty_smtp.drip])
 def test_no_thread_is_left_when_the_relay_hangs(make_app, relay_with, monkeypatch, act):
-    monkeypatch.setattr(mail.smtp, "DEADLINE", 0.5)
+    monkeypatch.setattr(mail.relay, "DEADLINE", 0.5)
     relay = relay_with(Fault("banner", act))
     code, seconds = ask(make_app(MAIL_PORT=relay.port))
     assert code == 1029
@@ -95,7 +95,7 @@ def test_no_thread_is_left_when_the_handshake_is_too_slow(
             session.send(session.normal_reply())
 
     late = threading.Event()
-    monkeypatch.setattr(mail.smtp, "DEADLINE", 1)
+    monkeypatch.setattr(mail.relay, "DEADLINE", 1)
     relay = relay_with(Fault("TLS", come_late), security=security, contexts=contexts)
     app = make_app(MAIL_PORT=relay.port, **{security: True})
     monkeypatch.setattr(socket, "getaddrinfo", look_up_slowly)
@@ -107,8 +107,8 @@ def test_mail_is_not_sent_after_the_deadline(make_app, relay_with, monkeypatch):
     """Here the look-up of the relay's name is slow, which no socket timeout limits."""
     answered = threading.Event()
     look_up = socket.getaddrinfo
-    monkeypatch.setattr(mail.smtp, "DEADLINE", 0.5)
-    monkeypatch.setattr(mail.smtp, "_slots", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(mail.relay, "DEADLINE", 0.5)
+    monkeypatch.setattr(mail.relay, "_slots", threading.BoundedSemaphore(1))
     relay = relay_with()
     app = make_app(MAIL_PORT=relay.port)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *a: answered.wait(30) and look_up(*a))
@@ -168,8 +168,8 @@ def test_text_of_the_relay_is_not_logged(make_app, relay_with, caplog):
 
 
 def test_slow_relay_does_not_block_other_requests(make_app, relay_with, monkeypatch):
-    monkeypatch.setattr(mail.smtp, "_slots", threading.BoundedSemaphore(1))
-    monkeypatch.setattr(mail.smtp, "DEADLINE", 3)
+    monkeypatch.setattr(mail.relay, "_slots", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(mail.relay, "DEADLINE", 3)
     relay = relay_with(Fault("banner", faulty_smtp.hang))
     app = make_app(MAIL_PORT=relay.port)
     first = threading.Thread(target=ask, args=(app,))

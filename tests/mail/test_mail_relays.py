@@ -13,7 +13,6 @@ from support.helpers import code_of
 from support.servers import free_port
 
 from gateway import mail
-from gateway.mail import dial
 from gateway.ops.cli import main
 
 LORY = {"user_name": "lory", "email": "lory@126.com"}
@@ -108,11 +107,10 @@ def full_port():
 @pytest.mark.parametrize("position", [0, 1, 2])
 def test_dead_addresses_are_passed_over(make_app, faulty, relay_at, listener, full_port, position):
     dead = [full_port, listener.getsockname()[1], free_port()]
-    ports = [*dead[:position], *dead[position + 1 :], faulty.port]
-    relay_at(*ports)
+    relay_at(*dead[:position], *dead[position + 1 :], faulty.port)
     start = time.monotonic()
     assert code_of(ask(make_app())) == 0
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 8
     assert faulty.accepted["user0@126.com"]
 
 
@@ -125,15 +123,14 @@ def test_address_that_turns_us_away_is_passed_over(make_app, faulty, relay_at):
     other.close()
 
 
-def test_slow_address_is_not_given_up(make_app, faulty, relay_at, full_port, monkeypatch):
-    monkeypatch.setattr(dial, "NEXT_ADDRESS", 0.01)
+def test_slow_address_is_not_given_up(make_app, faulty, relay_at, full_port):
     faulty.faults.append(Fault("banner", faulty_smtp.answer_slowly, once=True))
     relay_at(faulty.port, full_port)
     assert code_of(ask(make_app())) == 0
 
 
 def test_no_address_works(make_app, relay_at, full_port, monkeypatch):
-    monkeypatch.setattr(mail.smtp, "DEADLINE", 1)
+    monkeypatch.setattr(mail.relay, "DEADLINE", 1)
     relay_at(full_port, free_port())
     start = time.monotonic()
     assert code_of(ask(make_app())) == 1029
@@ -177,6 +174,10 @@ def test_login_is_utf8(make_app, faulty, offer, user, password):
         (Fault("EHLO", b"550 5.7.1 who?\r\n"), {}, "SMTPHeloError 550", "MAIL_DEFAULT_SENDER"),
         (Fault("MAIL", b"553 5.7.1 no\r\n"), {}, "SMTPSenderRefused 553", "MAIL_DEFAULT_SENDER"),
         (Fault("MAIL", b"530 5.7.0 log in\r\n"), {}, "530 5.7.0", "MAIL_USERNAME"),
+        (Fault("MAIL", b"452 4.3.1 full\r\n"), {}, "452 4.3.1", "takes this mail later"),
+        (Fault("MAIL", b"552 5.3.4 big\r\n"), {}, "552 5.3.4", "too large"),
+        (Fault("RCPT", b"550 5.7.1 no relay\r\n"), {}, "550 5.7.1", "MAIL_USERNAME"),
+        (Fault("RCPT", b"554 5.7.1 Relay access denied\r\n"), {}, "554 5.7.1", "every recipient"),
         (
             Fault("EHLO", OFFER % b"XOAUTH2 OAUTHBEARER", once=True),
             {"MAIL_USERNAME": "a", "MAIL_PASSWORD": "b"},
@@ -214,6 +215,8 @@ def test_cause_and_cure_are_named(make_app, faulty, caplog, fault, settings, cau
     ("fault", "cause", "cure"),
     [
         (Fault("RCPT", b"550 5.1.1 no\r\n"), "SMTPRecipientsRefused 550 5.1.1", "MAIL_USERNAME"),
+        (Fault("RCPT", b"450 4.2.1 busy\r\n"), "450 4.2.1", "takes this mail later"),
+        (Fault("RCPT", b"552 5.2.2 full\r\n"), "552 5.2.2", "mailbox is full"),
         (Fault("dot", b"554 5.6.0 no\r\n"), "SMTPDataError 554 5.6.0", "relay's log"),
     ],
 )
@@ -223,15 +226,17 @@ def test_refused_test_mail_names_cause_and_cure(make_app, faulty, fault, cause, 
     assert said.exit_code == 1
     assert cause in said.output
     assert cure in said.output
+    assert ("MAIL_USERNAME" in said.output) == (cure == "MAIL_USERNAME")
 
 
 # Refused recipients
 
 
-@pytest.mark.parametrize("status", [b"550 5.1.1", b"551", b"553 5.1.3", b"554 5.7.1"])
-def test_refused_recipient_is_an_invalid_parameter(make_app, faulty, status):
+@pytest.mark.parametrize("words", [b"550 5.1.1 no", b"553 5.1.3", b"551 unknown", b"554 5.7.1"])
+def test_refused_recipient_is_an_invalid_parameter(make_app, faulty, words):
+    """A relay that says 5.7.1 of one recipient takes the sender's own address."""
     app = make_app(MAIL_PORT=faulty.port, MAILS_PER_IP=3)
-    faulty.faults += [Fault("RCPT", status + b" no such user\r\n")] * 2
+    faulty.faults += [Fault("RCPT", words + b"\r\n", once=True)] * 2
     for _ in range(2):  # it does not count for the address
         reply = ask(app)
         assert (reply.status_code, code_of(reply)) == (400, 1003)
@@ -265,7 +270,7 @@ def test_refused_recipient_keeps_an_earlier_code(make_app, faulty, clock):
 def test_no_thread_is_left_behind_dead_addresses(
     make_app, relay_at, full_port, listener, monkeypatch
 ):
-    monkeypatch.setattr(mail.smtp, "DEADLINE", 0.5)
+    monkeypatch.setattr(mail.relay, "DEADLINE", 0.5)
     relay_at(full_port, listener.getsockname()[1])
     assert code_of(ask(make_app())) == 1029
     for thread in threading.enumerate():

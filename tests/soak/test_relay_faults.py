@@ -327,7 +327,7 @@ def in_soak_only(scale):
 def test_more_hanging_mails_than_allowed(in_soak_only, beside):
     """A mail that would have to wait for others is refused at once and holds no thread."""
     crowd = [Fault("connect", None)] * (2 * gunicorn.threads + 2)
-    refused = len(crowd) - 2 * mail.smtp.MAX_PARALLEL_MAILS
+    refused = len(crowd) - 2 * mail.relay.MAX_PARALLEL_MAILS
     beside(
         "more mails than may hang, and no connection comes about",
         [crowd] * 4,

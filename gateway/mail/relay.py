@@ -7,18 +7,27 @@ for the whole conversation, and a clear answer whether the relay accepted the ma
 from __future__ import annotations
 
 import smtplib
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Future, wait
 from contextlib import suppress
 
 from flask import current_app, has_request_context
 from flask_mail import Connection
 
-from gateway.mail.client import Client, TlsClient
-from gateway.mail.failures import REACH, UNSET, MailError, explain
+from gateway.db import deadline
+from gateway.mail.client import Client
+from gateway.mail.failures import (
+    REACH,
+    UNSET,
+    MailError,
+    explain,
+    is_about_the_service,
+    refuses_everybody,
+)
 from gateway.mail.message import Message, domain_of
 from gateway.settings import THREADS
 from gateway.settings.checks import split_sender
@@ -33,24 +42,17 @@ _slots = threading.BoundedSemaphore(MAX_PARALLEL_MAILS)
 def converse(talk: Callable[[RelayConnection], None]) -> None:
     """Talk to the relay in a separate thread, because only that limits name look-ups, too.
 
-    For a request, the thread holds one of the parallel slots until it ends, which may be after the
-    deadline.
+    Requests share MAX_PARALLEL_MAILS slots and fail at once when none is free; a thread holds its
+    slot until it ends, which may be after the deadline. Background work has its own limit.
 
     :param talk: called with the open connection.
     :raises MailError: when the conversation failed or took too long.
     """
     if not current_app.config["MAIL_SERVER"]:
         raise MailError("no MAIL_SERVER is set", UNSET)
-    # Only requests need a slot; what sends mails behind an answer limits its own threads. Do not
-    # wait for a slot: that would hold the threads that the slots are to leave free.
-    takes_slot = has_request_context()
-    if takes_slot and not _slots.acquire(blocking=False):
+    slots = _slots if has_request_context() else threading.Semaphore()
+    if not slots.acquire(blocking=False):
         raise MailError("too many mails are waiting for the relay", "let the relay answer faster")
-
-    def free_slot() -> None:
-        if takes_slot:
-            _slots.release()
-
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     connection = RelayConnection(app.extensions["mail"])
     accepted: Future[None] = Future()
@@ -64,55 +66,74 @@ def converse(talk: Callable[[RelayConnection], None]) -> None:
             if not accepted.done():
                 accepted.set_exception(error)
         finally:
-            free_slot()
+            slots.release()
 
     try:
         threading.Thread(target=run, name="mail", daemon=True).start()
     except RuntimeError:
-        free_slot()
+        slots.release()
         raise MailError("no thread can be started") from None
-    try:
-        accepted.result(timeout=DEADLINE)
-    except FutureTimeoutError:
+    with deadline.aside():
+        wait([accepted], DEADLINE)
+    if not accepted.done():
         connection.abort()
         cause = f"the relay took longer than {DEADLINE} s"
-        raise MailError(cause, REACH, begun=connection.begun) from None
-    except Exception as error:  # noqa: BLE001 - any of them means that no mail was sent
-        raise explain(error, begun=connection.begun) from None
+        raise MailError(cause, REACH, begun=connection.begun)
+    if error := accepted.exception():
+        raise explain(error, begun=connection.begun)
 
 
 class RelayConnection(Connection):
     """Flask-Mail's connection with verified TLS and a deadline; it does not wait at QUIT."""
 
+    host: Client | None
     aborted = False
     begun = False  # the relay has accepted the sender
 
-    def configure_host(self) -> smtplib.SMTP:
+    def configure_host(self) -> Client:
         """Connect, start TLS and log in, as the settings say."""
-        context = ssl.create_default_context()
         # This host's own name is often none that a relay accepts, and looking it up may take long.
-        name = domain_of(self.mail.default_sender)
-        host = (
-            TlsClient(local_hostname=name, timeout=DEADLINE, context=context)
-            if self.mail.use_ssl
-            else Client(local_hostname=name, timeout=DEADLINE)
-        )
-        self.host = host  # from here on abort() can reach it
+        host = self.host = Client(local_hostname=domain_of(self.mail.default_sender))
         if self.aborted:
             raise TimeoutError("aborted")
-        host._host = self.mail.server  # type: ignore[attr-defined]  # the name TLS verifies
+        context = ssl.create_default_context()
         try:
-            status, words = host.connect(self.mail.server, self.mail.port)
-            if status != READY:
-                raise smtplib.SMTPConnectError(status, words)
+            self._connect(host, context if self.mail.use_ssl else None)
             if self.mail.use_tls:
-                host.starttls(context=context)
+                host.start_tls(context, self.mail.server)
             if self.mail.username and self.mail.password:
                 host.login(self.mail.username, self.mail.password)
         except BaseException:
             host.close()
             raise
         return host
+
+    def _connect(self, host: Client, tls: ssl.SSLContext | None) -> None:
+        """Connect to the first of the relay's addresses that is ready.
+
+        Each gets an equal share of the time that is left, so a dead one leaves time for the next.
+        """
+        end = time.monotonic() + DEADLINE
+        addresses = socket.getaddrinfo(self.mail.server, self.mail.port, 0, socket.SOCK_STREAM)
+        failure: OSError = TimeoutError("timed out")
+        for left, (family, kind, protocol, _, address) in zip(
+            range(len(addresses), 0, -1), addresses, strict=True
+        ):
+            connection = socket.socket(family, kind, protocol)
+            try:
+                connection.settimeout(max(0.1, (end - time.monotonic()) / left))
+                connection.connect(address)
+                host.use(connection, tls, self.mail.server)
+                status, words = host.getreply()
+                if status == READY:
+                    host.sock.settimeout(DEADLINE)  # type: ignore[union-attr]
+                    return
+                raise smtplib.SMTPConnectError(status, words)
+            except OSError as error:
+                failure = error
+                host.close()
+                connection.close()
+        raise failure
 
     def begin(self, size: int = 0) -> None:
         """Begin a mail: say EHLO, unless TLS or the login did so already, and name the sender.
@@ -121,26 +142,50 @@ class RelayConnection(Connection):
         """
         host = self._open_host()
         host.ehlo_or_helo_if_needed()
-        _, sender = split_sender(self.mail.default_sender)
         options = [f"size={size}"] if size and host.has_extn("size") else []
-        status, words = host.mail(sender, options)
+        status, words = host.mail(self._sender(), options)
         if status != ACCEPTED:
-            raise smtplib.SMTPSenderRefused(status, words, sender)
+            raise smtplib.SMTPSenderRefused(status, words, self._sender())
         self.begun = True
+
+    def try_own_address(self) -> None:
+        """Name the sender as a recipient, because a relay that wants a login refuses everybody.
+
+        Begin the mail first, unless that has been done.
+
+        :raises MailError: when the relay refuses even this one, and not because it is unknown.
+        """
+        if not self.begun:
+            self.begin()
+        refusal = self._name_recipient(self._sender())
+        if refusal is not None and is_about_the_service(refusal):
+            self.begun = False
+            raise refuses_everybody(refusal)
 
     def deliver(self, message: Message) -> None:
         """Send one mail."""
         content = message.as_bytes()
         self.begin(len(content))
-        host = self._open_host()
-        status, words = host.rcpt(message.recipient)
-        if status not in (ACCEPTED, WILL_FORWARD):
-            raise smtplib.SMTPRecipientsRefused({message.recipient: (status, words)})
-        status, words = host.data(content)
+        if refusal := self._name_recipient(message.recipient):
+            if is_about_the_service(refusal):
+                with suppress(smtplib.SMTPServerDisconnected):
+                    self.try_own_address()
+            raise refusal
+        status, words = self._open_host().data(content)
         if status != ACCEPTED:
             raise smtplib.SMTPDataError(status, words)
 
-    def _open_host(self) -> smtplib.SMTP:
+    def _name_recipient(self, address: str) -> smtplib.SMTPRecipientsRefused | None:
+        """Return the relay's refusal of a recipient, if it refuses."""
+        status, words = self._open_host().rcpt(address)
+        if status in (ACCEPTED, WILL_FORWARD):
+            return None
+        return smtplib.SMTPRecipientsRefused({address: (status, words)})
+
+    def _sender(self) -> str:
+        return split_sender(self.mail.default_sender)[1]
+
+    def _open_host(self) -> Client:
         assert self.host is not None  # noqa: S101 - for the type checker
         return self.host
 
@@ -155,5 +200,5 @@ class RelayConnection(Connection):
     def abort(self) -> None:
         """End the conversation at once; another thread calls this."""
         self.aborted = True
-        if isinstance(self.host, Client):
+        if self.host is not None:
             self.host.abort()
