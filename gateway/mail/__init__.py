@@ -38,6 +38,16 @@ __all__ = [
 ]
 
 LANGUAGES = ("en", "zh")
+# The view of the console that a mail links, by template.
+VIEWS = {
+    "register": "register",
+    "invite": "register",
+    "reset": "forgot",
+    "email": "account",
+    "moved": "sign-in",
+    "quota": "projects",
+    "test": "sign-in",
+}
 
 flask_mail = Mail()
 _templates = Environment(
@@ -91,6 +101,9 @@ def compose(template: str, email: str, language: str, **context: Any) -> Message
     """Return the mail that ``send`` would send."""
     config = current_app.config
     context["service"] = config["SERVICE_NAME"]
+    # From the setting, because a stranger chooses the host that a request names.
+    has_console = config["PUBLIC_URL"] and config["PAGES"]
+    context["console"] = f"{config['PUBLIC_URL']}/#{VIEWS[template]}" if has_console else ""
     return Message(
         sender=config["MAIL_DEFAULT_SENDER"],
         recipient=email,

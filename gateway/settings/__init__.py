@@ -59,6 +59,7 @@ SETTINGS = (
     Setting("MAIL_DEFAULT_SENDER", "gateway@localhost", checks.sender),
     Setting("MAIL_SUPPRESS_SEND", False, checks.flag),
     Setting("SERVICE_NAME", "gateway", checks.service_name),
+    Setting("PUBLIC_URL", "", checks.public_url),
     Setting("REGISTRATION", "open", checks.one_of("open", "invited", "closed")),
     Setting("MAIL_DOMAINS", [], checks.list_of(checks.domain)),
     Setting("REG_CODE_DIGITS", 6, checks.integer(4, 10)),

@@ -124,6 +124,14 @@ def host(value: Any) -> str:
     return str(value)
 
 
+def public_url(value: Any) -> str:
+    """Return the address of the service for people, without a slash at its end; it may be ""."""
+    name, port, path = r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]", r"(:\d{1,5})?", r"(/[A-Za-z0-9._~-]+)*"
+    if value and not re.fullmatch(rf"https?://({name}){port}{path}/?", text(value)):
+        raise ValueError("must be an address like https://gateway.example.com, or empty")
+    return str(value).rstrip("/")
+
+
 def is_this_machine(name: str) -> bool:
     """Tell whether a host name or address is this machine's own, which no network lies before."""
     try:

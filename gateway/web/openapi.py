@@ -52,8 +52,8 @@ def describe(app: Flask) -> dict[str, Any]:
         openapi_version="3.1.0",
         plugins=[plugin],
         info={"summary": SUMMARY, "description": INTRODUCTION.format(codes=codes)},
-        # Relative to the address of the description, so it is right below any prefix.
-        servers=[{"url": ".", "description": "The service that sent this description"}],
+        # "." is relative to the address of the description, so it is right below any prefix.
+        servers=[{"url": app.config["PUBLIC_URL"] or ".", "description": "This service"}],
         tags=[{"name": name, "description": text} for name, text in TAGS.items()],
     )
     plugin.converter.add_attribute_function(_rule_of)  # type: ignore[union-attr]

@@ -334,6 +334,12 @@ def test_its_server_is_where_it_came_from(description):
     assert server["url"] == "."
 
 
+def test_its_server_is_the_public_one(make_app):
+    app = make_app(PUBLIC_URL="https://api.example.com/console/")
+    (server,) = app.test_client().get("/openapi.json").json["servers"]
+    assert server["url"] == "https://api.example.com/console"
+
+
 # What it costs
 
 

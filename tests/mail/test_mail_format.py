@@ -58,8 +58,8 @@ def database_uri(sqlite_uri):
 def write(app):
     """Return a function that returns a mail as a strict reader sees it."""
 
-    def write(template="register", language="zh", service="gateway", sender="gateway@localhost"):
-        app.config.update(SERVICE_NAME=service, MAIL_DEFAULT_SENDER=sender)
+    def write(template="register", language="zh", service="gateway", sender="a@localhost", **more):
+        app.config.update(SERVICE_NAME=service, MAIL_DEFAULT_SENDER=sender, **more)
         with app.app_context():
             meant = mail.compose(template, "lory@126.com", language, **CONTENTS[template])
             return meant, strict_mail.read(meant.as_bytes())
@@ -119,6 +119,26 @@ def test_name_of_the_sender(write, sender, name):
 def test_long_chinese_names(write, size):
     meant, seen = write("reset", "zh", (CHINESE * 7)[:size])
     assert seen.subject == meant.subject
+
+
+@pytest.mark.parametrize("template", CONTENTS)
+@pytest.mark.parametrize("language", mail.LANGUAGES)
+def test_mail_links_the_console(write, template, language):
+    link = f"https://api.example.com/console/#{mail.VIEWS[template]}"
+    _, seen = write(template, language, PUBLIC_URL="https://api.example.com/console")
+    assert f"\n\n{link}\n\n-- \n" in seen.text
+    assert f'<a href="{link}"' in seen.html
+    for off in ({"PUBLIC_URL": ""}, {"PUBLIC_URL": "https://api.example.com", "PAGES": False}):
+        _, seen = write(template, language, **off)
+        assert "http" not in seen.text
+        assert "href" not in seen.html
+
+
+def test_no_mail_names_the_host_of_a_request(client, outbox):
+    forged = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Origin": "http://evil"}
+    assert client.post("/api/v1/auth-code", json=LORY, headers=forged).json["header"]["code"] == 0
+    (sent,) = outbox.mails
+    assert "evil" not in sent.as_string()
 
 
 def test_mail_is_sent_to_a_relay_without_8bitmime(make_app):

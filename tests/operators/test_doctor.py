@@ -2,6 +2,8 @@
 
 import json
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from support.helpers import SECRET_KEY, sqlite_only
@@ -82,6 +84,33 @@ def test_finds_a_faulty_relay(examine, outbox):
     assert ("warning", "relay") in examine(MAIL_SERVER=None)
     assert ("warning", "relay") in examine(MAIL_SUPPRESS_SEND=True)
     assert outbox.mails == []
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "finding"),
+    [
+        (200, b'{"header": {"code": 0}, "data": {}}', ("warning", "not encrypted")),
+        (503, b'{"header": {"code": 501}, "data": {}}', ("warning", "not encrypted")),
+        (200, b'{"some": "API"}', ("FAULT", "another program")),
+        (200, b"<html>", ("warning", "cannot be read")),
+        (404, b"", ("FAULT", "another program")),
+    ],
+)
+def test_asks_the_public_url(examine, status, body, finding):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status if self.path == "/console/readyz" else 500)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments):
+            """Write nothing between doctor's lines."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.handle_request).start()
+        found = examine(PUBLIC_URL=f"http://127.0.0.1:{server.server_port}/console")
+    state, words = finding
+    assert words in found[state, "public URL"]
 
 
 def test_finds_a_clock_that_is_behind(examine, person, clock):

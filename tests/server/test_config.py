@@ -67,6 +67,12 @@ NONSENSE = [
     ("MAIL_SUPPRESS_SEND", "x"),
     ("MAILS_PER_HOUR", "0"),
     ("MAILS_PER_HOUR", "many"),
+    ("PUBLIC_URL", "console.example.com"),
+    ("PUBLIC_URL", "ftp://example.com"),
+    ("PUBLIC_URL", "https://user:hunter2@example.com"),
+    ("PUBLIC_URL", "https://example.com/?a=hunter2"),
+    ("PUBLIC_URL", "https://example.com/#a"),
+    ("PUBLIC_URL", 'https://example.com/"><script>'),
     ("REGISTRATION", "Open"),
     ("REGISTRATION", "no"),
     ("MAIL_DOMAINS", "example.com"),
@@ -122,6 +128,8 @@ def test_invalid_setting_stops_the_start_and_is_named(make, name, value):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("PUBLIC_URL", "http://[::1]:8082"),
+        ("PUBLIC_URL", "https://example.com/a/b"),
         ("MAIL_SERVER", "smtp.example.com"),
         ("MAIL_SERVER", "::1"),
         ("MAIL_SERVER", "192.0.2.1"),

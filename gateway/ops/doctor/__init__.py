@@ -6,12 +6,16 @@ secret.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from flask import current_app
 from sqlalchemy import func, select, text
@@ -38,6 +42,7 @@ from gateway.project.models import Project
 from gateway.settings import SETTINGS, unknown_names
 
 MIN_FREE_BYTES = 100 * 2**20  # bytes
+PUBLIC_TIMEOUT = 5  # seconds
 MIN_SQLITE = (3, 35)  # the first with RETURNING
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -136,6 +141,27 @@ def _relay() -> Iterator[Finding]:
         yield Finding(OK, "relay", f"{where}; it answers (gateway mail test ADDRESS sends one)")
 
 
+def _public_url() -> Iterator[Finding]:
+    url = current_app.config["PUBLIC_URL"]
+    if not url:
+        return
+    fix = "set it to the address that people open, and see that the proxy passes it to the service"
+    try:
+        with urlopen(f"{url}/readyz", timeout=PUBLIC_TIMEOUT) as reply:  # noqa: S310 - http(s) only
+            is_ours = isinstance(json.load(reply).get("header"), dict)
+    except HTTPError as error:
+        is_ours = error.code == HTTPStatus.SERVICE_UNAVAILABLE  # the line of the database says more
+    except (OSError, ValueError, AttributeError) as error:
+        yield Finding(WARNING, "public URL", f"{url} cannot be read from here: {error}", fix)
+        return
+    if not is_ours:
+        yield Finding(FAULT, "public URL", f"at {url} another program answers", fix)
+    elif not url.startswith("https:"):
+        yield Finding(WARNING, "public URL", f"{url} is not encrypted", "set up TLS at the proxy")
+    else:
+        yield Finding(OK, "public URL", f"{url} leads here; mails link the console there")
+
+
 def _clock() -> Iterator[Finding]:
     now = clock.now()
     if reason := clocks_differ(db.session.connection()):
@@ -217,6 +243,7 @@ CHECKS = (
     shared_settings,
     writes,
     _relay,
+    _public_url,
     _clock,
     _sqlite,
     _files,
