@@ -26,7 +26,6 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
     from gateway import auth, db, log, mail, project
     from gateway.auth import tokens
-    from gateway.server import metrics
     from gateway.settings import instance_path, load
     from gateway.web import access_log, health, pages, reply
 
@@ -42,7 +41,6 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     reply.init_app(app)
     db.init_app(app)
     mail.init_app(app)
-    metrics.init_app(app)
     tokens.init_app(app)
     health.init_app(app)
     pages.init_app(app)

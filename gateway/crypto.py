@@ -108,20 +108,23 @@ def _dummy_hash(hasher: PasswordHasher) -> str:
 _dummy_hash(hasher)  # made now, because it would slow down the first login of an unknown user
 
 
-def code_hash(purpose: str, email_key: str, code: str) -> str:
-    """Return the keyed hash under which a mailed code is stored.
+def keyed_hash(label: str, *parts: str) -> str:
+    """Return an HMAC in 64 hexadecimal digits, with a key of its own for each label.
 
-    A code has few digits, so an unkeyed hash of it would be as good as the code itself.
+    An unkeyed hash of few digits, or of an address, would be as good as the text itself.
     """
-    key = derive_key(current_app.config["SECRET_KEY"], "mail-code")
-    message = "\0".join((purpose, email_key, code)).encode()
-    return hmac.new(key, message, hashlib.sha256).hexdigest()
+    return _mac(current_app.config["SECRET_KEY"], label, *parts)
 
 
-def client_hash(user_id: int, network: str) -> str:
-    """Return the keyed hash under which a client that an account knows is stored."""
-    key = derive_key(current_app.config["SECRET_KEY"], "known-client")
-    return hmac.new(key, f"{user_id}\0{network}".encode(), hashlib.sha256).hexdigest()
+def is_signed(label: str, text: str, mac: str) -> bool:
+    """Tell whether SECRET_KEY or a fallback has made the ``keyed_hash`` of a text."""
+    keys = (current_app.config["SECRET_KEY"], *current_app.config["SECRET_KEY_FALLBACKS"])
+    return any(hmac.compare_digest(_mac(key, label, text), mac) for key in keys)
+
+
+def _mac(secret_key: str, label: str, *parts: str) -> str:
+    key = derive_key(secret_key, label)
+    return hmac.new(key, "\0".join(parts).encode(), hashlib.sha256).hexdigest()
 
 
 def secret_hash(secret: str) -> str:

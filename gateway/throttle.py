@@ -152,17 +152,15 @@ def _waits(counters: Collection[Counter]) -> list[timedelta]:
     ]
 
 
-def hit(*counters: Counter, beyond: Collection[Counter] = ()) -> None:
+def hit(*counters: Counter) -> None:
     """Count one event on every counter; when one is full, roll back and refuse.
 
     The caller commits.
 
-    :param beyond: more counters, which count on when they are full and refuse nothing.
     :raises ApiError: 429 with the seconds until every full counter is free again.
     """
     now = clock.now()
-    for counter in sorted({*counters, *beyond}, key=_key):
-        statement = _count_event(db.engine.dialect.name, limited=counter not in beyond)
+    for counter in sorted(counters, key=_key):
         event = {
             "of_key": counter.key,
             "of_name": counter.name,
@@ -170,10 +168,9 @@ def hit(*counters: Counter, beyond: Collection[Counter] = ()) -> None:
             "now": now,
             "end": now + timedelta(seconds=counter.seconds),
             "latest_end": counter.latest_end(now),
+            "limit": counter.limit,
         }
-        if counter not in beyond:
-            event["limit"] = counter.limit
-        counted = db.session.execute(statement, event).first()
+        counted = db.session.execute(_count_event(db.engine.dialect.name), event).first()
         if counted is None:
             db.session.rollback()
             check(*counters)
@@ -181,10 +178,10 @@ def hit(*counters: Counter, beyond: Collection[Counter] = ()) -> None:
 
 
 @cache
-def _count_event(_dialect_name: str, *, limited: bool) -> Any:
+def _count_event(_dialect_name: str) -> Any:
     """Return the statement that counts one event; it is built once, as ``_RUNNING`` is.
 
-    :param limited: whether it counts nothing when the counter is full.
+    It counts nothing when the counter is full.
     """
     table = cast(Table, ThrottleCount.__table__)
     insert = (
@@ -214,7 +211,7 @@ def _count_event(_dialect_name: str, *, limited: bool) -> Any:
                 (window_is_over, insert.excluded.expires_at), else_=table.c.expires_at
             ),
         },
-        where=has_room if limited else None,
+        where=has_room,
     ).returning(table.c.count)
 
 

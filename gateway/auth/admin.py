@@ -12,15 +12,9 @@ from flask import current_app
 from sqlalchemy import ColumnElement, func, not_, select, update
 
 from gateway import crypto, mail, throttle
-from gateway.auth import (
-    accounts,
-    addresses,
-    codes,
-    joining,
-    leaving,
-    limits,
-    passwords,
-)
+from gateway.auth import codes, limits, login, passwords, register
+from gateway.auth.delete import LastAdmin, erase, leaves_an_admin
+from gateway.auth.email import move
 from gateway.auth.fields import Password
 from gateway.auth.models import User, email_key
 from gateway.db import db
@@ -33,7 +27,7 @@ def find(who: str) -> User:
 
     :raises ApiError: 1006 when there is none; every function with ``who`` raises this.
     """
-    user = accounts.find(who)
+    user = login.find(who)
     if user is None:
         raise ApiError(Code.NOT_FOUND, "There is no such account; see: user list")
     return user
@@ -61,10 +55,10 @@ def create(user_name: str, email: str, password: Password, *, is_admin: bool) ->
     :raises ApiError: 1003 when the password is the own name or address, 1018 or 1005.
     """
     passwords.refuse_own(password, user_name, email)
-    user = accounts.new_user(user_name, email)
+    user = register.new_user(user_name, email)
     user.is_admin = is_admin
     user.password_hash = crypto.hash_password(password.proof)
-    accounts.add(user)
+    register.add(user)
     return user
 
 
@@ -81,8 +75,7 @@ def invite(email: str, language: str) -> None:
             Code.ACCESS_DENIED, "Registration is closed; set REGISTRATION to open or invited"
         )
     address = email_key(email)
-    joining.refuse_domain(address)
-    accounts.refuse_taken_address(address)
+    register.refuse_address(address)
 
     def send_mail(code: str, minutes: int) -> None:
         days = timedelta(minutes=minutes).days
@@ -98,8 +91,8 @@ def set_email(who: str, email: str, language: str | None) -> User:
     :raises ApiError: 1003 when MAIL_DOMAINS refuses the address, 1018.
     """
     user = find(who)
-    addresses.refuse(email_key(email))
-    if not addresses.move(user.id, email, language):
+    register.refuse_address(email_key(email))
+    if not move(user.id, email, language):
         return find(who)  # it has been erased meanwhile
     db.session.refresh(user)
     outbox.send_due()
@@ -107,8 +100,8 @@ def set_email(who: str, email: str, language: str | None) -> User:
 
 
 def refuse_last_admin(user: User) -> None:
-    """Raise 1009 for the last admin, before an operator is asked; ``delete`` decides anew."""
-    may_leave = leaving.leaves_an_admin(lock=False)
+    """Refuse the last admin before an operator is asked; ``delete`` decides anew."""
+    may_leave = leaves_an_admin(lock=False)
     if db.session.scalar(select(User.id).where(User.id == user.id, not_(may_leave))):
         raise _last_admin(user)
 
@@ -116,12 +109,12 @@ def refuse_last_admin(user: User) -> None:
 def delete(who: str, *, even_last_admin: bool = False) -> User:
     """Erase an account for good; return it as it was.
 
-    :raises ApiError: 1009 when it is the last admin.
+    :raises LastAdmin: unless ``even_last_admin`` is set, here and below.
     """
     user = find(who)
     try:
-        leaving.erase(user.id, even_last_admin=even_last_admin)
-    except leaving.LastAdmin:
+        erase(user.id, even_last_admin=even_last_admin)
+    except LastAdmin:
         raise _last_admin(user) from None
     return user
 
@@ -163,11 +156,11 @@ def revoke_tokens(who: str) -> User:
 def set_banned(who: str, banned: bool, *, even_last_admin: bool = False) -> User:
     """Ban an account, or lift its ban. A ban revokes every token for good.
 
-    :raises ApiError: 1009 when this would ban the last admin.
+    :raises LastAdmin: when this would ban the last one.
     """
     if not banned:
         return _change(who, is_banned=False)
-    filters = [] if even_last_admin else [leaving.leaves_an_admin()]
+    filters = [] if even_last_admin else [leaves_an_admin()]
     revoked = {"token_generation": User.token_generation + 1, "kept_jti": None}
     return _change(who, *filters, is_banned=True, **revoked)
 
@@ -175,9 +168,9 @@ def set_banned(who: str, banned: bool, *, even_last_admin: bool = False) -> User
 def set_admin(who: str, admin: bool, *, even_last_admin: bool = False) -> User:
     """Make an account an admin, or an ordinary account.
 
-    :raises ApiError: 1009 when this would demote the last admin.
+    :raises LastAdmin: when this would demote the last one.
     """
-    filters = [] if admin or even_last_admin else [leaving.leaves_an_admin()]
+    filters = [] if admin or even_last_admin else [leaves_an_admin()]
     return _change(who, *filters, is_admin=admin)
 
 
@@ -197,10 +190,8 @@ def _change(who: str, *filters: ColumnElement[bool], **values: object) -> User:
     return _committed(user)
 
 
-def _last_admin(user: User) -> ApiError:
-    return ApiError(
-        Code.LIMIT_REACHED, f"{user.user_name} is the last admin; give --yes to do it anyway"
-    )
+def _last_admin(user: User) -> LastAdmin:
+    return LastAdmin(f"{user.user_name} is the last admin; give --yes to do it anyway")
 
 
 def _committed(user: User) -> User:

@@ -1,4 +1,8 @@
-"""Mailed codes: count the mail, send the code, check it, spend it."""
+"""Mailed codes: count the mail, send the code, check it, spend it.
+
+Whoever asks for a code, a device or a network, has an open code of its own, so that strangers
+replace nobody's. An invitation belongs to nobody, because nobody asked for it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,10 @@ import hmac
 import string
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 from flask import current_app
-from sqlalchemy import ColumnElement, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, or_, select, update
 
 from gateway import clock, crypto, log, mail, throttle
 from gateway.auth import limits
@@ -19,32 +24,12 @@ from gateway.throttle import Counter
 
 # Purposes of a code, and folders of mail/templates.
 REGISTER, RESET, EMAIL, INVITE = "register", "reset", "email", "invite"
-COUNTED = (REGISTER, RESET, EMAIL)  # their mails have limits
+COUNTED = (REGISTER, RESET)  # the address counts their mails
 RESET_DIGITS = 8
-INVITE_DIGITS = 12  # more than REG_CODE_DIGITS may be; see auth.joining
+INVITE_DIGITS = 12  # more than REG_CODE_DIGITS may be; see auth.register
 LIFETIME = timedelta(minutes=10)
 INVITE_LIFETIME = timedelta(days=7)
 MAX_TRIES = 5
-
-
-def count_mail(
-    purpose: str, address: str, ip: str, *, known: str = "", account: int | None = None
-) -> tuple[Counter, ...]:
-    """Count a mail before it is sent; return the counters to undo when it could not be sent.
-
-    :param address: the key of the e-mail address, here and in every function of this module.
-    :param known: the name of the client if the account of the address knows it.
-    :param account: the id of the account that has the address.
-    :raises ApiError: 429.
-    """
-    counters = limits.mails(purpose, address, ip, known=known, account=account)
-    throttle.check(*counters)  # first, because a refusal needs no write
-    if purpose == REGISTER:
-        throttle.MAILS.take()
-    not_durable()
-    throttle.hit(*counters)
-    db.session.commit()
-    return counters
 
 
 def send(
@@ -52,18 +37,28 @@ def send(
     address: str,
     send_mail: Callable[..., None],
     counters: tuple[Counter, ...],
+    asker: str,
     *,
     is_wanted: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Issue a code within the request that asks for it.
+    """Count a mail, and issue its code within the request that asks for it.
 
-    When the relay does not take the mail, the counters are undone. When it refuses the address for
-    good, only those of the address are: the client can make up addresses without end.
+    When the relay does not take the mail, undo the counters. After a permanent refusal (5xx at
+    RCPT) undo only the address's. The client's stay, or it could try endless invented addresses.
 
-    :raises ApiError: 1003 when the relay refuses the address, 1029 when it did not take the mail.
+    :param address: the key of the e-mail address, here and in every function of this module.
+    :param counters: from ``limits``.
+    :raises ApiError: 429, 1003 when the relay refuses the address, 1029 when it did not take the
+        mail.
     """
+    throttle.check(*counters)  # first, because a refusal needs no write
+    if purpose == REGISTER:
+        throttle.MAILS.take()
+    not_durable()
+    throttle.hit(*counters)
+    db.session.commit()
     try:
-        issue(purpose, address, send_mail, is_wanted=is_wanted)
+        issue(purpose, address, send_mail, asker, is_wanted=is_wanted)
     except mail.MailError as error:
         log.logger.error("mail not sent: %s; %s", error, error.cure)
         is_refused = isinstance(error, mail.RecipientRefused)
@@ -80,7 +75,7 @@ def issue(
     purpose: str,
     address: str,
     send_mail: Callable[..., None],
-    client: str = "",
+    asker: str = "",
     *,
     is_wanted: Callable[[], bool] = lambda: True,
 ) -> None:
@@ -90,8 +85,7 @@ def issue(
     an earlier code stays valid.
 
     :param send_mail: called with the code and its lifetime in minutes.
-    :param client: for whom: a client that the account knows, or "" for everybody else, here and
-        below. Each has an open code of its own, so that strangers replace nobody's.
+    :param asker: who asks, from ``devices.asker``; "" for an invitation.
     :param is_wanted: holds the account that the code is for, and tells whether it is still there.
         If not, nothing is stored.
     :raises MailError: when the mail could not be sent.
@@ -102,7 +96,7 @@ def issue(
         db.session.rollback()
         return
     new = {
-        "code_hash": crypto.code_hash(purpose, address, code),
+        "code_hash": _hash(purpose, address, code),
         "tries": 0,
         "other_tries": 0,
         "expires_at": clock.now() + lifetime(purpose),
@@ -110,9 +104,9 @@ def issue(
     db.session.execute(
         dialect()
         .insert(MailCode)
-        .values(purpose=purpose, email_key=address, client=client, **new)
+        .values(purpose=purpose, email_key=address, asker=asker, **new)
         .on_conflict_do_update(
-            index_elements=[MailCode.purpose, MailCode.email_key, MailCode.client], set_=new
+            index_elements=[MailCode.purpose, MailCode.email_key, MailCode.asker], set_=new
         )
     )
     db.session.commit()
@@ -134,53 +128,78 @@ def purpose_of_change(user_id: int) -> str:
     return f"{EMAIL} {user_id}"
 
 
-def refuse_hopeless(purpose: str, address: str, code: str, client: str = "") -> None:
-    """Raise 1008 when the code cannot be right, before any costly work is done.
+def check(purpose: str, address: str, code: str, asker: str, ip: str) -> None:
+    """Refuse a wrong code before any costly work is done; a right one stays as it is.
 
-    That is when the client can open no code, or when the person left out a digit. The latter costs
-    no try.
+    A wrong code costs a try of each open code of the address: the asker has as many tries of his
+    own code as all others together. So a code works on another machine, and yet strangers cannot
+    use up the tries. Wrong codes of an invitation count for the network only. A code with another
+    number of digits costs no try.
+
+    Tries are counted, and rows locked, before the codes are compared. So guesses that are sent at
+    once get no more tries than guesses that are sent one after the other.
+
+    :raises ApiError: 1008, or 429 after too many wrong codes of invitations.
     """
     if len(code) != digits(purpose):
         raise ApiError(Code.WRONG_CODE)
-    can_open = or_(
-        and_(MailCode.client == client, MailCode.tries < MAX_TRIES),
-        and_(MailCode.client != client, MailCode.other_tries < MAX_TRIES),
+    given = _hash(purpose, address, code)
+    not_durable()
+    if purpose == INVITE:
+        throttle.check(limits.invitations(ip))
+        query: Any = select(MailCode.code_hash).where(*_is_running(purpose, address))
+    else:
+        _lock(purpose, address)
+        query = _count_try(purpose, address, asker)
+    stored = db.session.scalars(query).all()
+    if any(hmac.compare_digest(one, given) for one in stored):
+        db.session.rollback()  # the right code costs no try
+        return
+    if purpose == INVITE:
+        throttle.hit(limits.invitations(ip))
+    db.session.commit()
+    raise ApiError(Code.WRONG_CODE)
+
+
+def _count_try(purpose: str, address: str, asker: str) -> Any:
+    """Return the statement that takes a try of each open code and returns what has one left."""
+    is_own = MailCode.asker == asker
+    has_try = or_(
+        and_(is_own, MailCode.tries < MAX_TRIES), and_(~is_own, MailCode.other_tries < MAX_TRIES)
     )
-    found = select(MailCode.client).where(*_is_running(purpose, address), can_open).limit(1)
-    if db.session.scalar(found) is None:
-        raise ApiError(Code.WRONG_CODE)
-
-
-def spend(purpose: str, address: str, code: str, client: str = "") -> None:
-    """Delete the address's codes in the caller's transaction, when one of them is the given one.
-
-    A wrong code costs a try of each, committed here. The client for whom a code was made has tries
-    of its own; all others share as many. So a code works on another machine than the one that asked
-    for it, and yet strangers cannot use up the tries.
-
-    The tries are counted, and the rows locked, before the codes are compared. So guesses that are
-    sent at once get no more tries than guesses that are sent one after the other.
-
-    :raises ApiError: 1008.
-    """
-    of_address = (MailCode.purpose == purpose, MailCode.email_key == address)
-    # Every request locks the rows in the same order; otherwise two could wait for each other.
-    locked = select(MailCode.client).where(*of_address).order_by(MailCode.client)
-    given, is_right = crypto.code_hash(purpose, address, code), False
-    for owner in db.session.scalars(locked.with_for_update()).all():
-        tries = MailCode.tries if owner == client else MailCode.other_tries
-        stored = db.session.scalar(
-            update(MailCode)
-            .where(*_is_running(purpose, address), MailCode.client == owner, tries < MAX_TRIES)
-            .values({tries: tries + 1})
-            .returning(MailCode.code_hash)
-            .execution_options(synchronize_session=False)
+    return (
+        update(MailCode)
+        .where(*_is_running(purpose, address), has_try)
+        .values(
+            tries=MailCode.tries + case((is_own, 1), else_=0),
+            other_tries=MailCode.other_tries + case((is_own, 0), else_=1),
         )
-        is_right |= stored is not None and hmac.compare_digest(stored, given)
-    if not is_right:
-        db.session.commit()
+        .returning(MailCode.code_hash)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def spend(purpose: str, address: str, code: str) -> None:
+    """Delete the address's codes in the caller's transaction; ``check`` has found the code right.
+
+    :raises ApiError: 1008 when it has been spent or replaced meanwhile.
+    """
+    _lock(purpose, address)
+    spent = delete(MailCode).where(MailCode.purpose == purpose, MailCode.email_key == address)
+    if _hash(purpose, address, code) not in db.session.scalars(spent.returning(MailCode.code_hash)):
+        db.session.rollback()
         raise ApiError(Code.WRONG_CODE)
-    db.session.execute(delete(MailCode).where(*of_address))
+
+
+def _hash(purpose: str, address: str, code: str) -> str:
+    return crypto.keyed_hash("mail-code", purpose, address, code)
+
+
+def _lock(purpose: str, address: str) -> None:
+    """Lock the address's codes in one order; otherwise two requests could wait for each other."""
+    of_address = (MailCode.purpose == purpose, MailCode.email_key == address)
+    found = select(MailCode.asker).where(*of_address).order_by(MailCode.asker)
+    db.session.execute(found.with_for_update())
 
 
 def _is_running(purpose: str, address: str) -> tuple[ColumnElement[bool], ...]:

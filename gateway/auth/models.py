@@ -1,11 +1,11 @@
-"""Tables of accounts, the clients they know, mailed codes and revoked tokens."""
+"""Tables of accounts, mailed codes and revoked tokens."""
 
 from __future__ import annotations
 
 import unicodedata
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, String
+from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway.db import Base, UtcDateTime
@@ -59,32 +59,20 @@ class User(Base):
         return ADMIN_PRIVILEGES if self.is_admin else []
 
 
-class KnownClient(Base):
-    """A client from which an account logged in; only a keyed hash of its network is stored."""
-
-    __tablename__ = "known_clients"
-
-    user_id: Mapped[int] = mapped_column(
-        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
-    )
-    client: Mapped[str] = mapped_column(String(64), primary_key=True)
-    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
-
-
 class MailCode(Base):
-    """The open code of an address for one purpose and one client, as a keyed hash.
+    """The open code of an address for one purpose and one asker, as a keyed hash.
 
-    ``client`` is that of a client which the account knows, or "" for everybody else.
+    ``asker`` is the keyed hash of a device or a network, or "" for an invitation.
     """
 
     __tablename__ = "mail_codes"
 
     purpose: Mapped[str] = mapped_column(String(16), primary_key=True)
     email_key: Mapped[str] = mapped_column(String(254), primary_key=True)
-    client: Mapped[str] = mapped_column(String(64), primary_key=True, default="")
+    asker: Mapped[str] = mapped_column(String(64), primary_key=True, default="")
     code_hash: Mapped[str] = mapped_column(String(64))
-    tries: Mapped[int] = mapped_column(default=0)  # by ``client``
-    other_tries: Mapped[int] = mapped_column(default=0)  # by any other one
+    tries: Mapped[int] = mapped_column(default=0)  # by ``asker``
+    other_tries: Mapped[int] = mapped_column(default=0)  # by all others
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
 

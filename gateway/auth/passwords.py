@@ -5,14 +5,15 @@ Each function that changes a password ends with the one commit that makes its re
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import astuple
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, and_, select, update
 
 from gateway import crypto, log, mail, throttle
-from gateway.auth import clients, codes, limits, locks
+from gateway.auth import codes, devices, limits, locks
 from gateway.auth.common_passwords import md5, spellings
+from gateway.auth.devices import Client
 from gateway.auth.fields import Password
 from gateway.auth.limits import Tries
 from gateway.auth.models import User, email_key, name_key
@@ -22,26 +23,74 @@ from gateway.errors import ApiError, Code
 from gateway.mail import outbox
 from gateway.mail.outbox import OwedMail
 from gateway.throttle import Counter
-from gateway.web.client import network
+
+
+def prove(
+    caller: Caller, password: Password, client: Client, sentence: str = "The password is wrong"
+) -> str:
+    """Refuse unless the password is that of the caller's account; return the caller's device.
+
+    :param sentence: of the refusal.
+    :raises ApiError: 1002, 429 after too many wrong ones, 1001 when the account has been erased
+        meanwhile.
+    """
+    device = devices.of(client, caller.id)
+    tries = limits.of_caller(caller.id, client.ip, device)
+    if not is_right(password, caller.password_hash, tries):
+        raise refusal(caller.id, sentence)
+    return device
 
 
 def is_right(password: Password, password_hash: str | None, tries: Tries) -> bool:
     """Tell whether a password is right. Without a hash, take the same time and say no.
 
-    Right and wrong passwords are counted. The counters are checked before the password and again
-    after it: of many guesses that are sent at once, none may win after the last one allowed.
+    Right and wrong passwords are counted, and a right one clears the wrong ones. Check the counters
+    again after hashing, so that parallel guesses cannot exceed the limit.
 
     :param tries: the counters, from ``gateway.auth.limits``.
     :raises ApiError: 429.
     """
-    throttle.check(*tries.told, tries.right)
-    is_locked = throttle.is_full(*tries.silent)
-    if crypto.password_matches(password.proof, password_hash) and not is_locked:
-        throttle.check(*tries.told)
-        if not throttle.is_full(*tries.silent):
-            return _count(tries.right.account, tries.right)
-    _count(tries.right.account, *tries.told, beyond=tries.silent)
-    return False
+    throttle.check(*tries.wrong, tries.right)
+    is_right = crypto.password_matches(password.proof, password_hash)
+    if is_right:
+        throttle.check(*tries.wrong)
+    not_durable()
+    account = tries.right.account
+    if locks.hold(User.id == (account or 0)) != account:  # it has been erased meanwhile
+        db.session.rollback()
+        return False
+    if is_right:
+        throttle.hit(tries.right)
+        throttle.clear(*tries.cleared)
+    else:
+        throttle.hit(*tries.wrong)
+    db.session.commit()
+    return is_right
+
+
+def is_unchanged(caller: Caller) -> ColumnElement[bool]:
+    """Return the filter that finds the caller's account if the password is still the same."""
+    return and_(User.id == caller.id, User.token_generation == caller.token_generation)
+
+
+def hold(caller: Caller, sentence: str = "The password is wrong") -> None:
+    """Hold the account whose password was proved, unless the password was changed meanwhile.
+
+    :raises ApiError: 1002, 1001 when the account has been erased meanwhile.
+    """
+    if locks.hold(is_unchanged(caller)) is None:
+        db.session.rollback()
+        raise refusal(caller.id, sentence)
+
+
+def refusal(user_id: int, sentence: str = "The password is wrong") -> ApiError:
+    """Return the refusal of a password that came with a token of the account.
+
+    It is 1002, or 1001 when the account has been erased meanwhile.
+    """
+    if db.session.scalar(select(User.id).where(User.id == user_id)) is None:
+        return ApiError(Code.UNAUTHENTICATED)
+    return ApiError(Code.WRONG_CREDENTIALS, sentence)
 
 
 def refuse_own(password: Password, *own: str, field: str = "password") -> None:
@@ -63,45 +112,7 @@ def refuse_own(password: Password, *own: str, field: str = "password") -> None:
         raise ApiError(Code.INVALID_PARAMETER, text)
 
 
-def _count(account: int | None, *counters: Counter, beyond: Collection[Counter] = ()) -> bool:
-    """Count an event and commit; when the account has been erased meanwhile, do nothing.
-
-    :returns: whether the account is still there.
-    :raises ApiError: 429.
-    """
-    not_durable()
-    is_gone = locks.hold(User.id == (account or 0)) != account
-    if is_gone:
-        db.session.rollback()
-        return False
-    throttle.hit(*counters, beyond=beyond)
-    db.session.commit()
-    return True
-
-
-def refusal(user_id: int, sentence: str = "The password is wrong") -> ApiError:
-    """Return the refusal of a password that came with a token of the account.
-
-    It is 1002, or 1001 when the account has been erased meanwhile.
-    """
-    if db.session.scalar(select(User.id).where(User.id == user_id)) is None:
-        return ApiError(Code.UNAUTHENTICATED)
-    return ApiError(Code.WRONG_CREDENTIALS, sentence)
-
-
-def renew_hash(user: User, password: Password) -> None:
-    """Hash the right password again with today's parameters; the caller commits.
-
-    A password that was changed in the meantime stays: then the token generation is another.
-    """
-    db.session.execute(
-        update(User)
-        .where(User.id == user.id, User.token_generation == user.token_generation)
-        .values(password_hash=crypto.hash_password(password.proof))
-    )
-
-
-def change(caller: Caller, old_password: Password, new_password: Password, ip: str) -> None:
+def change(caller: Caller, old_password: Password, new_password: Password, client: Client) -> None:
     """Set a new password and revoke every token of the account but the one that asks.
 
     :raises ApiError: 1003 when the new password is the own name or address, 1002 when the old one
@@ -110,61 +121,57 @@ def change(caller: Caller, old_password: Password, new_password: Password, ip: s
     own = db.session.get(User, caller.id)
     if own is not None:
         refuse_own(new_password, own.user_name, own.email, field="new_password")
-    tries = limits.of_caller(caller.id, ip, known=bool(clients.known(caller.id, ip)))
-    if not is_right(old_password, caller.password_hash, tries):
-        raise refusal(caller.id, "The old password is wrong")
+    sentence = "The old password is wrong"
+    prove(caller, old_password, client, sentence)
     new_hash = crypto.hash_password(new_password.proof)
-    if not set_hash(caller.id, new_hash, kept_jti=caller.jti, generation=caller.token_generation):
-        db.session.rollback()  # another request changed the password first
-        raise refusal(caller.id, "The old password is wrong")
-    throttle.clear(*tries.cleared)
+    hold(caller, sentence)
+    set_hash(caller.id, new_hash, kept_jti=caller.jti)
     db.session.commit()
 
 
-def set_hash(
-    user_id: int, password_hash: str, *, kept_jti: str | None = None, generation: int | None = None
-) -> bool:
+def set_hash(user_id: int, password_hash: str, *, kept_jti: str | None = None) -> None:
     """Set an account's password and revoke its tokens; the caller commits.
 
     :param kept_jti: the one token that stays valid.
-    :param generation: change nothing when the account's token generation is another by now.
-    :returns: whether the account was changed.
     """
-    is_unchanged = () if generation is None else (User.token_generation == generation,)
-    changed = db.session.scalar(
+    db.session.execute(
         update(User)
-        .where(User.id == user_id, *is_unchanged)
+        .where(User.id == user_id)
         .values(
             password_hash=password_hash,
             token_generation=User.token_generation + 1,
             kept_jti=kept_jti,
         )
-        .returning(User.id)
         .execution_options(synchronize_session=False)
     )
-    return changed is not None
 
 
-def send_reset_code(email: str, ip: str, language: str) -> None:
+def send_reset_code(email: str, client: Client, language: str) -> None:
     """Promise a code for a new password; it is mailed after the response has been sent.
 
-    The response must not tell whether the address has an account. So the account is looked up
-    later, and an unknown address takes the same way without the mail. Whether the account knows the
-    client is asked for every address.
+    The response must not tell whether the address has an account. So an unknown address takes the
+    same way without the mail.
 
     :raises ApiError: 429, or 1029 when no mail can be sent to anybody.
     """
     if not mail.is_possible():
         raise ApiError(Code.MAIL_NOT_SENT)
     address = email_key(email)
-    client = clients.known(_id_of(address), ip)
-    if not client:
+    device = devices.of(client, _id_of(address))
+    if not device:
         throttle.MAILS.take()
     user_id = locks.hold(User.email_key == address)
-    throttle.hit(*limits.mails(codes.RESET, address, ip, known=client, account=user_id))
-    asker = client or crypto.client_hash(0, network(ip))
-    details = {"ip": ip, "client": client, "counted": True}
-    outbox.promise(codes.RESET, address, language, codes.LIFETIME, asker=asker, **details)
+    counters = limits.mails(codes.RESET, address, client.ip, device=device, account=user_id)
+    throttle.hit(*counters)
+    outbox.promise(
+        codes.RESET,
+        address,
+        language,
+        codes.LIFETIME,
+        asker=devices.asker(client, device),
+        counters=[astuple(counter) for counter in counters],
+        counted=True,
+    )
     db.session.commit()
     outbox.send_soon()
 
@@ -183,11 +190,10 @@ def mail_reset_code(owed: OwedMail) -> None:
     :raises MailError: when the mail is to be tried again.
     """
     address, is_counted = owed.key, owed.details["counted"]
-    client, user_id = owed.details["client"], _id_of(address)
-    counters = limits.mails(codes.RESET, address, owed.details["ip"], known=client, account=user_id)
+    counters = [Counter(*counted) for counted in owed.details["counters"]]
+    user_id, asker = _id_of(address), owed.asker
     email = db.session.scalar(select(User.email).where(User.email_key == address))
     db.session.commit()
-    owed.details = {**owed.details, "user_id": user_id}
     if email is None:
         log.logger.info("reset-code: no account has this address; nothing is mailed")
 
@@ -201,18 +207,19 @@ def mail_reset_code(owed: OwedMail) -> None:
         return locks.hold(User.email_key == address) == user_id
 
     try:
-        codes.issue(codes.RESET, address, send_mail, client, is_wanted=is_same_account)
+        codes.issue(codes.RESET, address, send_mail, asker, is_wanted=is_same_account)
     except mail.MailError as error:
         if is_counted and not error.begun:
             throttle.undo(*counters)
             owed.details = {**owed.details, "counted": False}
         raise
-    if not is_counted:
+    if not is_counted and is_same_account():
         with suppress(ApiError):  # another mail was counted meanwhile
-            _count(user_id, *counters)
+            throttle.hit(*counters)
+            db.session.commit()
 
 
-def reset(email: str, reg_code: str, password: Password, ip: str) -> int:
+def reset(email: str, reg_code: str, password: Password, client: Client) -> int:
     """Set a new password, spend the code, revoke every token and lift every lock, all or nothing.
 
     :returns: the account's id.
@@ -220,17 +227,18 @@ def reset(email: str, reg_code: str, password: Password, ip: str) -> int:
     """
     refuse_own(password, email)
     address = email_key(email)
-    client = clients.known(_id_of(address), ip)
-    codes.refuse_hopeless(codes.RESET, address, reg_code, client)
-    if not client:
+    device = devices.of(client, _id_of(address))
+    if not device:
         throttle.SIGN_INS.take()
+    asker = devices.asker(client, device)
+    codes.check(codes.RESET, address, reg_code, asker, client.ip)
     # Hash first, because hashing is slow and spending the code locks its row.
     new_hash = crypto.hash_password(password.proof)
     user_id = locks.hold(User.email_key == address)
-    codes.spend(codes.RESET, address, reg_code, client)
     if user_id is None:  # somebody guessed the code of an address without an account
-        db.session.commit()
+        db.session.rollback()
         raise ApiError(Code.WRONG_CODE)
+    codes.spend(codes.RESET, address, reg_code)
     _refuse_own_name(password, user_id)
     set_hash(user_id, new_hash)
     throttle.clear_account(user_id, limits.PASSWORD_LOCKS)

@@ -7,13 +7,17 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from gateway import clock, log, mail
-from gateway.auth import accounts, addresses, leaving, passwords, schemas, tokens
+from gateway.auth import delete, devices, passwords, schemas, tokens
+from gateway.auth.email import change as change_address
+from gateway.auth.email import send_code as send_address_code
 from gateway.auth.fields import Password
+from gateway.auth.login import log_in, log_out
+from gateway.auth.register import create_account
+from gateway.auth.register import send_code as send_registration_code
 from gateway.errors import Code
 from gateway.mail.languages import look_up
 from gateway.version import __version__
 from gateway.web.body import body
-from gateway.web.client import client_ip
 from gateway.web.fields import Empty
 from gateway.web.reply import reply, responses
 
@@ -33,22 +37,30 @@ bp = Blueprint("auth", __name__, url_prefix="/api/v1")
 def auth_code(**fields: Any) -> Response:
     """Mail a registration code.
 
-    The code is valid for 10 minutes and one account. A new code replaces the one before it. The
-    mail is in English or Chinese, as ``Accept-Language`` says.
+    The code is valid for 10 minutes and one account. A new code replaces the one that this client
+    asked for before. The mail is in English or Chinese, as ``Accept-Language`` says.
     """
-    accounts.send_registration_code(**fields, ip=client_ip(), language=_language())
+    send_registration_code(**fields, client=devices.client(), language=_language())
     return reply()
 
 
 @bp.post("/register")
 @body(schemas.RegisterRequest)
-@responses(Empty, Code.ACCESS_DENIED, Code.EMAIL_EXISTS, Code.USER_NAME_EXISTS, Code.WRONG_CODE)
+@responses(
+    Empty,
+    Code.ACCESS_DENIED,
+    Code.EMAIL_EXISTS,
+    Code.USER_NAME_EXISTS,
+    Code.WRONG_CODE,
+    Code.TOO_MANY_REQUESTS,
+)
 def register(**fields: Any) -> Response:
     """Create an account with a mailed code, or with that of an invitation.
 
-    After five wrong codes the code is dead. Any other refusal leaves it valid.
+    After five wrong codes from who asked for it the code is dead. Any other refusal leaves it
+    valid.
     """
-    user = accounts.register(**fields, ip=client_ip(), language=_language())
+    user = create_account(**fields, client=devices.client(), language=_language())
     log.note(user=user.id)
     return reply()
 
@@ -59,23 +71,26 @@ def register(**fields: Any) -> Response:
 def login(**fields: Any) -> Response:
     """Return a token for a user name and a password.
 
-    The token is valid for 12 hours; ``claim_id`` in it is the user_id.
+    The token is valid for 12 hours; ``claim_id`` in it is the user_id. The cookie lets this client
+    in although strangers guess; a program may keep it.
     """
-    ip = client_ip()
+    client = devices.client()
     language = _language() if request.accept_languages else None
-    user = accounts.login(**fields, ip=ip, language=language)
+    user = log_in(**fields, client=client, language=language)
     now = clock.now()
-    return reply(
+    response = reply(
         {
             "version": f"v{__version__}",
             "user_name": user.user_name,
             "auth_token": tokens.issue(user, now),
-            "login_ip": ip,
+            "login_ip": client.ip,
             "login_time": int(now.timestamp()),
             "role": user.role,
             "privilege": user.privilege,
         }
     )
+    devices.remember(response, client, user.id)
+    return response
 
 
 @bp.post("/platform/logout")
@@ -84,7 +99,7 @@ def login(**fields: Any) -> Response:
 @responses(Empty)
 def logout() -> Response:
     """Revoke the token of the request."""
-    accounts.logout(tokens.caller())
+    log_out(tokens.caller())
     return reply()
 
 
@@ -97,7 +112,7 @@ def change_password(**fields: Any) -> Response:
 
     Every token of the account but this one is refused from now on.
     """
-    passwords.change(tokens.caller(), **fields, ip=client_ip())
+    passwords.change(tokens.caller(), **fields, client=devices.client())
     return reply()
 
 
@@ -108,10 +123,10 @@ def change_password(**fields: Any) -> Response:
 def email_code(email: str) -> Response:
     """Mail a code to the address that the account is to have.
 
-    It is valid for 10 minutes, once, and only for this account. A new code replaces the one before
-    it.
+    It is valid for 10 minutes, once, and only for this account. A new code replaces the one that
+    this client asked for before.
     """
-    addresses.send_code(tokens.caller(), email, client_ip(), _language())
+    send_address_code(tokens.caller(), email, devices.client(), _language())
     return reply()
 
 
@@ -131,7 +146,7 @@ def change_email(**fields: Any) -> Response:
     The old address gets a mail that says so, and works no more: not to log in, and not for a new
     password. Tokens stay valid. After five wrong codes the code is dead.
     """
-    addresses.change(tokens.caller(), **fields, ip=client_ip())
+    change_address(tokens.caller(), **fields, client=devices.client())
     return reply()
 
 
@@ -144,8 +159,11 @@ def delete_account(password: Password) -> Response:
 
     Its tokens and its keys are refused from now on. The last admin cannot leave.
     """
-    leaving.delete_account(tokens.caller(), password, client_ip())
-    return reply()
+    caller = tokens.caller()
+    delete.delete_account(caller, password, devices.client())
+    response = reply()
+    devices.forget(response, caller.id)
+    return response
 
 
 @bp.post("/reset-code")
@@ -156,21 +174,24 @@ def reset_code(email: str) -> Response:
 
     An address without one gets the same answer, and no mail.
     """
-    passwords.send_reset_code(email, client_ip(), _language())
+    passwords.send_reset_code(email, devices.client(), _language())
     return reply()
 
 
 @bp.post("/reset-password")
 @body(schemas.ResetPasswordRequest)
-@responses(Empty, Code.WRONG_CODE)
+@responses(Empty, Code.WRONG_CODE, Code.TOO_MANY_REQUESTS)
 def reset_password(**fields: Any) -> Response:
     """Set a new password with a mailed code.
 
     Every token of the account is refused from now on.
     """
-    user_id = passwords.reset(**fields, ip=client_ip())
+    client = devices.client()
+    user_id = passwords.reset(**fields, client=client)
     log.note(user=user_id)
-    return reply()
+    response = reply()
+    devices.remember(response, client, user_id)
+    return response
 
 
 def _language() -> str:

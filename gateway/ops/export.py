@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, select
 
 from gateway import clock, throttle
 from gateway.auth import admin, codes
-from gateway.auth.models import KnownClient, MailCode, User
+from gateway.auth.models import MailCode, User
 from gateway.db import db
 from gateway.mail import outbox
 from gateway.mail.outbox import OwedMail
@@ -37,10 +37,6 @@ def of_person(who: str) -> dict[str, Any]:
             "created": _time(user.created_at),
         },
         "projects": _projects(user),
-        "known_clients": [
-            {"known_until": _time(client.expires_at)}
-            for client in _rows(KnownClient, KnownClient.user_id == user.id)
-        ],
         "codes": [
             {
                 "purpose": code.purpose.partition(" ")[0],

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import shutil
 import signal
 import socket
 import stat
@@ -26,7 +25,7 @@ from gateway import crypto, db, log, mail, settings, throttle
 from gateway.db import deadline, purge, shared
 from gateway.errors import ConfigError
 from gateway.mail import outbox
-from gateway.server import memory, metrics, turns
+from gateway.server import memory, turns
 from gateway.settings import instance
 from gateway.web import background
 
@@ -133,8 +132,6 @@ def on_starting(server: Any) -> None:
         instance.check_database_folder(app)
         db.init_app(app)
         shared.claim(app)
-        if app.config["METRICS"]:
-            server.metrics_folder = metrics.make_folder()
         # Sockets that come from systemd or from an earlier gunicorn are open already.
         if not {"LISTEN_FDS", "GUNICORN_FD"} & set(os.environ):
             for address in server.cfg.address:
@@ -144,12 +141,6 @@ def on_starting(server: Any) -> None:
     # The other half of pre_fork, in the master; gunicorn has no hook at this place.
     unblock = partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, STOP_SIGNALS)
     os.register_at_fork(after_in_parent=unblock)
-
-
-def on_exit(server: Any) -> None:
-    """Remove what only the present master and its workers use."""
-    if folder := getattr(server, "metrics_folder", None):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def pre_fork(_server: Any, worker: Any) -> None:

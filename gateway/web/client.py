@@ -10,7 +10,6 @@ from flask import current_app, g, has_request_context, request
 
 # As proxies write an address: bare, with a port, in brackets, in brackets with a port.
 _ADDRESS = re.compile(r"\[([0-9A-Fa-f:.]+(?:%[^\]]*)?)\](?::\d*)?|([\d.]+):\d*")
-FORWARDED = {"forwarded", "via", "x-forwarded-for", "x-real-ip"}  # headers that proxies add
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
@@ -25,11 +24,6 @@ def request_id() -> str:
         given = request.headers.get("X-Request-ID", "") if has_request_context() else "-"
         g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
     return str(g.request_id)
-
-
-def is_forwarded() -> bool:
-    """Tell whether the present request comes through a proxy."""
-    return not FORWARDED.isdisjoint(name.lower() for name, _ in request.headers)
 
 
 def client_ip() -> str:
@@ -54,11 +48,13 @@ def client_ip() -> str:
     return ""
 
 
-def network(ip: str) -> str:
+def network(ip: str, prefix: int = 64) -> str:
     """Return the network that limits count an IP address under: an IPv6 /64, or the IPv4 address.
 
     One IPv6 customer owns at least a /64, so a limit on single addresses would limit nobody.
+
+    :param prefix: another length for IPv6.
     """
     if ":" not in ip:
         return ip
-    return str(ipaddress.ip_network(f"{ip}/64", strict=False))
+    return str(ipaddress.ip_network(f"{ip}/{prefix}", strict=False))

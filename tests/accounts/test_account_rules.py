@@ -279,6 +279,12 @@ def test_two_commands_at_once_leave_an_admin(app, flask, sign_up, sql):
 # Locks
 
 
+@pytest.fixture
+def client(app):
+    """Nobody here keeps a device cookie."""
+    return app.test_client(use_cookies=False)
+
+
 def test_show_says_what_is_locked_and_unlock_lifts_it(flask, api, person, clock):
     clock.freeze(2024, 3, 7, 15, 44, 43)
     assert "cannot" not in flask("user", "show", "lory").output
@@ -288,8 +294,8 @@ def test_show_says_what_is_locked_and_unlock_lifts_it(flask, api, person, clock)
             login(api, "lory", "a wrong password", **at)
     shown = flask("user", "show", "lory").output.splitlines()[-1]
     assert shown == (
-        "cannot     log in from clients it does not know until 2024-03-08 15:44:43,"
-        " log in from a client that guessed until 2024-03-07 15:59:43"
+        "cannot     log in from new devices until 2024-03-08 15:44:43,"
+        " log in from a network that guessed until 2024-03-07 15:59:43"
     )
     new = {"environ_base": {"REMOTE_ADDR": "10.9.9.9"}}
     assert code_of(login(api, **new)) == 429

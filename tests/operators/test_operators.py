@@ -452,7 +452,6 @@ def test_purge_deletes_expired_rows(flask, api, person, clock, sql):
     person.post("/platform/logout")
     counts = json.loads(flask("purge", "--json").output)
     tables = [
-        "known_clients",
         "mail_codes",
         "owed_mails",
         "project_days",
@@ -463,10 +462,9 @@ def test_purge_deletes_expired_rows(flask, api, person, clock, sql):
     assert counts == dict.fromkeys(tables, 0)
     clock.advance(days=100)
     held = {table: len(sql(f"SELECT * FROM {table}")) for table in counts}
-    assert held["mail_codes"] == held["revoked_tokens"] == held["known_clients"] == 1
+    assert held["mail_codes"] == held["revoked_tokens"] == 1
     assert json.loads(flask("purge", "--json").output) == held
     assert sorted(flask("purge").output.splitlines()) == [
-        "known_clients    0",
         "mail_codes       0",
         "owed_mails       0",
         "project_days     0",

@@ -20,9 +20,7 @@ from gateway.db import db, sqlite
 from gateway.server import gunicorn
 from gateway.testing.mailbox import wait_for_background
 
-GROWING = {
-    *("users", "projects", "revoked_tokens", "throttle_counts", "mail_codes", "known_clients"),
-}
+GROWING = {*("users", "projects", "revoked_tokens", "throttle_counts", "mail_codes")}
 # 2,000 accounts with five projects each, one of them deleted; enough rows for the planner.
 PEOPLE = """
 INSERT INTO users (user_name, name_key, email, email_key, password_hash, is_admin, is_banned,
@@ -41,12 +39,8 @@ INSERT INTO throttle_counts (key, name, account, count, expires_at)
 SELECT 'key-' || i, 'login-account', i, 1, '2099-11-24 00:00:00' FROM n
 """
 CODES = """
-INSERT INTO mail_codes (purpose, email_key, client, code_hash, tries, other_tries, expires_at)
+INSERT INTO mail_codes (purpose, email_key, asker, code_hash, tries, other_tries, expires_at)
 SELECT 'register', 'u' || i, '', 'x', 0, 0, '2099-11-24 00:00:00' FROM n
-"""
-CLIENTS = """
-INSERT INTO known_clients (user_id, client, expires_at)
-SELECT 10 + i, 'x', '2099-11-24 00:00:00' FROM n
 """
 
 
@@ -76,7 +70,6 @@ def crowded(app, person):
                 (TOKENS, 2000),
                 (COUNTS, 2000),
                 (CODES, 2000),
-                (CLIENTS, 1900),
             ):
                 connection.execute(text(numbers(connection.dialect.name, insert, count)))
         with db.engine.begin() as connection:

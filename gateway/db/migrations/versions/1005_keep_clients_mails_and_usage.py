@@ -1,4 +1,4 @@
-"""Know clients, owe mails, and keep the usage of each day.
+"""Bind codes to who asks, owe mails, and keep the usage of each day.
 
 The version before cannot serve this schema, because its codes have another key. It goes on
 answering verify until its node is replaced.
@@ -60,22 +60,11 @@ def upgrade() -> None:
     op.add_column(
         "users", sa.Column("language", sa.String(length=8), nullable=False, server_default="en")
     )
-    op.create_table(
-        "known_clients",
-        sa.Column("user_id", sa.Integer(), nullable=False),
-        sa.Column("client", sa.String(length=64), nullable=False),
-        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["users.id"], name="fk_known_clients_user_id", ondelete="CASCADE"
-        ),
-        sa.PrimaryKeyConstraint("user_id", "client", name="pk_known_clients"),
-    )
-    op.create_index("ix_known_clients_expires_at", "known_clients", ["expires_at"])
     with op.batch_alter_table("mail_codes") as codes:
-        codes.add_column(sa.Column("client", sa.String(64), nullable=False, server_default=""))
+        codes.add_column(sa.Column("asker", sa.String(64), nullable=False, server_default=""))
         codes.add_column(sa.Column("other_tries", sa.Integer(), nullable=False, server_default="0"))
         codes.drop_constraint("pk_mail_codes", type_="primary")
-        codes.create_primary_key("pk_mail_codes", ["purpose", "email_key", "client"])
+        codes.create_primary_key("pk_mail_codes", ["purpose", "email_key", "asker"])
     op.add_column(
         "throttle_counts",
         sa.Column("name", sa.String(length=32), nullable=False, server_default=""),
@@ -138,17 +127,17 @@ def downgrade() -> None:
     op.execute(f"DROP TRIGGER keep_day{' ON projects' if on_postgres else ''}")
     if on_postgres:
         op.execute("DROP FUNCTION keep_day()")
-    for table in ("project_days", "stored_values", "owed_mails", "known_clients"):
+    for table in ("project_days", "stored_values", "owed_mails"):
         op.drop_table(table)
     for table, column in (("projects", "expires_at"), ("throttle_counts", "account")):
         op.drop_index(f"ix_{table}_{column}", table)
         op.drop_column(table, column)
     op.drop_column("projects", "active_until")
     op.drop_column("throttle_counts", "name")
-    op.execute("DELETE FROM mail_codes WHERE client <> ''")
+    op.execute("DELETE FROM mail_codes WHERE asker <> ''")
     with op.batch_alter_table("mail_codes") as codes:
         codes.drop_constraint("pk_mail_codes", type_="primary")
         codes.create_primary_key("pk_mail_codes", ["purpose", "email_key"])
-        for column in ("client", "other_tries"):
+        for column in ("asker", "other_tries"):
             codes.drop_column(column)
     op.drop_column("users", "language")

@@ -13,7 +13,8 @@ from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from gateway import mail, throttle
-from gateway.auth import accounts, clients, codes, joining, limits, locks, passwords
+from gateway.auth import codes, devices, limits, locks, passwords, register
+from gateway.auth.devices import Client
 from gateway.auth.fields import Password
 from gateway.auth.models import MailCode, User, email_key
 from gateway.auth.tokens import Caller
@@ -25,21 +26,14 @@ NOTICE = "moved"  # a folder of mail/templates
 NOTICE_LIFETIME = timedelta(days=1)
 
 
-def refuse(address: str) -> None:
-    """Raise 1003 when MAIL_DOMAINS refuses an address, 1018 when it has an account."""
-    joining.refuse_domain(address)
-    accounts.refuse_taken_address(address)
-
-
-def send_code(caller: Caller, email: str, ip: str, language: str) -> None:
+def send_code(caller: Caller, email: str, client: Client, language: str) -> None:
     """Mail a code to the address that the caller's account is to have.
 
     :raises ApiError: 1018, 429; 1003 when MAIL_DOMAINS or the relay refuses the address, 1029 when
         the relay did not take the mail.
     """
     address = email_key(email)
-    refuse(address)
-    counters = codes.count_mail(codes.EMAIL, address, ip)
+    register.refuse_address(address)
 
     def send_mail(**content: object) -> None:
         mail.send(codes.EMAIL, email, language, **content)
@@ -47,28 +41,30 @@ def send_code(caller: Caller, email: str, ip: str, language: str) -> None:
     def is_still_there() -> bool:
         return locks.hold(User.id == caller.id) is not None
 
-    purpose = codes.purpose_of_change(caller.id)
-    codes.send(purpose, address, send_mail, counters, is_wanted=is_still_there)
+    device = devices.of(client, caller.id)
+    codes.send(
+        codes.purpose_of_change(caller.id),
+        address,
+        send_mail,
+        limits.mails_of_account(caller.id, client.ip, device),
+        devices.asker(client, device),
+        is_wanted=is_still_there,
+    )
 
 
-def change(caller: Caller, password: Password, email: str, reg_code: str, *, ip: str) -> None:
+def change(caller: Caller, password: Password, email: str, reg_code: str, client: Client) -> None:
     """Move the caller's account and spend the code, or do nothing.
 
     :raises ApiError: 1003 when MAIL_DOMAINS refuses the address, 1018, 1002 when the password is
         wrong, 429 after too many of them, 1008, 1001 when the account has been erased meanwhile.
     """
-    address = email_key(email)
-    refuse(address)
-    tries = limits.of_caller(caller.id, ip, known=bool(clients.known(caller.id, ip)))
-    if not passwords.is_right(password, caller.password_hash, tries):
-        raise passwords.refusal(caller.id)
-    # The password that was right may have been changed meanwhile.
-    is_unchanged = User.token_generation == caller.token_generation
-    if locks.hold(User.id == caller.id, is_unchanged) is None:
-        db.session.rollback()
-        raise passwords.refusal(caller.id)
-    codes.spend(codes.purpose_of_change(caller.id), address, reg_code)
-    move(caller.id, email, None, *tries.cleared, *limits.of_guesses(ip, address))
+    address, purpose = email_key(email), codes.purpose_of_change(caller.id)
+    register.refuse_address(address)
+    device = passwords.prove(caller, password, client)
+    codes.check(purpose, address, reg_code, devices.asker(client, device), client.ip)
+    passwords.hold(caller)
+    codes.spend(purpose, address, reg_code)
+    move(caller.id, email, None, *limits.of_guesses(client.ip, address))
     outbox.send_soon()
 
 

@@ -1,9 +1,7 @@
 """Erase an account: nothing that names it stays in any table.
 
-Its id and its keys are never given again. The databases count ids on. A key is 16 random
-characters, one of 62 to the 16th power: 5 with 28 zeros. With 10 zeros of erased keys and as many
-new ones, the chance that any comes again is 1 in 500 million. A list of erased keys would itself
-name the account.
+Ids come from a sequence and are not reused. Keys are 16 random characters (5e28 possible), so a
+deleted key does not come back by chance. A list of erased keys would itself name the account.
 """
 
 from __future__ import annotations
@@ -12,7 +10,8 @@ from sqlalchemy import ColumnElement, delete, exists, or_, select
 from sqlalchemy.orm import aliased
 
 from gateway import throttle
-from gateway.auth import clients, codes, limits, locks, passwords
+from gateway.auth import codes, limits, locks, passwords
+from gateway.auth.devices import Client
 from gateway.auth.fields import Password
 from gateway.auth.models import MailCode, User
 from gateway.auth.tokens import Caller
@@ -25,23 +24,20 @@ from gateway.mail.outbox import OwedMail
 class LastAdmin(ApiError):
     """The account is the last admin that can log in."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            Code.ACCESS_DENIED, "You are the last admin; let another account become one first"
-        )
+    def __init__(
+        self, text: str = "You are the last admin; let another account become one first"
+    ) -> None:
+        super().__init__(Code.ACCESS_DENIED, text)
 
 
-def delete_account(caller: Caller, password: Password, ip: str) -> None:
+def delete_account(caller: Caller, password: Password, client: Client) -> None:
     """Erase the caller's account.
 
     :raises ApiError: 1002 when the password is wrong, 429 after too many of them, 1000 when this is
         the last admin, 1001 when the account has been erased meanwhile.
     """
-    tries = limits.of_caller(caller.id, ip, known=bool(clients.known(caller.id, ip)))
-    is_right = passwords.is_right(password, caller.password_hash, tries)
-    # The password that was right may have been changed meanwhile.
-    is_unchanged = User.token_generation == caller.token_generation
-    if not is_right or not erase(caller.id, is_unchanged):
+    passwords.prove(caller, password, client)
+    if not erase(caller.id, passwords.is_unchanged(caller)):
         raise passwords.refusal(caller.id)
 
 

@@ -1,0 +1,93 @@
+"""Log in and log out."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+from sqlalchemy import select, update
+
+from gateway import crypto, log, throttle
+from gateway.auth import devices, limits, passwords
+from gateway.auth.devices import Client
+from gateway.auth.fields import Password
+from gateway.auth.models import RevokedToken, User, email_key, name_key
+from gateway.auth.tokens import Caller
+from gateway.db import db, dialect
+from gateway.errors import ApiError, Code
+from gateway.web.fields import MAX_SENT
+
+
+def log_in(user_name: str, password: Password, client: Client, language: str | None) -> User:
+    """Return the account that a user name, or an address, and a password belong to.
+
+    :param language: what the client asks for; None when it does not say.
+    :raises ApiError: 1002, 1012 or 429.
+    """
+    user = find(user_name)
+    user_id = user.id if user else None
+    if user_id:
+        log.note(user=user_id)
+    device = devices.of(client, user_id)
+    if not device:
+        throttle.SIGN_INS.take()
+    tries = limits.of_login(_key(user_name), user_id, client.ip, device)
+    password_hash = user.password_hash if user else None
+    if not passwords.is_right(password, password_hash, tries) or user is None:
+        raise ApiError(Code.WRONG_CREDENTIALS)
+    if user.is_banned:
+        raise ApiError(Code.BANNED)
+    _update(user, password, language or user.language)
+    return user
+
+
+def _update(user: User, password: Password, language: str) -> None:
+    """Store the language of later mails, and a hash with today's parameters.
+
+    A password that was changed in the meantime stays: then the token generation is another.
+    """
+    new = {}
+    if language != user.language:
+        new["language"] = language
+    if crypto.password_needs_rehash(user.password_hash):
+        new["password_hash"] = crypto.hash_password(password.proof)
+    if new:
+        is_unchanged = User.token_generation == user.token_generation
+        db.session.execute(update(User).where(User.id == user.id, is_unchanged).values(new))
+        db.session.commit()
+
+
+def find(name_or_email: str) -> User | None:
+    """Return the account with this user name or e-mail address.
+
+    No user name holds an "@", so a name is never taken for an address.
+    """
+    if len(name_or_email) > MAX_SENT:
+        return None
+    key = _key(name_or_email)
+    is_meant = User.email_key == key if "@" in name_or_email else User.name_key == key
+    user: User | None = db.session.scalar(select(User).where(is_meant))
+    return user
+
+
+def _key(name_or_email: str) -> str:
+    return email_key(name_or_email) if "@" in name_or_email else name_key(name_or_email)
+
+
+def log_out(caller: Caller) -> None:
+    """Revoke the token of the request until it has expired.
+
+    :raises ApiError: 1001 when another request revoked it first.
+    """
+    # The revocation is kept a day longer. So a clock that is wrong for a while, here or on another
+    # node, does not purge it early and let the token in again.
+    until = datetime.fromtimestamp(caller.expires, timezone.utc) + timedelta(days=1)
+    revoked = db.session.execute(
+        dialect()
+        .insert(RevokedToken)
+        .values(jti=caller.jti, expires_at=until)
+        .on_conflict_do_nothing()
+        .returning(RevokedToken.jti)
+    ).first()
+    db.session.commit()
+    if revoked is None:
+        raise ApiError(Code.UNAUTHENTICATED)

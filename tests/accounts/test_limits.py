@@ -1,0 +1,396 @@
+"""Limits of clients without a device cookie, and what nobody learns from them."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+
+import pytest
+from support.helpers import PASSWORD, code_of, login
+
+from gateway import crypto
+from gateway.testing.mailbox import wait_for_background
+
+HOME = "127.0.0.1"
+WRONG, OTHER = "a wrong password", "another password"
+
+
+def at(ip):
+    return {"environ_base": {"REMOTE_ADDR": ip}}
+
+
+@pytest.fixture
+def client(app):
+    """Nobody in this file keeps cookies."""
+    return app.test_client(use_cookies=False)
+
+
+def guess(api, who="lory", ip=HOME, password=WRONG):
+    return code_of(login(api, who, password, **at(ip)))
+
+
+# Passwords
+
+
+@pytest.mark.parametrize("who", ["lory", "Lory@126.com"])
+def test_five_failures_per_account_and_network(api, person, clock, who):
+    assert [guess(api, who) for _ in range(5)] == [1002] * 5
+    reply = login(api, who)  # even the right password
+    assert (reply.status_code, code_of(reply)) == (429, 429)
+    assert 895 <= int(reply.headers["Retry-After"]) <= 900
+    assert reply.json["header"]["message"] == "Too many attempts; try again in 15 minutes"
+    assert guess(api, who, "10.0.0.9", PASSWORD) == 0
+    clock.advance(minutes=15, seconds=1)
+    assert guess(api, who, password=PASSWORD) == 0
+
+
+def test_name_and_address_are_counted_apart(api, person):
+    """Together they would tell whose address it is."""
+    assert [guess(api, "lory") for _ in range(6)] == [1002] * 5 + [429]
+    for who in (person.email, "nobody@126.com", "nobody"):
+        assert [guess(api, who) for _ in range(6)] == [1002] * 5 + [429]
+
+
+def test_a_hundred_failures_per_account_in_a_day(api, person, clock):
+    for number in range(20):
+        assert [guess(api, ip=f"10.0.{number}.1") for _ in range(5)] == [1002] * 5
+    clock.advance(minutes=16)
+    reply = login(api, **at("10.1.0.1"))
+    assert code_of(reply) == 429
+    assert int(reply.headers["Retry-After"]) > 80000
+    clock.advance(days=1)
+    assert guess(api, ip="10.1.0.1", password=PASSWORD) == 0
+
+
+def test_fifty_failures_per_network(api, person):
+    assert {guess(api, f"nobody{number}") for number in range(50)} == {1002}
+    assert guess(api, password=PASSWORD) == 429
+    assert guess(api, ip="10.0.0.9", password=PASSWORD) == 0
+
+
+def test_network_of_ipv6(api, person):
+    assert {guess(api, ip=f"2001:db8::{number}") for number in range(5)} == {1002}
+    assert guess(api, ip="2001:db8::ffff", password=PASSWORD) == 429
+    assert guess(api, ip="2001:db8:0:1::1", password=PASSWORD) == 0
+
+
+def test_success_clears_the_failures(api, person):
+    for _ in range(12):
+        assert [guess(api) for _ in range(4)] == [1002] * 4
+        assert guess(api, password=PASSWORD) == 0
+
+
+@pytest.mark.parametrize("banned", [False, True])
+def test_sixty_right_logins_per_account_and_network(api, person, flask, clock, monkeypatch, banned):
+    """They are refused before any hashing, because each costs as much as a wrong one."""
+    if banned:
+        flask("user", "ban", "lory")
+    for number in range(59):  # the person has logged in once
+        who = ("lory", person.email)[number % 2]
+        assert guess(api, who, password=PASSWORD) == (1012 if banned else 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(crypto, "password_matches", None)
+        assert guess(api, password=PASSWORD) == guess(api, person.email, password=PASSWORD) == 429
+    assert guess(api, ip="10.0.0.9", password=PASSWORD) == (1012 if banned else 0)
+    clock.advance(minutes=15, seconds=1)
+    assert guess(api, password=PASSWORD) == (1012 if banned else 0)
+
+
+def change(person, old, new, ip=HOME):
+    body = {"old_password": old, "new_password": new}
+    return code_of(person.post("/platform/change-password", body, **at(ip)))
+
+
+def test_where_a_token_comes_with_the_password(api, person, clock):
+    """Guesses without a token do not count there, nor the other way round."""
+    assert [guess(api) for _ in range(6)] == [1002] * 5 + [429]
+    assert [change(person, WRONG, OTHER) for _ in range(6)] == [1002] * 5 + [429]
+    assert change(person, PASSWORD, OTHER) == 429
+    assert guess(api, ip="10.0.0.9", password=PASSWORD) == 0
+    for number in range(19):
+        assert {change(person, WRONG, OTHER, f"10.7.{number}.1") for _ in range(5)} == {1002}
+    assert change(person, PASSWORD, OTHER, "10.8.0.1") == 429
+    clock.advance(hours=24)
+    person.sign_in()
+    assert change(person, PASSWORD, OTHER) == 0
+
+
+def test_change_clears_its_failures_and_counts_right_passwords(person):
+    passwords = [PASSWORD, OTHER]
+    for number in range(60):
+        if number < 3:
+            assert {change(person, WRONG, OTHER) for _ in range(4)} == {1002}
+        expected = 0 if number < 59 else 429  # the person has logged in once
+        assert change(person, passwords[number % 2], passwords[1 - number % 2]) == expected
+
+
+def test_reset_lifts_the_locks(api, person, outbox):
+    for ip in [HOME, *(f"10.1.{number}.1" for number in range(19))]:
+        assert {guess(api, who, ip) for who in ("lory", person.email) for _ in range(5)} == {1002}
+    assert code_of(api("/reset-code", {"email": person.email})) == 0
+    wait_for_background()
+    body = {"email": person.email, "reg_code": outbox.code(), "password": OTHER}
+    assert code_of(api("/reset-password", body)) == 0
+    assert guess(api, password=OTHER) == guess(api, person.email, password=OTHER) == 0
+
+
+def test_guesses_at_a_name_do_not_lock_out_who_registers_it(api, get_code, client):
+    for ip in [HOME, *(f"10.1.{number}.1" for number in range(19))]:
+        for who in ("new", "new@126.com"):
+            assert {guess(api, who, ip) for _ in range(5)} == {1002}
+    code = get_code(client, "new", "new@126.com")
+    body = {"user_name": "new", "password": PASSWORD, "email": "new@126.com", "reg_code": code}
+    assert code_of(api("/register", body)) == 0
+    assert guess(api, "new", password=PASSWORD) == 0
+    assert guess(api, "new@126.com", password=PASSWORD) == 0
+
+
+# What nobody learns: whether a name or an address has an account
+
+
+def forget_time(reply):
+    """Return what a stranger sees of a reply, but its date and the id of the request."""
+    headers = {k: v for k, v in reply.headers if k not in ("Date", "X-Request-ID")}
+    return reply.status_code, reply.data, headers
+
+
+def test_login_and_reset_tell_nobody_who_has_an_account(api, person):
+    """Known and unknown names get the same replies and headers, after any number of tries."""
+    known, unknown = (["lory", person.email], ["nory", "nory@126.com"])
+    seen = {
+        who: [forget_time(login(api, who, WRONG, **at(ip))) for ip in "ab" for _ in range(7)]
+        for who in known + unknown
+        for ip in [f"10.5.{len(who)}.1"]
+    }
+    assert len({str(replies) for replies in seen.values()}) == 1
+    replies = []
+    for email in (person.email, "nory@126.com"):
+        replies.append([])
+        for _ in range(2):
+            replies[-1].append(forget_time(api("/reset-code", {"email": email})))
+            wait_for_background()
+        body = {"email": email, "reg_code": "00000000", "password": OTHER}
+        replies[-1] += [forget_time(api("/reset-password", body)) for _ in range(7)]
+    assert replies[0] == replies[1]
+
+
+def test_known_and_unknown_names_take_the_same_statements(api, person, statements):
+    def kinds(who):
+        statements()
+        guess(api, who, "10.9.9.9")
+        found = re.findall(
+            r"(SELECT|INSERT|UPDATE|DELETE).*?(?:FROM|INTO) (\w+)", str(statements())
+        )
+        return sorted(found)
+
+    guess(api, "somebody", "10.9.9.9")
+    assert len(kinds("lory")) > 4
+    assert kinds("lory") == kinds("nobody") == kinds(person.email) == kinds("nobody@126.com")
+
+
+@pytest.mark.real_argon2
+@pytest.mark.parametrize("path", ["login", "reset-password"])
+def test_known_and_unknown_names_take_the_same_time(api, sign_up, path):
+    """Pairs in turn, so that what slows the machine slows both. A hash would make it ten times."""
+    names = [sign_up(f"known{n}").user_name for n in range(15)]
+    ratios = []
+    for number, name in enumerate(names):
+        if path == "reset-password":  # for an address with an open code, and one without
+            api("/reset-code", {"email": f"{name}@126.com"})
+            wait_for_background()
+        times = {}
+        pair = [name, f"nobody{number}"]
+        for who in pair if number % 2 else pair[::-1]:
+            body = {"user_name": who, "email": f"{who}@126.com", "reg_code": "00000000"}
+            begin = time.perf_counter()
+            api(f"/{path}", {**body, "password": WRONG}, **at(f"10.1.{number}.{len(times) + 1}"))
+            times[who] = time.perf_counter() - begin
+        ratios.append(times[pair[0]] / times[pair[1]])
+    assert 0.6 < statistics.median(ratios) < 1.6
+
+
+# Mails
+
+
+@pytest.fixture
+def ask(request, api, person, outbox):
+    """Return a function that asks for a mail with a code, and returns the reply."""
+    path = request.param
+    number = iter(range(10**6))
+
+    def ask(email, ip=HOME):
+        body = {"email": email, "user_name": f"new{next(number)}"}
+        headers = person.headers if path.startswith("platform") else {}
+        reply = api(f"/{path}", body, headers=headers, **at(ip))
+        wait_for_background()
+        return reply
+
+    return ask
+
+
+by_address = pytest.mark.parametrize("ask", ["auth-code", "reset-code"], indirect=True)
+
+
+@by_address
+@pytest.mark.parametrize("email", ["new@126.com", "lory@126.com"])
+def test_mails_of_an_address(ask, clock, request, email):
+    """One a minute, five a day; for a new password an unknown address has the same limits."""
+    if email == "lory@126.com" and "auth-code" in request.node.name:
+        email = "another@126.com"
+    clock.freeze(2024, 3, 7, 12)
+    for _ in range(4):
+        assert code_of(ask(email)) == 0
+        clock.advance(seconds=59)
+        reply = ask(email.upper(), "10.0.0.7")
+        assert (reply.status_code, reply.headers["Retry-After"]) == (429, "1")
+        assert reply.json["header"]["message"] == "Too many attempts; try again in 1 s"
+        clock.advance(seconds=61)
+    assert code_of(ask(email)) == 0
+    clock.advance(minutes=2)
+    reply = ask(email)
+    assert reply.headers["Retry-After"] == str(86400 - 600)
+    assert reply.json["header"]["message"] == "Too many attempts; try again in 24 hours"
+    clock.advance(days=1)
+    assert code_of(ask(email)) == 0
+
+
+@by_address
+@pytest.mark.parametrize(
+    ("first", "second", "code"),
+    [
+        ("a.b@126.com", "a.b+x@126.com", 429),
+        ("a.b+1@126.com", "A.b+x+y@126.com", 429),
+        ("a.b@126.com", "ab@126.com", 0),
+        ("a.b@gmail.com", "ab@gmail.com", 429),
+        ("ab+x@GoogleMail.com", "a.b@googlemail.com", 429),
+        ("a.b@gmail.com", "a.b@mail.gmail.com", 0),
+    ],
+)
+def test_spellings_of_one_mailbox(ask, outbox, first, second, code):
+    assert code_of(ask(first, "10.0.0.1")) == 0
+    assert code_of(ask(second, "10.0.0.2")) == code
+
+
+def test_code_is_for_the_address_as_it_was_written(api, outbox):
+    body = {"user_name": "new", "email": "vic.tim+1@gmail.com"}
+    assert code_of(api("/auth-code", body)) == 0
+    account = {**body, "password": PASSWORD, "reg_code": outbox.code()}
+    for email in ("vic.tim@gmail.com", "victim+1@gmail.com"):
+        assert code_of(api("/register", {**account, "email": email})) == 1008
+    assert code_of(api("/register", account)) == 0
+
+
+@pytest.mark.parametrize("ask", ["platform/email-code"], indirect=True)
+def test_codes_for_a_new_address_are_counted_by_the_account(ask, person, sign_up, clock):
+    """5 an hour, 20 a day, and never against the mailbox: nobody blocks another's new address."""
+    for _ in range(4):
+        assert [code_of(ask("new@126.com")) for _ in range(6)] == [0] * 5 + [429]
+        other = sign_up(f"libin{clock.now().timestamp():.0f}")
+        assert code_of(other.post("/platform/email-code", {"email": "new@126.com"})) == 0
+        clock.advance(hours=1, seconds=1)
+    assert code_of(ask("other@126.com")) == 429
+    clock.advance(hours=20)
+    person.sign_in()
+    assert code_of(ask("other@126.com")) == 0
+
+
+def mail_to(client, number, ip):
+    body = {"user_name": f"new{number}", "email": f"new{number}@126.com"}
+    return code_of(client.post("/api/v1/auth-code", json=body, **at(ip)))
+
+
+def test_mails_per_ip(make_app, clock):
+    client = make_app(MAILS_PER_IP=3).test_client()
+    assert [mail_to(client, n, "203.0.113.1") for n in range(4)] == [0, 0, 0, 429]
+    reset = client.post("/api/v1/reset-code", json={"email": "x@126.com"}, **at("203.0.113.1"))
+    assert code_of(reset) == 429
+    assert mail_to(client, 5, "203.0.113.2") == 0
+    clock.advance(hours=1, seconds=1)
+    assert mail_to(client, 6, "203.0.113.1") == 0
+
+
+def test_mails_per_ipv6_network(make_app):
+    """A /64 has as many as an IPv4 address, and a /48 four times as many."""
+    client = make_app(MAILS_PER_IP=2).test_client()
+    networks = [f"2001:db8:1:{n}::{host}" for n in range(5) for host in (1, 2, 3)]
+    found = [mail_to(client, n, ip) for n, ip in enumerate(networks)]
+    assert found == [0, 0, 429] * 4 + [429] * 3
+    assert mail_to(client, 99, "2001:db8:2::1") == 0
+
+
+def test_mails_in_an_hour_in_all(make_app, outbox, clock):
+    client = make_app(MAILS_PER_HOUR=3).test_client()
+    assert [mail_to(client, n, f"10.0.0.{n}") for n in range(5)] == [0, 0, 0, 429, 429]
+    assert len(outbox.mails) == 3
+    clock.advance(hours=1, seconds=1)
+    assert mail_to(client, 6, HOME) == 0
+
+
+@pytest.mark.parametrize("fault", ["refuse_recipient", "refuse_data"])
+def test_mail_that_the_relay_does_not_take_counts_for_nothing(make_app, outbox, clock, fault):
+    client = make_app(MAILS_PER_HOUR=1, MAILS_PER_IP=1).test_client()
+    setattr(outbox, fault, "451 4.3.0 later")
+    assert [mail_to(client, 1, HOME) for _ in range(10)] == [1029] * 10
+    outbox.refuse_recipient = outbox.refuse_data = None
+    clock.advance(seconds=50)
+    assert mail_to(client, 1, HOME) == 0
+    clock.advance(seconds=20)
+    assert mail_to(client, 1, HOME) == 429
+
+
+def test_recipient_that_is_refused_for_good_counts_against_the_client(make_app, outbox):
+    client = make_app(MAILS_PER_IP=3).test_client()
+    outbox.refuse_recipient = "550 5.1.1 no such user"
+    assert [mail_to(client, 1, HOME) for _ in range(4)] == [1003] * 3 + [429]
+    outbox.refuse_recipient = None
+    assert mail_to(client, 1, "10.0.0.2") == 0
+
+
+# Work before the limit
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/auth-code", "user_name"),
+        ("/auth-code", "email"),
+        ("/register", "reg_code"),
+        ("/register", "password"),
+        ("/login", "user_name"),
+        ("/project/create", "project_name"),
+    ],
+)
+@pytest.mark.parametrize("character", ["\u0301", "\ufdfa", " ", "a"])
+def test_text_longer_than_256_characters_is_refused_unread(
+    person, monkeypatch, path, field, character
+):
+    read = []
+    monkeypatch.setattr("unicodedata.normalize", lambda form, text: read.append(text) or text)
+    monkeypatch.setattr("unicodedata.category", lambda character: read.append(character) or "Ll")
+    body = {
+        "user_name": "new",
+        "email": "new@126.com",
+        "password": PASSWORD,
+        "reg_code": "123456",
+        "project_type": 1,
+        "project_name": "x",
+    }
+    wanted = {
+        "/auth-code": ("user_name", "email"),
+        "/register": ("user_name", "email", "password", "reg_code"),
+        "/login": ("user_name", "password"),
+        "/project/create": ("project_type", "project_name"),
+    }[path]
+    long = character * 257
+    reply = person.post(path, {**{name: body[name] for name in wanted}, field: long})
+    assert code_of(reply) == 1003
+    assert field in reply.json["header"]["message"]
+    assert not any(long[:50] in text for text in read)
+
+
+def test_operators_command_does_not_normalise_a_long_name(flask):
+    start = time.perf_counter()
+    result = flask("user", "show", "a" + "\u0301\u0323" * 60_000)
+    assert "There is no such account" in result.output
+    assert time.perf_counter() - start < 5
