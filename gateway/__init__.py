@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from flask import Flask
 
 
-def create_app(config: Mapping[str, Any] | None = None) -> Flask:
+def create_app(config: Mapping[str, Any] | None = None, *, make_key: bool = True) -> Flask:
     """Build the application.
 
     :param config: settings that override every other source, for tests and embedding.
+    :param make_key: whether to make a secret key if there is none.
     :raises ConfigError: when a setting is invalid.
     """
     # Loaded only now, because pytest loads this package for its plugin in every run.
@@ -35,7 +36,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         instance_relative_config=True,
         static_folder=None,
     )
-    load(app, config)
+    load(app, config, make_key=make_key)
     log.start()
     access_log.init_app(app)
     reply.init_app(app)

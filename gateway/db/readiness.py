@@ -5,18 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, TimeoutError
 
-from gateway import clock
+from gateway import clock, log
 from gateway.db import db, dialect, shared
 from gateway.db.schema import schema_of
 
 # Seconds.
 WRITE_INTERVAL = 5  # from one write of a process to the next
+CLOCK_PERIOD = 3600  # from one comparison of the clocks to the next
 BUSY_LIMIT = 30  # for so long a lock may keep the row from being written
 LOCK_TIMEOUT = 2
 ROW = "readyz"  # of ``StoredValue``
@@ -37,7 +39,8 @@ def problem(config: Mapping[str, Any]) -> Problem | None:
                 return Problem("The database cannot serve", reason)
             schema = schema_of(connection)
             if not schema.can_serve:
-                return Problem(f"The database's schema is {schema.words}; {schema.cure}")
+                grant = missing_grant(connection)
+                return Problem(f"The database's schema is {schema.words}; {schema.cure}", grant)
             if reason := shared.conflict(shared.stored(connection), config):
                 return Problem(reason)
             if reason := clocks_differ(connection):
@@ -59,6 +62,27 @@ def clocks_differ(connection: Connection) -> str:
         f"The clock of this node is {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'}"
         " the database server's; set both by NTP, because quotas and codes depend on them"
     )
+
+
+def tell_clock() -> None:
+    """Write to the log that this node's clock differs, if it does."""
+    with suppress(DBAPIError, TimeoutError), db.engine.connect() as connection:
+        if reason := clocks_differ(connection):
+            log.logger.error("%s", reason)
+
+
+def missing_grant(connection: Connection) -> str:
+    """Return the statement that lets this role create tables, or "" when it may."""
+    if connection.dialect.name == "sqlite":
+        return ""
+    return str(connection.execute(text(_MISSING_GRANT)).scalar_one_or_none() or "")
+
+
+# From version 15 on, Postgres lets nobody but the owner of a database create tables in it.
+_MISSING_GRANT = (
+    "SELECT format('as a superuser run: GRANT CREATE ON SCHEMA public TO %I', current_user)"
+    " WHERE NOT has_schema_privilege('public', 'CREATE')"
+)
 
 
 class Writes:

@@ -59,11 +59,6 @@ def schema_of(connection: Connection) -> Schema:
     return Schema.MIXED if any(map(tables.has_table, later)) else Schema.OLD
 
 
-def schema_is_current(connection: Connection) -> bool:
-    """Tell whether the last migration of this version has been applied to a database."""
-    return schema_of(connection) is Schema.CURRENT
-
-
 def latest_revision() -> str:
     """Return the number of the last migration; the names of the files begin with it."""
     return max(file.name.partition("_")[0] for file in _VERSIONS.glob("[0-9]*.py"))

@@ -21,6 +21,10 @@ from gateway.db import Base, db, deadline, dialect
 from gateway.errors import ConfigError
 
 Config = Mapping[str, Any]
+OTHER_KEY = (
+    "SECRET_KEY is not the key that this database was used with; set that key, or add it to"
+    " SECRET_KEY_FALLBACKS; if it is lost, run: gateway secret-key accept"
+)
 
 
 class StoredValue(Base):
@@ -72,10 +76,7 @@ def _other_key(config: Config, stored: str) -> str:
     ours, theirs = fingerprints(config).split(), stored.split()
     if ours[0] in theirs or theirs[0] in ours:
         return ""
-    return (
-        "SECRET_KEY is not the key that this database was used with; set that key, or add it to"
-        " SECRET_KEY_FALLBACKS; if it is lost, run: gateway secret-key accept"
-    )
+    return OTHER_KEY
 
 
 SHARED = {

@@ -22,6 +22,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DisconnectionError, OperationalError
 
 from gateway.db.deadline import serves_a_request, time_left
+from gateway.settings.instance import cannot_use, closed_files, sqlite_file, sqlite_files
 
 __all__ = ["insert", "not_durable", "prepare", "run", "why_unfit"]
 
@@ -70,7 +71,7 @@ class Connection(sqlite3.Connection):
 
 def prepare(engine: Engine) -> None:
     """Set up every connection of the engine as this module describes."""
-    name = file_of(engine)
+    name = sqlite_file(engine.url)
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: Any, record: Any, args: Any, parameters: dict[str, Any]) -> Any:
@@ -86,7 +87,7 @@ def prepare(engine: Engine) -> None:
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, record: Any) -> None:
-        record.info["writable"] = name is None or not read_only(name)
+        record.info["writable"] = name is None or not closed_files(name)
         connection.isolation_level = None
         _set_pragma(connection, record.info, "busy_timeout", LOCK_TIMEOUT * 1000)
         connection.execute("PRAGMA journal_mode = WAL")
@@ -94,7 +95,7 @@ def prepare(engine: Engine) -> None:
         # A reader that stays makes the log grow; without a limit the file keeps its size for ever.
         connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         if name is not None:
-            record.info["log"] = {file: _identity(file) for file in all_files(name)[1:]}
+            record.info["log"] = {file: _identity(file) for file in sqlite_files(name)[1:]}
 
     @event.listens_for(engine, "checkout")
     def refuse_another_file(connection: Any, record: Any, _proxy: Any) -> None:
@@ -136,30 +137,11 @@ def not_durable(connection: EngineConnection) -> None:
     driver.is_durable = False
 
 
-def file_of(engine: Engine) -> Path | None:
-    """Return the path of the engine's database; None when its URL has a form of SQLite's own."""
-    name = engine.url.database or ""
-    return None if name.startswith("file:") else Path(name)
-
-
-def all_files(name: Path) -> tuple[Path, ...]:
-    """Return the database and the files beside it; a link leads to where they really are."""
-    file = Path(os.path.realpath(name))
-    return (file, Path(f"{file}-wal"), Path(f"{file}-shm"))
-
-
-def read_only(name: Path) -> list[Path]:
-    """Return those of the database's files, and its folder, that this user may not write."""
-    files = all_files(name)
-    there = [file for file in (files[0].parent, *files) if file.exists()]
-    return [file for file in there if not os.access(file, os.W_OK)]
-
-
 def why_unfit(connection: EngineConnection) -> str:
     """Return why the database cannot serve now, or "" when it can."""
-    name = file_of(connection.engine)
-    denied = [] if name is None else read_only(name)
-    return f"{denied[0]} cannot be written" if denied else ""
+    name = sqlite_file(connection.engine.url)
+    closed = [] if name is None else closed_files(name)
+    return cannot_use(closed[0], "written") if closed else ""
 
 
 def _identity(name: Path) -> tuple[int, int] | None:

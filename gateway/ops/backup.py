@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
-import secrets
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
-from gateway import clock
-from gateway.db import db, sqlite
-from gateway.errors import ApiError, Code
+from sqlalchemy.exc import DBAPIError
 
+from gateway import clock
+from gateway.db import db, shared
+from gateway.errors import ApiError, Code
+from gateway.settings.instance import create_file, sqlite_file
+
+LAST_BACKUP = "backup"  # name in the table of stored values
 PAGES = 1000  # copied in one step, after which other writers may go on and progress is told
 _OURS = re.compile(r"gateway-\d{8}T\d{6}Z\.db")  # the names of files in a folder of backups
 
@@ -26,27 +27,30 @@ def backup(file: Path, report: Report | None = None) -> int:
 
     :raises ApiError: 1003 when the database is Postgres, the file exists, or the copy is damaged.
     :raises OSError: when the file cannot be written.
+    :raises sqlite3.Error: when the database cannot be read, or the copy not be written.
     """
     if db.engine.dialect.name != "sqlite":
         raise _refusal("This database is Postgres; pg_dump makes its backups")
-    if os.path.lexists(file):
+    if not create_file(file, lambda draft: _copy_into(draft, report)):
         raise _refusal(f"{file} is there already; a backup is a new file")
-    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    try:
-        file_in_use = sqlite.file_of(db.engine) or Path(db.engine.url.database or "")
-        with closing(_open(file_in_use)) as source, closing(_open(draft)) as target:
-            _copy(source, target, report)
-            target.execute("PRAGMA journal_mode = DELETE")  # one file, without a -wal beside it
-            whole = target.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        if not whole:
-            raise _refusal("The copy is not whole; run doctor on the database itself")
-        _sync(draft)
-        _name(draft, file)
-    finally:
-        draft.unlink(missing_ok=True)
-    _sync(file.parent)
+    _remember(file)
     return file.stat().st_size
+
+
+def _remember(file: Path) -> None:
+    """Store when and where the last backup was made, for doctor."""
+    with suppress(DBAPIError), db.engine.begin() as connection:  # of a database that is read-only
+        moment = clock.now().isoformat(timespec="seconds")
+        shared.store(connection, LAST_BACKUP, f"{moment} {file.absolute().parent}")
+
+
+def _copy_into(draft: Path, report: Report | None) -> None:
+    file_in_use = sqlite_file(db.engine.url) or Path(db.engine.url.database or "")
+    with closing(_open(file_in_use)) as source, closing(_open(draft)) as target:
+        _copy(source, target, report)
+        target.execute("PRAGMA journal_mode = DELETE")  # one file, without a -wal beside it
+        if target.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
+            raise _refusal("The copy is not whole; run doctor on the database itself")
 
 
 def backup_into(folder: Path, keep: int, report: Report | None = None) -> tuple[Path, int, int]:
@@ -82,34 +86,6 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, report: Report
 def _open(file: Path) -> sqlite3.Connection:
     # Mode rw fails when there is no file, instead of making one.
     return sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True)
-
-
-def _name(draft: Path, file: Path) -> None:
-    """Give a file its final name, but never replace another file.
-
-    :raises FileExistsError: when there is one of this name.
-    """
-    try:
-        os.link(draft, file)
-    except FileExistsError:
-        raise
-    except OSError:  # this file system has no hard links
-        descriptor = os.open(file.parent, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # keeps other backups away
-            if os.path.lexists(file):
-                raise FileExistsError(17, "File exists", str(file)) from None
-            draft.rename(file)
-        finally:
-            os.close(descriptor)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _refusal(sentence: str) -> ApiError:

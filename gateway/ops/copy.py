@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from flask import current_app
 from sqlalchemy import (
     Connection,
     Engine,
@@ -22,12 +23,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from gateway import crypto
-from gateway.db import db
-from gateway.db.schema import schema_is_current
-from gateway.db.shared import StoredValue
+from gateway.db import db, shared
+from gateway.db.schema import Schema, schema_of
 from gateway.errors import ApiError, Code
-from gateway.project.models import Project
+from gateway.project import admin
 from gateway.settings import database_url
 
 BATCH = 1000
@@ -57,7 +56,7 @@ def copy_from(url: str, report: Callable[[int, int], None] | None = None) -> dic
                     raise _refusal(
                         f"{table.name} is not the same on both sides; nothing was copied"
                     )
-            _check_secret(target)
+            _check_keys(target)
             return {table.name: count for table, (count, _) in digests.items()}
     except UnicodeDecodeError:
         raise _refusal("The source holds text that is not UTF-8; correct it there first") from None
@@ -104,9 +103,9 @@ def _snapshot(engine: Engine) -> Connection:
 
 def _check(source: Connection, target: Connection) -> None:
     for side, connection in (("source", source), ("target", target)):
-        if not schema_is_current(connection):
+        if schema_of(connection) is not Schema.CURRENT:
             raise _refusal(f"The {side}'s schema is not current; run db upgrade there first")
-    target.execute(delete(StoredValue))  # the source's are copied
+    target.execute(delete(shared.StoredValue))  # the source's are copied
     for table in db.metadata.sorted_tables:
         if target.execute(select(1).select_from(table).limit(1)).first():
             raise _refusal(f"The target is not empty: {table.name} has rows")
@@ -186,11 +185,12 @@ def _continue_ids_after(table: Table, last: int, connection: Connection) -> None
         )
 
 
-def _check_secret(target: Connection) -> None:
-    """Refuse when this SECRET_KEY does not open the newest project's secret."""
-    live = select(Project.sealed_secret).where(Project.deleted.is_(False))
-    sealed = target.scalar(live.order_by(Project.id.desc()).limit(1))
-    if sealed is not None and crypto.unseal(sealed) is None:
+def _check_keys(target: Connection) -> None:
+    """Refuse when this node's settings are not those that the source was used with."""
+    if reason := shared.conflict(shared.stored(target), current_app.config):
+        raise _refusal(reason)
+    tried, closed = admin.try_secrets(target)
+    if tried and tried == closed:
         raise _refusal(
             "This SECRET_KEY does not open the secrets of projects; set the one that the source had"
         )

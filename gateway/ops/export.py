@@ -58,7 +58,7 @@ def of_person(who: str) -> dict[str, Any]:
 
 def _projects(user: User) -> list[dict[str, Any]]:
     """Return the projects of an account, also the deleted ones that are not purged yet."""
-    now = quota.days(clock.now())
+    counts = usage.counts_of_user(user.id, *quota.days(clock.now()))
     return [
         {
             "id": project.id,
@@ -71,9 +71,7 @@ def _projects(user: User) -> list[dict[str, Any]]:
             "pool_name": project.pool_name,
             "request_max": project.request_max,
             "request_total": project.request_total,
-            "requests": {
-                str(day): n for day, n in sorted(usage.counts_of(project.id, *now).items())
-            },
+            "requests": {str(day): n for day, n in sorted(counts.get(project.id, {}).items())},
         }
         for project in _rows(Project, Project.user_id == user.id)
     ]

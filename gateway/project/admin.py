@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from gateway import clock
+from gateway import clock, crypto
 from gateway.auth import admin as accounts
 from gateway.auth.models import User
 from gateway.db import db, shared
@@ -19,6 +19,8 @@ from gateway.errors import ApiError, Code
 from gateway.project import pools, quota_mails, service
 from gateway.project.models import KEY_LENGTH, Project
 from gateway.settings import INT32_MAX
+
+SECRETS = 5  # how many stored secrets ``try_secrets`` opens
 
 
 def search(
@@ -108,6 +110,18 @@ def change_timezone(zone: str) -> str | None:
     shared.store(connection, "TIMEZONE", zone)
     db.session.commit()
     return before
+
+
+def try_secrets(connection: Connection) -> tuple[int, int]:
+    """Open some secrets of projects, the newest and the oldest among them.
+
+    :returns: how many were tried, and how many no key opens.
+    """
+    sealed = select(Project.sealed_secret).where(Project.sealed_secret != "")
+    newest = connection.scalars(sealed.order_by(Project.id.desc()).limit(SECRETS - 1)).all()
+    oldest = connection.scalars(sealed.order_by(Project.id).limit(1)).all()
+    tried = {*newest, *oldest}
+    return len(tried), sum(crypto.unseal(secret) is None for secret in tried)
 
 
 def _is_live(id_or_key: str) -> tuple[ColumnElement[bool], ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import Subquery, func, select, union_all
+from sqlalchemy import ColumnElement, Subquery, func, select, union_all
 
 from gateway import clock
 from gateway.auth import admin
@@ -14,6 +15,8 @@ from gateway.auth.tokens import Caller
 from gateway.db import db
 from gateway.project import quota, service
 from gateway.project.models import Project, ProjectDay
+
+Filters = Sequence[ColumnElement[bool]]
 
 
 def of_project(caller: Caller, project_id: int, days: int) -> dict[str, Any]:
@@ -44,31 +47,57 @@ def counts_of(project_id: int, today: date, latest: date) -> dict[date, int]:
     :param today: the first result of ``quota.days``.
     :param latest: the second one.
     """
-    counts: dict[date, int] = {}
-    days = _days()
-    for row in db.session.execute(select(days).where(days.c.project_id == project_id)):
+    of_one = (ProjectDay.project_id == project_id,), (Project.id == project_id,)
+    return _counts(*of_one, today, latest).get(project_id, {})
+
+
+def counts_of_user(user_id: int, today: date, latest: date) -> dict[int, dict[date, int]]:
+    """Return what ``counts_of`` returns for each project of an account, by its id."""
+    return _counts((ProjectDay.user_id == user_id,), (Project.user_id == user_id,), today, latest)
+
+
+def _counts(
+    of_days: Filters, of_today: Filters, today: date, latest: date
+) -> dict[int, dict[date, int]]:
+    counts: dict[int, dict[date, int]] = {}
+    for row in db.session.execute(select(_days(of_days, of_today))):
         # A node whose clock is ahead may have begun tomorrow; here it is today.
         day = today if today <= row.day <= latest else row.day
-        counts[day] = counts.get(day, 0) + row.requests
+        of_project = counts.setdefault(row.project_id, {})
+        of_project[day] = of_project.get(day, 0) + row.requests
     return counts
 
 
-def _days() -> Subquery:
-    """Return the requests of all projects by day, with today's.
+def _days(of_days: Filters, of_today: Filters) -> Subquery:
+    """Return the requests of projects by day, with today's.
 
     One statement reads both tables, because a day may move from one to the other at any moment.
+
+    :param of_days: filters for days that are over.
+    :param of_today: the same filters for the present day.
     """
+    past = select(ProjectDay.project_id, ProjectDay.user_id, ProjectDay.day, ProjectDay.requests)
     today = select(Project.id, Project.user_id, Project.request_day, Project.request_count)
     return union_all(
-        select(ProjectDay.project_id, ProjectDay.user_id, ProjectDay.day, ProjectDay.requests),
-        today.where(Project.request_count > 0, Project.request_day.is_not(None)),
+        past.where(*of_days),
+        today.where(Project.request_count > 0, Project.request_day.is_not(None), *of_today),
     ).subquery()
+
+
+def _days_in(period: tuple[date, date], owner: str | None) -> Subquery:
+    of_days: list[ColumnElement[bool]] = [ProjectDay.day.between(*period)]
+    of_today: list[ColumnElement[bool]] = [Project.request_day.between(*period)]
+    if owner is not None:
+        user_id = admin.find(owner).id
+        of_days.append(ProjectDay.user_id == user_id)
+        of_today.append(Project.user_id == user_id)
+    return _days(of_days, of_today)
 
 
 def by_project(
     period: tuple[date, date], owner: str | None = None, top: int | None = None
-) -> list[dict[str, Any]]:
-    """Return the requests of every project that was used in a period, most used first.
+) -> Iterator[dict[str, Any]]:
+    """Yield the requests of every project that was used in a period, most used first.
 
     Of a project whose row was purged, 30 days after it was deleted, key and name are "".
 
@@ -77,7 +106,7 @@ def by_project(
     :param top: how many projects to return at most.
     :raises ApiError: 1006 when there is no such account.
     """
-    days = _days()
+    days = _days_in(period, owner)
     requests = func.sum(days.c.requests).label("requests")
     found = (
         select(
@@ -92,14 +121,14 @@ def by_project(
         .group_by(days.c.project_id, Project.id, User.id)
         .order_by(requests.desc(), days.c.project_id)
     )
-    return _rows(found, days, period, owner, top)
+    return _rows(found.limit(top))
 
 
 def by_owner(
     period: tuple[date, date], owner: str | None = None, top: int | None = None
-) -> list[dict[str, Any]]:
-    """Return what ``by_project`` returns, summed up for each account."""
-    days = _days()
+) -> Iterator[dict[str, Any]]:
+    """Yield what ``by_project`` yields, summed up for each account."""
+    days = _days_in(period, owner)
     requests = func.sum(days.c.requests).label("requests")
     found = (
         select(
@@ -112,18 +141,9 @@ def by_owner(
         .group_by(User.id)
         .order_by(requests.desc(), User.id)
     )
-    return _rows(found, days, period, owner, top)
+    return _rows(found.limit(top))
 
 
-def _rows(
-    found: Any,
-    days: Subquery,
-    period: tuple[date, date],
-    owner: str | None,
-    top: int | None,
-) -> list[dict[str, Any]]:
-    found = found.where(days.c.day.between(*period)).limit(top)
-    if owner is not None:
-        found = found.where(User.id == admin.find(owner).id)
-    rows = [dict(row._mapping) for row in db.session.execute(found)]
-    return [{**row, "requests": int(row["requests"])} for row in rows]  # Postgres sums as Decimal
+def _rows(found: Any) -> Iterator[dict[str, Any]]:
+    for row in db.session.execute(found.execution_options(yield_per=1000)):
+        yield {**row._mapping, "requests": int(row.requests)}  # Postgres sums as Decimal

@@ -22,7 +22,7 @@ from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped
 
 # gunicorn takes every name in this module that is the name of a setting; "config" is one.
 from gateway import crypto, db, log, mail, settings, throttle
-from gateway.db import deadline, purge, shared
+from gateway.db import deadline, purge, readiness, shared
 from gateway.errors import ConfigError
 from gateway.mail import outbox
 from gateway.server import memory, turns
@@ -168,6 +168,7 @@ def post_worker_init(worker: Any) -> None:
     shared.keep_comparing(worker.wsgi)
     outbox.keep_sending(worker.wsgi)
     background.every(worker.wsgi, "purge", purge.PERIOD, purge.purge_expired)
+    background.every(worker.wsgi, "clock", readiness.CLOCK_PERIOD, readiness.tell_clock)
     throttle.protect_process()
     if worker.age != 1:
         return

@@ -8,6 +8,7 @@ setting, add a line to ``SETTINGS`` and a row to the table in deploy/README.md.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -103,9 +104,11 @@ def stop(error: ConfigError) -> NoReturn:
 def instance_path() -> str | None:
     """Return the folder for config.py, the secret key and SQLite; None for Flask's own choice.
 
-    :raises ConfigError: when it is no absolute path.
+    :raises ConfigError: when it is no absolute path, or there is no such folder.
     """
     path: str | None = _from_environment(INSTANCE_PATH)
+    if path and not os.path.isdir(path):
+        raise ConfigError(f"INSTANCE_PATH: there is no folder {path}; make it, or correct its name")
     return path
 
 
@@ -117,9 +120,10 @@ def bind_address() -> str:
     return str(_from_environment(BIND))
 
 
-def load(app: Flask, overrides: Mapping[str, Any] | None = None) -> None:
+def load(app: Flask, overrides: Mapping[str, Any] | None = None, *, make_key: bool = True) -> None:
     """Fill ``app.config`` from every source and check it.
 
+    :param make_key: whether to make a secret key if there is none.
     :raises ConfigError: when a setting makes no sense, or a file of the instance folder cannot
         be read or made.
     """
@@ -137,7 +141,8 @@ def load(app: Flask, overrides: Mapping[str, Any] | None = None) -> None:
     _check_web_concurrency()
     folder = Path(app.instance_path)
     if app.config["SECRET_KEY"] is None:
-        app.config["SECRET_KEY"] = instance.secret_from_file(folder)
+        app.config["SECRET_KEY"], *older = instance.read_keys(app, make=make_key)
+        app.config["SECRET_KEY_FALLBACKS"] = [*older, *app.config["SECRET_KEY_FALLBACKS"]]
     if app.config["SQLALCHEMY_DATABASE_URI"] is None:
         instance.make_private(folder)
         # Not as text, from which SQLAlchemy 2.0 (Python 3.10) would not read a ? back.
@@ -162,16 +167,21 @@ def _load_file(app: Flask) -> list[str]:
         if own and isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
             return []
         if own and isinstance(error, PermissionError):
-            raise ConfigError(
-                f"{path} cannot be read; run: {instance.chown_command(path)}"
-            ) from None
+            raise ConfigError(instance.cannot_use(path, "read", error)) from None
         raise ConfigError(_where_it_failed(path, error)) from None
     app.config.update(values)
     too_late = {setting.name for setting in ENVIRONMENT_ONLY}
     return [
         *(f"{n} in {path} has no effect; set GATEWAY_{n}" for n in sorted(too_late & set(values))),
-        *_remarks(values, "", f" in {path}"),
+        *_remarks([*values, *_in_lower_case(path)], "", f" in {path}"),
     ]
+
+
+def _in_lower_case(path: Path) -> list[str]:
+    """Return the names in config.py that would be settings in capitals."""
+    ours = {setting.name for setting in SETTINGS}
+    names = re.findall(r"^(\w+)\s*=", path.read_text(errors="replace"), re.MULTILINE)
+    return [name for name in names if not name.isupper() and name.upper() in ours]
 
 
 def _where_it_failed(path: Path, error: BaseException) -> str:
@@ -183,7 +193,8 @@ def _where_it_failed(path: Path, error: BaseException) -> str:
         lines = [frame.lineno for frame in frames if frame.filename == str(path)]
         line, what = lines[-1] if lines else None, type(error).__name__
     where = f"{path}, line {line}" if line else str(path)
-    return f"{where}: {what}"
+    cure = "; put texts in quotes" if isinstance(error, NameError | SyntaxError) else ""
+    return f"{where}: {what}{cure}"
 
 
 def _load_environment(app: Flask) -> list[str]:
@@ -214,7 +225,7 @@ def _remarks(given: Iterable[str], prefix: str, where: str) -> list[str]:
         unknown -= LIBRARY_NAMES | set(everything.config)
     remarks = []
     for name in sorted(unknown):
-        close = get_close_matches(name, ours, n=1)
+        close = get_close_matches(name.upper(), ours, n=1)
         best = SYNONYMS.get(name, close[0] if close else "")
         advice = f" (did you mean {prefix}{best}?)" if best else ""
         remarks.append(f"{prefix}{name}{where}: there is no such setting{advice}")

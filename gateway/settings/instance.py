@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import pwd
 import secrets
-import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
 from flask import Flask
+from sqlalchemy import URL
 from sqlalchemy.engine import make_url
 
 from gateway.errors import ConfigError
 from gateway.settings import checks
 
-# Attribute of the file secret_key: this folder has a database, which uses the key.
-_HAS_DATABASE = "user.gateway.has_database"
-_OLD = 24 * 3600  # seconds; a key that is older probably had a database
+# Key in app.extensions: whether this process has made the key file; none without such a file.
+_MADE_KEY = "gateway.made_key"
+_DRAFT = ".gateway.draft"  # one name, so that the next run removes what a killed one has left
 
 
 def make_private(folder: Path) -> None:
@@ -27,71 +29,138 @@ def make_private(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(_no_folder(folder, error)) from None
+        raise ConfigError(f"INSTANCE_PATH: {cannot_use(folder, 'written', error)}") from None
     with suppress(OSError):  # another user's folder; that user protects it
         folder.chmod(0o700)
 
 
-def secret_from_file(folder: Path) -> str:
-    """Return the secret in ``folder/secret_key``; make it first if there is none.
+def create_file(path: Path, write: Callable[[Path], None], *, replace: bool = False) -> bool:
+    """Make a file whole, closed to others and safe on the disk, or not at all.
 
-    Several workers may call this at once on an empty folder. Each writes a file of its own, and
-    one of them gets the final name. No worker ever reads half a secret.
+    Of several processes one makes it, and the others wait for it: a lock on the folder keeps them
+    apart. The system gives it back when a process ends, however it ends.
 
-    :raises ConfigError: when the file holds too little, or cannot be read or made.
+    :param write: writes the content into the empty file whose path it gets.
+    :param replace: whether to take the place of a file of this name.
+    :returns: whether this call has made the file; False when there was one.
+    :raises OSError: when the folder cannot be written.
     """
-    path = folder / "secret_key"
+    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        missing = not path.exists()
-    except OSError as error:  # this user may not enter the folder
-        raise ConfigError(_no_folder(folder, error)) from None
-    if missing:
-        make_private(folder)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if os.path.lexists(path) and not replace:
+            return False
+        drafts = drafts_in(path.parent)
         try:
-            _make_secret(path)
-        except OSError as error:
-            raise ConfigError(_no_folder(folder, error)) from None
+            _remove(drafts)
+            os.close(os.open(drafts[0], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            write(drafts[0])
+            _sync(drafts[0])
+            drafts[0].rename(path)
+        finally:
+            _remove(drafts)
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return True
+
+
+def drafts_in(folder: Path) -> tuple[Path, ...]:
+    """Return the files that ``create_file`` writes first; a killed process leaves them."""
+    return (*sqlite_files(folder / _DRAFT), folder / f"{_DRAFT}-journal")
+
+
+def _remove(files: tuple[Path, ...]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        return checks.secret(path.read_text().strip())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def has_key_file(app: Flask) -> bool:
+    """Tell whether SECRET_KEY came from the key file, and not from a setting."""
+    return _MADE_KEY in app.extensions
+
+
+def key_file(app: Flask) -> Path:
+    """Return the file of the keys: SECRET_KEY in the first line, fallbacks in those below."""
+    return Path(app.instance_path, "secret_key")
+
+
+def read_keys(app: Flask, *, make: bool) -> list[str]:
+    """Return the keys of the key file.
+
+    :param make: whether to make the file with a random key if there is none.
+    :raises ConfigError: when there is none, it holds too little, or it cannot be read or made.
+    """
+    path = key_file(app)
+    app.extensions[_MADE_KEY] = False
+    try:
+        if make and not path.exists():
+            make_private(path.parent)
+            app.extensions[_MADE_KEY] = create_file(path, lambda draft: _add_key(draft, []))
+        return [checks.secret(line.strip()) for line in path.read_text().splitlines() or [""]]
+    except FileNotFoundError:
+        raise ConfigError(
+            f"SECRET_KEY: there is no file {path}; put it back; for a new installation run:"
+            " gateway db upgrade"
+        ) from None
     except OSError as error:
-        message = f"SECRET_KEY: {path} cannot be read: {error.strerror}; run: {chown_command(path)}"
-        raise ConfigError(message) from None
+        verb = "read" if _may(os.F_OK, path) else "written"
+        raise ConfigError(f"SECRET_KEY: {cannot_use(path, verb, error)}") from None
     except ValueError as error:
         what = "is not text" if isinstance(error, UnicodeDecodeError) else str(error)
         raise ConfigError(f"SECRET_KEY in {path} {what}") from None
 
 
-def _make_secret(path: Path) -> None:
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(48))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)  # fails when another worker was faster
-        except FileExistsError:
-            pass
-        except OSError:  # this file system has no hard links
-            _rename_first(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+def _add_key(path: Path, old: list[str]) -> None:
+    path.write_text("\n".join([new_key(), *old]))
 
 
-def _rename_first(draft: Path, path: Path) -> None:
-    """Give the draft its final name unless another worker was faster.
+def new_key() -> str:
+    """Return a random key."""
+    return secrets.token_urlsafe(48)
 
-    Renaming would replace the other worker's file, so a lock on the folder keeps the others away.
-    The system gives the lock back when a process ends, however it ends.
+
+def rotate_key(app: Flask) -> None:
+    """Put a new key before those in the key file.
+
+    :raises OSError: when it cannot be read or written.
     """
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        if not path.exists():
-            draft.rename(path)
-    finally:
-        os.close(folder)
+    path = key_file(app)
+    old = path.read_text().splitlines()
+    create_file(path, lambda draft: _add_key(draft, old), replace=True)
+
+
+def sqlite_file(url: URL | str, folder: str = "") -> Path | None:
+    """Return the path of SQLite's database; None for Postgres, and for SQLite's own "file:..."."""
+    url = make_url(url)
+    if url.get_backend_name() != "sqlite" or str(url.database).startswith("file:"):
+        return None
+    return Path(folder, str(url.database))
+
+
+def sqlite_files(name: Path) -> tuple[Path, ...]:
+    """Return the database and the files beside it; a link leads to where they really are."""
+    file = Path(os.path.realpath(name))
+    return (file, Path(f"{file}-wal"), Path(f"{file}-shm"))
+
+
+def closed_files(name: Path) -> list[Path]:
+    """Return those of a database's files, and its folder, that this user may not write."""
+    # To open the file here would be wrong: when a process closes a file, it loses SQLite's locks.
+    files = sqlite_files(name)
+    return [
+        path
+        for path in (files[0].parent, *files)
+        if _may(os.F_OK, path) and not _may(os.W_OK, path)
+    ]
 
 
 def check_database_folder(app: Flask) -> None:
@@ -102,85 +171,64 @@ def check_database_folder(app: Flask) -> None:
 
     :raises ConfigError: when the folder or a file cannot be written.
     """
-    file = _database_file(app)
-    if file is None:
+    name = sqlite_file(app.config["SQLALCHEMY_DATABASE_URI"], app.instance_path)
+    if name is None:
         return
-    if file.parent == Path(app.instance_path):
-        make_private(file.parent)
-    if not os.path.isdir(file.parent):  # Path.is_dir raises when it may not look
-        raise ConfigError(f"SQLALCHEMY_DATABASE_URI: there is no folder {file.parent}; make it")
-    for path in (file.parent, file, Path(f"{file}-wal"), Path(f"{file}-shm")):
-        # To open the file here would be wrong: when a process closes a file, it loses SQLite's
-        # locks on it.
-        if _may(os.F_OK, path) and not _may(os.W_OK, path):
-            raise ConfigError(
-                f"SQLALCHEMY_DATABASE_URI: {path} cannot be written by the user {_user()};"
-                f" run: {chown_command(path)}"
-            )
+    folder = sqlite_files(name)[0].parent
+    if not os.path.isdir(folder):  # Path.is_dir raises when it may not look
+        raise ConfigError(f"SQLALCHEMY_DATABASE_URI: there is no folder {folder}; make it")
+    for path in closed_files(name):
+        raise ConfigError(f"SQLALCHEMY_DATABASE_URI: {cannot_use(path, 'written')}")
 
 
-def make_database(app: Flask, *, again: bool) -> str:
-    """Make SQLite's file, closed to others, if there is none; return what to tell the operator.
+def make_database(app: Flask, *, again: bool) -> None:
+    """Make SQLite's file, closed to others, if there is none.
 
-    :param again: whether to make it although this folder has had one.
-    :raises ConfigError: when this folder has had one, because its data is elsewhere then.
+    :param again: whether to make it although the key beside it is older.
+    :raises ConfigError: when the key is older, because the data is elsewhere then.
     """
-    file = _database_file(app)
-    if file is None:
-        return ""
-    secret_key = Path(app.instance_path, "secret_key")
-    is_ours = file.parent == secret_key.parent and secret_key.exists()
-    told = ""
-    if not file.exists():
-        if is_ours and not again:
-            if _has_had_database(secret_key):
-                raise ConfigError(
-                    f"there is no database {file}, but {secret_key} was used with one; put it back,"
-                    " or make an empty one: gateway db upgrade --new"
-                )
-            if time.time() - secret_key.stat().st_mtime > _OLD:
-                told = f"{file}: made an empty database; if there was one, stop and put it back"
-        os.close(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600))
-    if is_ours:
-        with suppress(OSError):  # some file systems have no attributes; then there is only a line
-            os.setxattr(secret_key, _HAS_DATABASE, b"1")
-    return told
+    name = sqlite_file(app.config["SQLALCHEMY_DATABASE_URI"], app.instance_path)
+    if name is None or (file := sqlite_files(name)[0]).exists():
+        return
+    key = key_file(app)
+    is_older = key.exists() and not app.extensions.get(_MADE_KEY)
+    if file.parent == key.parent and is_older and not again:
+        raise ConfigError(
+            f"there is no database {file}, but {key} is there; put the database back, or make an"
+            " empty one: gateway db upgrade --new"
+        )
+    os.close(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600))
 
 
-def _has_had_database(secret_key: Path) -> bool:
-    try:
-        return bool(os.getxattr(secret_key, _HAS_DATABASE))
-    except OSError:
-        return False
+def cannot_use(path: Path, verb: str, error: OSError | None = None) -> str:
+    """Say that this user cannot use a file or a folder, and the cure.
 
-
-def _database_file(app: Flask) -> Path | None:
-    """Return where SQLite's file really is, also behind a link; None without such a file."""
-    url = make_url(app.config["SQLALCHEMY_DATABASE_URI"])
-    if url.get_backend_name() != "sqlite" or str(url.database).startswith("file:"):
-        return None
-    file = Path(app.instance_path, str(url.database))
-    return Path(os.path.realpath(file)) if os.path.islink(file) else file
+    :param verb: "read" or "written".
+    :param error: what the system said, if it was asked.
+    """
+    there = next(each for each in (path, *path.parents) if _may(os.F_OK, each))
+    owner, user = user_name(there.stat().st_uid), user_name(os.geteuid())
+    number = (error and error.errno) or errno.EACCES
+    if verb == "written" and os.statvfs(there).f_flag & os.ST_RDONLY:
+        number = errno.EROFS
+    cure = {
+        errno.EACCES: f"run this as {owner}, or run: chown {quote(user)} {quote(str(there))}",
+        errno.EROFS: "its file system is read-only; see why (dmesg), and mount it for writing",
+        errno.ENOSPC: "the disk is full; make room",
+    }
+    said = f"{there} cannot be {verb} by the user {user}"
+    if number in cure:
+        return f"{said}; {cure[number]}"
+    return f"{said}: {os.strerror(number)}"
 
 
 def _may(mode: int, path: Path) -> bool:
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
-def _no_folder(folder: Path, error: OSError) -> str:
-    return (
-        f"INSTANCE_PATH: {folder} cannot be written by the user {_user()}: {error.strerror};"
-        " give this user the folder, or set GATEWAY_INSTANCE_PATH to another one"
-    )
-
-
-def chown_command(path: Path) -> str:
-    """Return the command that gives a path to the user who runs this."""
-    return f"chown {quote(_user())} {quote(str(path))}"
-
-
-def _user() -> str:
+def user_name(number: int) -> str:
+    """Return the name of a user; the number where it has none, as in containers."""
     try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # containers run with numbers that have no name
-        return str(os.geteuid())
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)

@@ -120,6 +120,7 @@ def gateway_app(
     # pytest shows the log by itself; the service's own handler would show it a second time.
     monkeypatch.setattr(log.logger, "handlers", [logging.NullHandler()])
     folder = tmp_path_factory.getbasetemp() / "gateway-instance"
+    folder.mkdir(exist_ok=True)
     apps = Apps(gateway_databases, gateway_codes, gateway_settings, folder)
     yield apps.make
     apps.close()

@@ -16,10 +16,10 @@ from sqlalchemy.exc import DBAPIError
 from gateway import create_app, log
 from gateway.db import db
 from gateway.db.shared import StoredValue
-from gateway.db.sqlite import all_files
 from gateway.errors import ConfigError
 from gateway.ops.cli import main
 from gateway.settings import database_url
+from gateway.settings.instance import sqlite_files
 
 SECRET_KEY = "a secret of tests, long enough to be one"  # noqa: S105 - protects nothing
 
@@ -67,7 +67,7 @@ class SqliteDatabases:
 
     def give_back(self, url: str) -> None:
         """Delete a copy, and SQLite's files beside it."""
-        for file in all_files(Path(url.removeprefix("sqlite:///"))):
+        for file in sqlite_files(Path(url.removeprefix("sqlite:///"))):
             file.unlink(missing_ok=True)
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from flask import current_app, g, has_request_context, request
 
 # As proxies write an address: bare, with a port, in brackets, in brackets with a port.
 _ADDRESS = re.compile(r"\[([0-9A-Fa-f:.]+(?:%[^\]]*)?)\](?::\d*)?|([\d.]+):\d*")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
@@ -43,9 +44,19 @@ def client_ip() -> str:
             address = ipaddress.ip_address(bare.partition("%")[0])
         except ValueError:
             continue
-        mapped = getattr(address, "ipv4_mapped", None)
-        return str(mapped or address)
+        return str(_without_translation(address))
     return ""
+
+
+def _without_translation(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return the IPv4 address in an IPv6 one; all clients of a NAT64 would else share a /64."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address
 
 
 def network(ip: str, prefix: int = 64) -> str:

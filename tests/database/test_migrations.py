@@ -18,6 +18,7 @@ from support.servers import ROOT
 from gateway import clock
 from gateway.crypto import secret_hash
 from gateway.db import UtcDateTime, db, schema
+from gateway.ops.cli import main
 
 BIN = Path(sys.prefix) / "bin"
 # The statement of verify that nodes of schema 0004 run, until they are replaced.
@@ -238,3 +239,33 @@ def test_an_older_backup_is_restored_over_a_newer_database(by_the_guide, tmp_pat
     assert after["owed_mails"] == []
     by_the_guide("gateway db downgrade 0004")
     assert rows_of(by_the_guide.uri) == before | {"alembic_version": ["('0004',)"]}
+
+
+def test_a_role_that_may_not_create_tables_is_told(by_the_guide, make_app):
+    by_the_guide("sudo -u postgres createuser gateway")
+    by_the_guide("sudo -u postgres createdb gateway")
+    app = make_app(SQLALCHEMY_DATABASE_URI=by_the_guide.uri)
+    runner = app.test_cli_runner()
+    cure = "as a superuser run: GRANT CREATE ON SCHEMA public TO gateway"
+    refused = runner.invoke(main, args=["db", "upgrade"])
+    assert (refused.exit_code, cure in refused.output) == (1, True)
+    assert cure in runner.invoke(main, args=["doctor"]).output
+    assert cure in app.test_client().get("/readyz").json["header"]["message"]
+    through_a_proxy = app.test_client().get("/readyz", headers={"X-Forwarded-For": "192.0.2.1"})
+    assert "TO gateway" not in through_a_proxy.json["header"]["message"]
+    by_the_guide("sudo -u postgres psql -d gateway -c 'GRANT CREATE ON SCHEMA public TO gateway'")
+    assert runner.invoke(main, args=["db", "upgrade"]).exit_code == 0
+    with app.app_context():
+        db.engine.dispose()
+
+
+def test_recipes_of_the_guide(by_the_guide):
+    by_the_guide("sudo -u postgres createuser gateway")
+    by_the_guide("sudo -u postgres createdb --owner gateway gateway")
+    by_the_guide("gateway db upgrade")
+    for name in ("lory", "mallory"):
+        create = f"gateway user create {name} {name}@example.com --password-stdin"
+        by_the_guide(f"echo 'violet harbour 77' | {create}")
+    for words in ("user unlock lory", "usage --top 10", "secret-key rotate"):
+        by_the_guide.block(words)
+    by_the_guide("gateway user show mallory | grep -q 'banned *yes'")

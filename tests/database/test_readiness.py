@@ -102,7 +102,7 @@ def test_another_setting_of_all_nodes_is_told(make_app, sql, name, ours, stored,
     assert (status, said.startswith(name), word in said) == (503, True, True)
 
 
-def test_a_clock_that_differs_from_the_databases(client, clock, flask, database_uri):
+def test_a_clock_that_differs_from_the_databases(client, clock, flask, database_uri, caplog):
     if kind_of(database_uri) == "sqlite":
         pytest.skip("SQLite has no clock of its own")
     clock.advance(seconds=9)
@@ -111,3 +111,6 @@ def test_a_clock_that_differs_from_the_databases(client, clock, flask, database_
     status, said = message(client, PROXY)
     assert (status, "s ahead of the database server's" in said) == (503, True)
     assert "ahead of the database server's" in flask("doctor").output
+    with client.application.app_context():
+        readiness.tell_clock()  # as each worker does now and then
+    assert "s ahead of the database server's" in caplog.text

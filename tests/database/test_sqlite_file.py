@@ -24,6 +24,7 @@ def instance(tmp_path, monkeypatch):
 
     def make(name):
         folder = tmp_path / name
+        folder.mkdir()
         monkeypatch.setenv("GATEWAY_INSTANCE_PATH", str(folder))
         return folder
 
@@ -54,16 +55,6 @@ def test_a_new_file_elsewhere_is_closed_to_others(tmp_path, instance, monkeypatc
     monkeypatch.setenv("GATEWAY_SQLALCHEMY_DATABASE_URI", f"sqlite:///{tmp_path}/elsewhere.db")
     assert gateway("db", "upgrade").returncode == 0
     assert (tmp_path / "elsewhere.db").stat().st_mode & 0o777 == 0o600
-
-
-def test_an_old_secret_key_without_its_attribute_is_told(instance):
-    folder = instance("instance")
-    folder.mkdir()
-    (folder / "secret_key").write_text("x" * 48)
-    (folder / "secret_key").chmod(0o600)
-    os.utime(folder / "secret_key", (1, 1))
-    result = gateway("db", "upgrade")
-    assert (result.returncode, "made an empty database" in result.stderr) == (0, True)
 
 
 def test_a_database_that_is_gone_is_told(instance):
@@ -161,7 +152,7 @@ def test_the_log_shrinks_again_after_a_long_reader(app, person, tmp_path, monkey
 
 @sqlite_only
 def test_a_folder_that_may_not_be_written_is_not_ready(app, person, tmp_path, monkeypatch):
-    monkeypatch.setattr(sqlite, "read_only", lambda name: [name])
+    monkeypatch.setattr(sqlite, "closed_files", lambda name: [name])
     reply = person.client.get("/readyz")
     assert (reply.status_code, code_of(reply)) == (503, 501)
     assert "cannot be written" in reply.json["header"]["message"]

@@ -486,9 +486,9 @@ def test_database_failure_prints_one_line(make_app):
 def test_commands_do_not_warn_about_mail(tmp_path):
     """Only the server warns at its start that codes cannot be mailed."""
     result = subprocess.run(
-        [Path(sys.prefix) / "bin" / "gateway", "db", "current"],
+        [Path(sys.prefix) / "bin" / "gateway", "db", "upgrade"],
         cwd=ROOT,
-        env={**os.environ, "GATEWAY_SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/x.db"},
+        env={**os.environ, "GATEWAY_INSTANCE_PATH": str(tmp_path)},
         capture_output=True,
         text=True,
         check=True,

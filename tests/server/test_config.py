@@ -8,24 +8,24 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import flask_jwt_extended
 import flask_mail
 import flask_sqlalchemy
 import pytest
+from click.testing import CliRunner
 from flask import Flask
 from support.helpers import TIMEOUT, sqlite_only
 from support.servers import GUNICORN
 
 from gateway import create_app, settings
 from gateway.errors import ConfigError
+from gateway.ops.cli import main
 from gateway.server import gunicorn
 from gateway.settings import SETTINGS, instance
-from gateway.settings.instance import secret_from_file
+from gateway.settings.instance import create_file, read_keys
 
 ROOT = Path(__file__).parents[2]
 GOOD = {"SECRET_KEY": "x" * 32, "SQLALCHEMY_DATABASE_URI": "sqlite:////tmp/unused.db"}
@@ -190,7 +190,7 @@ OPERATOR = [sys.executable, "-m", "flask", "--app", "wsgi"]
         (GUNICORN, "GATEWAY_SQLALCHEMY_DATABASE_URI", "sqlite:////no/x.db", "SQLALCHEMY_DATABASE_"),
         (GUNICORN, "GATEWAY_BIND", "8082", "BIND must be an address like 127.0.0.1:8082"),
         (GUNICORN, "GATEWAY_BIND", "unix:/no/such/folder.sock", "BIND: cannot listen at unix:/no/"),
-        (GUNICORN, "GATEWAY_INSTANCE_PATH", "/dev/null/x", "INSTANCE_PATH: /dev/null/x cannot be"),
+        (GUNICORN, "GATEWAY_INSTANCE_PATH", "/dev/null/x", "INSTANCE_PATH: there is no folder"),
         (GUNICORN, "WEB_CONCURRENCY", "0", "WEB_CONCURRENCY must be an integer from 1 to 1000"),
     ],
 )
@@ -338,7 +338,8 @@ def start_with(tmp_path, monkeypatch):
     ("content", "where"),
     [
         (b"MAIL_PORT = 25\nREQUEST_MAX =\n", ", line 2: SyntaxError: invalid syntax"),
-        (b"\n\nSECRET_KEY = hunter2\n", ", line 3: NameError"),
+        (b"\n\nSECRET_KEY = hunter2\n", ", line 3: NameError; put texts in quotes"),
+        (b"TIMEZONE = Asia/Shanghai\n", ", line 1: NameError; put texts in quotes"),
         (b"def f():\n    return 1 / 0\nf()\n", ", line 2: ZeroDivisionError"),
         (b"import json\njson.loads('hunter2')\n", ", line 2: JSONDecodeError"),
         (b"REQUEST_MAX = 5\nSECRET_KEY = open('/no/such/file').read()\n", ", line 2: FileNotFound"),
@@ -358,25 +359,27 @@ def test_a_fault_in_config_py_is_told_with_file_and_line(start_with, tmp_path, c
 
 def test_names_that_set_nothing_are_told(start_with, monkeypatch, tmp_path):
     for name in (
-        *("REQEST_MAX", "PORT", "XYZZY", "JWT_TOKEN_LOCATON", "FOO__BAR", "MAIL_SERVR"),
+        *("REQEST_MAX", "PORT", "XYZZY", "timezone", "JWT_TOKEN_LOCATON", "FOO__BAR", "MAIL_SERVR"),
         *("MAX_FORM_PARTS", "JWT_ACCESS_COOKIE_NAME", "SQLALCHEMY_ECHO", "MAIL_ASCII_ATTACHMENTS"),
         *("REQUEST_MAX", "SQLALCHEMY_ENGINE_OPTIONS__pool_size"),
     ):
         monkeypatch.setenv(f"GATEWAY_{name}", "3")
     app = start_with(
-        b"TIMZONE = 'UTC'\nBIND = '0.0.0.0:80'\nSESSION_COOKIE_NAME = 'x'\nlower = 1\n"
+        b"TIMZONE = 'UTC'\nBIND = '0.0.0.0:80'\nSESSION_COOKIE_NAME = 'x'\nlower = 1\npages = 0\n"
     )
     file = tmp_path / "config.py"
     nothing = "there is no such setting"
     assert settings.unknown_names(app) == [
         f"BIND in {file} has no effect; set GATEWAY_BIND",
         f"TIMZONE in {file}: {nothing} (did you mean TIMEZONE?)",
+        f"pages in {file}: {nothing} (did you mean PAGES?)",
         f"GATEWAY_FOO__BAR: {nothing}",
         f"GATEWAY_JWT_TOKEN_LOCATON: {nothing}",
         f"GATEWAY_MAIL_SERVR: {nothing} (did you mean GATEWAY_MAIL_SERVER?)",
         f"GATEWAY_PORT: {nothing} (did you mean GATEWAY_BIND?)",
         f"GATEWAY_REQEST_MAX: {nothing} (did you mean GATEWAY_REQUEST_MAX?)",
         f"GATEWAY_XYZZY: {nothing}",
+        f"GATEWAY_timezone: {nothing} (did you mean GATEWAY_TIMEZONE?)",
     ]
     assert app.config["SQLALCHEMY_ENGINE_OPTIONS"]["pool_size"] == 3
 
@@ -452,31 +455,26 @@ def load(nobody, monkeypatch):
     return load
 
 
-@pytest.mark.parametrize(
-    ("name", "line"),
-    [
-        ("secret_key", "SECRET_KEY: {} cannot be read: Permission denied; run: chown nobody {}"),
-        ("config.py", "{} cannot be read; run: chown nobody {}"),
-    ],
-)
-def test_a_file_of_another_user_is_told_with_its_cure(nobody, load, name, line):
+CURE = "{} cannot be {} by the user nobody; run this as root, or run: chown nobody {}"
+
+
+@pytest.mark.parametrize(("name", "setting"), [("secret_key", "SECRET_KEY: "), ("config.py", "")])
+def test_a_file_of_another_user_is_told_with_its_cure(nobody, load, name, setting):
     as_root((nobody / name).chmod, 0o600)
     with pytest.raises(ConfigError) as stop:
         load()
-    assert str(stop.value) == line.format(nobody / name, nobody / name)
+    assert str(stop.value) == setting + CURE.format(nobody / name, "read", nobody / name)
 
 
 def test_a_folder_of_another_user_is_told_with_its_cure(nobody, load):
     as_root((nobody / "secret_key").unlink)
     with pytest.raises(ConfigError) as stop:
         load()
-    assert str(stop.value) == (
-        f"INSTANCE_PATH: {nobody} cannot be written by the user nobody: Permission denied;"
-        " give this user the folder, or set GATEWAY_INSTANCE_PATH to another one"
-    )
+    assert str(stop.value) == "SECRET_KEY: " + CURE.format(nobody, "written", nobody)
     as_root(nobody.chmod, 0o700)
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError) as stop:
         load()
+    assert str(stop.value) == CURE.format(nobody, "read", nobody)  # config.py may not be there
 
 
 def test_a_database_of_another_user_is_told_with_its_cure(nobody, load, monkeypatch):
@@ -485,11 +483,10 @@ def test_a_database_of_another_user_is_told_with_its_cure(nobody, load, monkeypa
             load()
         return str(stop.value)
 
-    line = "SQLALCHEMY_DATABASE_URI: {} cannot be written by the user nobody; run: chown nobody {}"
-    assert said() == line.format(nobody, nobody)
+    assert said() == "SQLALCHEMY_DATABASE_URI: " + CURE.format(nobody, "written", nobody)
     as_root(nobody.chmod, 0o777)
     file = nobody / "gateway.db"
-    assert said() == line.format(file, file)
+    assert said() == "SQLALCHEMY_DATABASE_URI: " + CURE.format(file, "written", file)
     as_root(file.chmod, 0o666)
     load()
     monkeypatch.setenv("GATEWAY_SQLALCHEMY_DATABASE_URI", f"sqlite:///{nobody}/none/x.db")
@@ -500,6 +497,9 @@ def test_a_database_of_another_user_is_told_with_its_cure(nobody, load, monkeypa
 
 def test_instance_path_can_be_changed(tmp_path, monkeypatch):
     monkeypatch.setenv("GATEWAY_INSTANCE_PATH", str(tmp_path / "data"))
+    with pytest.raises(ConfigError, match="INSTANCE_PATH: there is no folder"):
+        create_app()
+    (tmp_path / "data").mkdir()
     app = create_app()
     assert {path.name for path in (tmp_path / "data").iterdir()} == {"secret_key"}
     assert str(app.config["SQLALCHEMY_DATABASE_URI"]) == f"sqlite:///{tmp_path}/data/gateway.db"
@@ -534,36 +534,51 @@ def test_nothing_is_written_if_all_settings_are_given(tmp_path, monkeypatch, mak
     assert not (tmp_path / "none").exists()
 
 
+def keys(folder):
+    return read_keys(Flask("gateway", instance_path=str(folder)), make=True)
+
+
 def test_workers_that_start_at_once_share_one_secret(tmp_path):
     with ThreadPoolExecutor(16) as pool:
-        secrets = set(pool.map(lambda _: secret_from_file(tmp_path / "new"), range(16)))
-    assert len(secrets) == 1
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["secret_key"]
-
-
-@pytest.mark.parametrize("error", [PermissionError, OSError])
-def test_workers_share_one_secret_where_there_are_no_hard_links(tmp_path, monkeypatch, error):
-    two, renamed = threading.Barrier(2), []
-    rename = Path.rename
-
-    def no_link(*_):
-        raise error(1, "Operation not permitted")
-
-    def rename_beside_another(path, target):
-        with suppress(threading.BrokenBarrierError):
-            two.wait(timeout=0.5)  # for another worker, which may not come here
-        renamed.append(path)
-        return rename(path, target)
-
-    monkeypatch.setattr(os, "link", no_link)
-    monkeypatch.setattr(Path, "rename", rename_beside_another)
-    with ThreadPoolExecutor(16) as pool:
-        secrets = set(pool.map(lambda _: secret_from_file(tmp_path / "new"), range(16)))
-    assert len(renamed) == 1  # a second one would replace a secret that is in use
-    assert len(secrets) == 1
-    assert len(secrets.pop()) >= 32
+        made = list(pool.map(lambda _: keys(tmp_path / "new"), range(16)))
+    assert len({key for (key,) in made}) == 1
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["secret_key"]
     assert stat.S_IMODE((tmp_path / "new" / "secret_key").stat().st_mode) == 0o600
+
+
+def test_what_a_killed_process_leaves_is_removed(tmp_path):
+    for name in (".gateway.draft", ".gateway.draft-journal"):
+        (tmp_path / name).write_text("half")
+    (key,) = keys(tmp_path)
+    assert len(key) >= 32
+    assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
+
+
+def test_a_file_is_made_whole_or_not_at_all(tmp_path):
+    def fail(draft):
+        draft.write_text("half")
+        raise OSError(28, "No space left on device", str(draft))
+
+    with pytest.raises(OSError, match="No space left"):
+        create_file(tmp_path / "x", fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_key_is_made_only_for_a_new_installation(tmp_path, monkeypatch):
+    monkeypatch.setenv("GATEWAY_INSTANCE_PATH", str(tmp_path))
+    for command in ("doctor", "purge"):
+        result = CliRunner().invoke(main, [command])
+        assert (result.exit_code, list(tmp_path.iterdir())) == (3, [])
+    assert CliRunner().invoke(main, ["db", "upgrade"]).exit_code == 0
+    assert {path.name for path in tmp_path.iterdir()} >= {"gateway.db", "secret_key"}
+
+
+def test_lines_below_the_key_are_fallbacks(tmp_path, monkeypatch):
+    monkeypatch.setenv("GATEWAY_INSTANCE_PATH", str(tmp_path))
+    (tmp_path / "secret_key").write_text("\n".join([40 * "a", 40 * "b", 40 * "c"]))
+    config = create_app().config
+    assert config["SECRET_KEY"] == 40 * "a"
+    assert config["SECRET_KEY_FALLBACKS"] == [40 * "b", 40 * "c"]
 
 
 @pytest.mark.parametrize(
@@ -572,7 +587,7 @@ def test_workers_share_one_secret_where_there_are_no_hard_links(tmp_path, monkey
 def test_a_damaged_secret_file_is_named(tmp_path, content, what):
     (tmp_path / "secret_key").write_bytes(content)
     with pytest.raises(ConfigError, match=f"SECRET_KEY in {tmp_path}/secret_key {what}"):
-        secret_from_file(tmp_path)
+        keys(tmp_path)
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
@@ -612,6 +627,8 @@ def test_each_purpose_has_its_own_key(make):
         (1, "unix:", "127.0.0.1"),
         (1, "2001:DB8::0:1", "2001:db8::1"),
         (1, "::ffff:203.0.113.9", "203.0.113.9"),
+        (1, "64:ff9b::203.0.113.9", "203.0.113.9"),
+        (1, "64:ff9b:1::203.0.113.9", "64:ff9b:1::cb00:7109"),
         (1, "", "127.0.0.1"),
     ],
 )

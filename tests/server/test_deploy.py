@@ -71,6 +71,7 @@ def test_commands_of_the_unit_start_the_service(installed, tmp_path):
     """Run the commands of the unit with other paths for program, data and socket."""
     start = dict(re.findall(r"^(ExecStart\w*)=(.+)$", UNIT, re.MULTILINE))
     data = tmp_path / "data"
+    data.mkdir()
     environment = {
         "PYTHONPATH": str(installed),
         "GATEWAY_INSTANCE_PATH": str(data),

@@ -7,6 +7,7 @@ says why; 2 not understood; 3 a setting is invalid.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -15,7 +16,8 @@ from flask.cli import FlaskGroup, ScriptInfo
 
 from gateway import create_app, settings
 from gateway.errors import ConfigError
-from gateway.ops.cli import database, health, mail, pool, project, trail, usage, user
+from gateway.ops.cli import database, health, mail, pool, project, secret_key, trail, usage, user
+from gateway.ops.cli.output import MAKES_KEY, failure
 from gateway.version import __version__
 
 COMMANDS = (
@@ -29,6 +31,7 @@ COMMANDS = (
     database.backup,
     database.copy_from,
     database.set_timezone,
+    secret_key.group,
 )
 
 
@@ -50,25 +53,34 @@ class _Commands(FlaskGroup):
         for command in COMMANDS:
             self.add_command(command)
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run a command; print one line when even its help cannot be printed."""
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:
+            failure(error).show()
+            sys.exit(1)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands, without loading the application for it."""
         return sorted([*self.commands, "db"])
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Return a command by its name."""
-        return _load_db_command(ctx) if name == "db" else self.commands.get(name)
+        if name != "db":
+            return self.commands.get(name)
+        # Only this command loads Alembic, because it takes 9 MiB.
+        from gateway.ops.cli import schema  # noqa: PLC0415 - see above
 
-
-def _load_db_command(ctx: click.Context) -> click.Command:
-    # Only this command loads Alembic, because it takes 9 MiB.
-    from gateway.ops.cli import schema  # noqa: PLC0415 - see above
-
-    return schema.load(ctx.ensure_object(ScriptInfo).load_app())
+        return schema.group()
 
 
 def _create_app() -> Flask:
+    # A key that is lost must be put back. Only a new installation needs a new one.
+    context = click.get_current_context(silent=True)  # there is none while Tab completes
+    info = context.find_object(ScriptInfo) if context else None
     try:
-        app = create_app()
+        app = create_app(make_key=info is not None and MAKES_KEY in info.data)
     except ConfigError as error:
         settings.stop(error)
     trail.start()

@@ -18,8 +18,10 @@ from gateway.project import admin
 @command("purge")
 @as_json
 def purge(as_json: bool) -> None:
-    """Delete expired codes, counters, revocations, known clients, and projects that were deleted
-    30 days ago. The service also does this by itself."""
+    """Delete what has expired, as the service does by itself.
+
+    That is codes, counters, revocations, projects that were deleted 30 days ago, and old usage.
+    """
     with progress("looking at tables") as report:
         deleted = purging.purge_expired(report)
     print_one(deleted, as_json=as_json)
@@ -63,9 +65,9 @@ def copy_from(source: str) -> None:
 @command("set-timezone")
 @yes_option
 def set_timezone(yes: bool) -> None:
-    """Store the TIMEZONE of the settings in the database; stop every node first.
+    """Store the TIMEZONE of the settings in the database.
 
-    What a project has used up today stays used up.
+    Stop every node first. What a project has used up today stays used up.
     """
     zone = current_app.config["TIMEZONE"]
     if not yes:

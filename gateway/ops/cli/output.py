@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import sqlite3
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import chain, islice
+from typing import Any, NamedTuple
 
 import click
-from flask.cli import AppGroup, with_appcontext
+from click.shell_completion import CompletionItem
+from flask.cli import AppGroup, ScriptInfo, with_appcontext
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
 from gateway import log
 from gateway.auth.fields import INVISIBLE
+from gateway.auth.models import User
+from gateway.db import db
+from gateway.db.schema import schema_of
 from gateway.errors import ApiError
 from gateway.mail import MailError
 from gateway.ops.cli import trail
+from gateway.project.models import Pool, Project
 from gateway.settings import INT32_MAX
 
 PAGE_SIZE = 50
+MAKES_KEY = "makes_key"  # in ScriptInfo.data: this command may make a secret key
+WIDE = 1000  # rows
 BLANK = "\u2800"  # a Braille pattern without dots
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
@@ -34,10 +47,50 @@ page_option = click.option(
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
+class Placeholder(NamedTuple):
+    """What the help calls an argument, an example of it, and the column that Tab completes from."""
+
+    name: str
+    example: str
+    column: Any = None
+
+
+PLACEHOLDERS = {
+    "who": Placeholder("WHO", "lory", User.user_name),
+    "user_name": Placeholder("NAME", "lory"),
+    "email": Placeholder("EMAIL", "lory@example.com"),
+    "address": Placeholder("ADDRESS", "lory@example.com"),
+    "id_or_key": Placeholder("PROJECT", "12", Project.project_key),
+    "pool_name": Placeholder("POOL", "blue", Pool.pool_name),
+    "name": Placeholder("NAME", "blue", Pool.pool_name),
+    "requests": Placeholder("REQUESTS", "1000"),
+    "file": Placeholder("FILE", "--keep 14 /var/backups/gateway"),
+    "source": Placeholder("URL", "sqlite:////var/lib/gateway/gateway.db"),
+    "revision": Placeholder("REVISION", "0004"),
+}
+COMPLETIONS = 50  # at most
+
+
 class Command(click.Command):
     """A command that reports a failure in one line, without a traceback."""
 
     leaves_trail = True
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self._example = []
+        for argument in self.params:
+            if isinstance(argument, click.Argument) and argument.name in PLACEHOLDERS:
+                name, example, column = PLACEHOLDERS[argument.name]
+                argument.metavar = argument.metavar or name
+                if column is not None:
+                    argument.shell_complete = partial(_complete, column)  # type: ignore[method-assign]
+                if argument.required:
+                    self._example.append(example)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Example"):
+            formatter.write_text(" ".join([ctx.command_path, *self._example]))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command.
@@ -50,18 +103,54 @@ class Command(click.Command):
             return self._invoke(ctx)
 
     def _invoke(self, ctx: click.Context) -> Any:
+        if sys.stdin is None:  # it is closed, so nobody answers
+            sys.stdin = io.StringIO()
         try:
             return super().invoke(ctx)
         except ApiError as error:
             raise click.ClickException(error.text) from None
         except MailError as error:
             raise click.ClickException(f"the mail was not sent: {error}; {error.cure}") from None
+        except BrokenPipeError:  # the reader has seen enough, as with: gateway usage | head
+            drop_output()
         except OSError as error:
-            if error.filename is None:  # such as a closed pipe; click handles it
-                raise
-            raise click.ClickException(f"{error.filename}: {error.strerror}") from None
-        except DBAPIError as error:
-            raise click.ClickException(f"the database fails: {log.first_line(error)}") from None
+            raise failure(error) from None
+        except (DBAPIError, sqlite3.Error) as error:
+            said = _schema_problem() or f"the database fails: {log.first_line(error)}"
+            raise click.ClickException(said) from None
+
+
+def _complete(column: Any, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+    """Return the names that a shell offers for Tab; none when the database does not answer."""
+    info = ctx.ensure_object(ScriptInfo)
+    with suppress(DBAPIError, SystemExit), info.load_app().app_context():
+        begins = column.startswith(incomplete, autoescape=True)
+        found = db.session.scalars(select(column).where(begins).order_by(column).limit(COMPLETIONS))
+        return [CompletionItem(name) for name in found]
+    return []
+
+
+def _schema_problem() -> str:
+    """Return that the database's schema is why a statement failed, or ""."""
+    try:
+        with db.engine.connect() as connection:
+            schema = schema_of(connection)
+    except DBAPIError:
+        return ""
+    return "" if schema.can_serve else f"the schema is {schema.words}; {schema.cure}"
+
+
+def failure(error: OSError) -> click.ClickException:
+    """Return how a command says that the system refused something."""
+    if error.filename is None:  # such as a full disk behind the output
+        drop_output()
+    return click.ClickException(f"{error.filename or 'writing failed'}: {error.strerror or error}")
+
+
+def drop_output() -> None:
+    """Throw away what is left to print, because Python would try it again at its end."""
+    with suppress(AttributeError, OSError):  # there may be no output at all
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Group(AppGroup):
@@ -141,15 +230,31 @@ def print_page(rows: Sequence[Mapping[str, Any]], total: int, page: int, *, as_j
         click.echo(f"page {page} of 0 to {-(-total // PAGE_SIZE) - 1}; {total} in all")
 
 
-def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print a table; the names of the first row's fields are the headings."""
-    if not rows:
+def print_list(rows: Iterator[Mapping[str, Any]]) -> None:
+    """Print rows as JSON while they come, so that a long list takes no memory."""
+    opening = "["
+    for row in rows:
+        click.echo(opening)
+        item = json.dumps(row, ensure_ascii=False, indent=2).replace("\n", "\n  ")
+        click.echo("\n".join(map(visible, f"  {item}".split("\n"))), nl=False)
+        opening = ","
+    click.echo("\n]" if opening == "," else "[]")
+
+
+def print_table(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print a table; the names of the first row's fields are the headings.
+
+    Rows are printed while they come. The first WIDE of them say how wide a column is.
+    """
+    rows = iter(rows)
+    first = list(islice(rows, WIDE))
+    if not first:
         click.echo("none")
         return
-    lines = [[name.upper().replace("_", " ") for name in rows[0]]]
-    lines += [[_cell(value) for value in row.values()] for row in rows]
+    lines = [[name.upper().replace("_", " ") for name in first[0]]]
+    lines += [[_cell(value) for value in row.values()] for row in first]
     widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
+    for line in chain(lines, ([_cell(value) for value in row.values()] for row in rows)):
         cells = [
             cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)
         ]

@@ -7,53 +7,55 @@ from pathlib import Path
 from typing import Any
 
 import click
-from flask import Flask, current_app
-from flask.cli import with_appcontext
+from flask import current_app, g
+from flask.cli import ScriptInfo, with_appcontext
 from flask_migrate import Migrate, cli
 from sqlalchemy.exc import DBAPIError
 
 from gateway import log, settings
-from gateway.db import db, shared
+from gateway.db import db, readiness, shared
 from gateway.db.schema import Schema, schema_of
 from gateway.errors import ConfigError
-from gateway.ops.cli.output import Command
-from gateway.project import service
+from gateway.ops.cli.output import MAKES_KEY, Command
+from gateway.project import admin, service
 from gateway.settings import instance
 
 NEW = click.Option(["--new"], is_flag=True, help="Make an empty database if it is gone (SQLite).")
 FOR_OPERATORS = ("current", "downgrade", "history", "upgrade")
 
 
-def load(app: Flask) -> click.Group:
+def group() -> click.Group:
     """Return the group; load it only for these commands, because Alembic takes 9 MiB."""
-    Migrate(app, db, directory=Path(app.root_path) / "db" / "migrations")
     commands = {name: _checked(given) for name, given in cli.db.commands.items()}
-    return click.Group(
-        "db",
-        commands=commands,
-        params=cli.db.params,
-        callback=cli.db.callback,
-        help="Bring the database's schema up to date.",
-    )
+    return click.Group("db", commands=commands, help="Bring the database's schema up to date.")
 
 
 def _checked(given: click.Command) -> click.Command:
     """Return one of Flask-Migrate's commands that first looks at the database's file and schema."""
     original: Callable[..., Any] = given.callback  # type: ignore[assignment]
+    upgrades = given.name == "upgrade"
 
     @with_appcontext
     def run(new: bool = False, **options: Any) -> None:
+        Migrate(current_app, db, directory=Path(current_app.root_path) / "db" / "migrations")
+        g.directory, g.x_arg = None, []  # options of Flask-Migrate's own group
         _check_file(new)
-        if given.name == "upgrade" and options["revision"] == "head" and not options["sql"]:
+        if upgrades and options["revision"] == "head" and not options["sql"]:
             _upgrade(lambda: original(**options))
         else:
             original(**options)
 
-    params = [*given.params, NEW] if given.name == "upgrade" else given.params
-    command = Command(given.name, params=params, callback=run, help=given.help)
+    @click.pass_context
+    def start(ctx: click.Context, /, **options: Any) -> None:
+        if upgrades:
+            ctx.ensure_object(ScriptInfo).data[MAKES_KEY] = True
+        ctx.invoke(run, **options)
+
+    params = [*given.params, NEW] if upgrades else given.params
+    command = Command(given.name, params=params, callback=start, help=given.help)
     command.hidden = given.name not in FOR_OPERATORS
     # Each start of the service upgrades, and speaks only of failures.
-    command.leaves_trail = given.name != "upgrade"
+    command.leaves_trail = not upgrades
     return command
 
 
@@ -62,6 +64,7 @@ def _upgrade(migrate: Callable[[], None]) -> None:
     try:
         with db.engine.connect() as connection:
             schema = schema_of(connection)
+            grant = readiness.missing_grant(connection)
     except DBAPIError as error:
         message = f"the database cannot be reached: {log.first_line(error)}"
         raise click.ClickException(message) from None
@@ -70,20 +73,30 @@ def _upgrade(migrate: Callable[[], None]) -> None:
     if schema is Schema.NEWER:
         click.echo(f"The schema is {schema.words}; nothing was changed.")
     elif schema is Schema.OLD:
+        if grant:
+            raise click.ClickException(f"this role may not create tables; {grant}")
         migrate()
     try:
+        _check_key()
         shared.claim(current_app)
     except ConfigError as error:
         settings.stop(error)
     service.wipe_deleted()
 
 
+def _check_key() -> None:
+    """Refuse to claim a database of before for a key that opens none of its secrets."""
+    with db.engine.connect() as connection:
+        if "SECRET_KEY" not in shared.stored(connection):
+            tried, closed = admin.try_secrets(connection)
+            if tried and tried == closed:
+                raise ConfigError(shared.OTHER_KEY)
+
+
 def _check_file(new: bool) -> None:
     """Make SQLite's file if there is none; ask for --new when there was one."""
     try:
         instance.check_database_folder(current_app)
-        told = instance.make_database(current_app, again=new)
+        instance.make_database(current_app, again=new)
     except ConfigError as error:
         settings.stop(error)
-    if told:
-        click.echo(told, err=True)

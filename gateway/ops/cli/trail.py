@@ -7,7 +7,6 @@ keeps what a terminal shows. Elsewhere they go to stderr, as those of the servic
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import sys
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 import click
 
 from gateway import log
+from gateway.settings.instance import user_name
 
 SYSLOG = "/dev/log"
 IDENT = "gateway: "  # journalctl -t gateway
@@ -41,15 +41,8 @@ def operator() -> str:
         login = os.getlogin()  # who logged in at this terminal
     except OSError:
         login = ""
-    name = os.environ.get("SUDO_USER") or login or _account()
+    name = os.environ.get("SUDO_USER") or login or user_name(os.getuid())
     return re.sub(r"[^\w.@-]", "?", name, flags=re.ASCII)
-
-
-def _account() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 @contextmanager
@@ -61,6 +54,9 @@ def line(command: str) -> Iterator[None]:
         outcome = "done"
     except (click.ClickException, click.Abort):
         outcome = "refused"
+        raise
+    except click.exceptions.Exit as end:
+        outcome = "found" if end.exit_code else "done"  # doctor has found a fault
         raise
     finally:
         log.logger.info("command=%s outcome=%s", command.replace(" ", "."), outcome)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import re
 import sys
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
+from itertools import chain
 from typing import Any
 
 import click
 
 from gateway import clock
-from gateway.ops.cli.output import as_json, command, print_json, print_table, visible
+from gateway.ops.cli.output import as_json, command, print_list, print_table, visible
 from gateway.project import quota
 from gateway.project import usage as usages
 from gateway.settings import INT32_MAX
@@ -50,7 +52,10 @@ def usage(
     as_csv: bool,
     as_json: bool,
 ) -> None:
-    """Show who made how many requests in a month, most requests first."""
+    """Show who made how many requests in a month.
+
+    Those with most requests come first.
+    """
     if as_csv and as_json:
         raise click.UsageError("Give --csv or --json, not both.")
     month = month or quota.days(clock.now())[0].replace(day=1)
@@ -58,18 +63,19 @@ def usage(
     count = usages.by_owner if of_users else usages.by_project
     rows = count((month, next_month - timedelta(days=1)), owner, top)
     if as_json:
-        print_json(rows)
+        print_list(rows)
     elif as_csv:
         _print_csv(rows)
     else:
         print_table(rows)
 
 
-def _print_csv(rows: list[dict[str, Any]]) -> None:
-    names = list(rows[0]) if rows else []
-    writer = csv.DictWriter(sys.stdout, names)
+def _print_csv(rows: Iterator[dict[str, Any]]) -> None:
+    first = next(rows, {})
+    writer = csv.DictWriter(sys.stdout, list(first))
     writer.writeheader()
-    writer.writerows({name: _plain(value) for name, value in row.items()} for row in rows)
+    for row in chain([first] if first else [], rows):
+        writer.writerow({name: _plain(value) for name, value in row.items()})
 
 
 def _plain(value: Any) -> Any:

@@ -79,7 +79,10 @@ def list_users(admins: bool, banned: bool, page: int, as_json: bool) -> None:
 @click.argument("who")
 @as_json
 def show(who: str, as_json: bool) -> None:
-    """Show one account, and what it is locked out of; times are UTC."""
+    """Show one account, and what it is locked out of.
+
+    Times are UTC.
+    """
     user = accounts.find(who)
     locked = [f"{what} until {until:%Y-%m-%d %H:%M:%S}" for what, until in accounts.locks(user)]
     print_one({**_row(user), **({"cannot": locked} if locked else {})}, as_json=as_json)
@@ -102,7 +105,10 @@ def create(user_name: str, email: str, admin: bool, password_stdin: bool) -> Non
 @click.argument("who")
 @from_stdin
 def set_password(who: str, password_stdin: bool) -> None:
-    """Set a new password, lift every lock, and sign the account out everywhere."""
+    """Set a new password.
+
+    This lifts every lock, and signs the account out everywhere.
+    """
     accounts.find(who)  # before the password is asked for
     new = read(schemas.NewPassword, {"password": _read_password(from_stdin=password_stdin)})
     user = accounts.set_password(who, **new)
@@ -113,7 +119,10 @@ def set_password(who: str, password_stdin: bool) -> None:
 @click.argument("address")
 @language_option
 def invite(address: str, language: str) -> None:
-    """Mail a code to an ADDRESS that makes an account, for 7 days, once."""
+    """Mail a code that makes an account.
+
+    It is valid for 7 days, once.
+    """
     given = read(schemas.Address, {"email": address})
     accounts.invite(**given, language=language)
     log.logger.info("operator invited an address")
@@ -129,7 +138,10 @@ def invite(address: str, language: str) -> None:
     help="Language of the mail.  [default: the account's]",
 )
 def set_email(who: str, address: str, language: str | None) -> None:
-    """Move an account to another ADDRESS; the old one gets a mail that says so."""
+    """Move an account to another ADDRESS.
+
+    The old one gets a mail that says so.
+    """
     given = read(schemas.Address, {"email": address})
     user = accounts.set_email(who, **given, language=language)
     log.logger.info("operator user=%d email set", user.id)
@@ -142,7 +154,10 @@ def set_email(who: str, address: str, language: str | None) -> None:
 @click.argument("who")
 @click.option("--yes", is_flag=True, help="Do not ask, and do it even to the last admin.")
 def delete(who: str, yes: bool) -> None:
-    """Erase an account with its projects and all that was counted, for good."""
+    """Erase an account with its projects, for good.
+
+    All that was counted goes, too.
+    """
     user = accounts.find(who)
     if not yes:
         accounts.refuse_last_admin(user)
@@ -154,14 +169,20 @@ def delete(who: str, yes: bool) -> None:
 @group.command("export")
 @click.argument("who")
 def export_person(who: str) -> None:
-    """Print all that is stored about a person as JSON, without hashes and secrets."""
+    """Print all that is stored about a person as JSON.
+
+    Hashes and secrets are left out.
+    """
     print_json(export.of_person(who))
 
 
 @group.command("unlock")
 @click.argument("who")
 def unlock(who: str) -> None:
-    """Lift every lock of an account that wrong passwords or many mails have caused."""
+    """Lift every lock of an account.
+
+    Wrong passwords or many mails have caused them.
+    """
     _report(accounts.unlock(who), "unlocked")
 
 
@@ -176,7 +197,10 @@ def logout(who: str) -> None:
 @click.argument("who")
 @even_last_admin
 def ban(who: str, yes: bool) -> None:
-    """Shut an account out at once, with its projects, and revoke its tokens for good."""
+    """Shut an account out at once, with its projects.
+
+    Its tokens are revoked for good.
+    """
     _report(accounts.set_banned(who, True, even_last_admin=yes), "is_banned=True")
 
 

@@ -7,11 +7,11 @@ secret.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from urllib.error import HTTPError
@@ -23,12 +23,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import clock, log, mail
 from gateway.auth.models import User
-from gateway.db import db
-from gateway.db.readiness import clocks_differ
+from gateway.db import db, readiness, shared
 from gateway.db.schema import schema_of
+from gateway.ops.backup import LAST_BACKUP
 from gateway.ops.doctor.database import (
     MAX_LOG_BYTES,
-    database_file,
+    database_files,
     describe_server,
     log_size,
     secrets,
@@ -39,19 +39,27 @@ from gateway.ops.doctor.database import (
 )
 from gateway.ops.doctor.finding import FAULT, OK, WARNING, Finding
 from gateway.project.models import Project
-from gateway.settings import SETTINGS, unknown_names
+from gateway.settings import SETTINGS, instance, unknown_names
 
 MIN_FREE_BYTES = 100 * 2**20  # bytes
 PUBLIC_TIMEOUT = 5  # seconds
+MAX_BACKUP_AGE = timedelta(days=2)
 MIN_SQLITE = (3, 35)  # the first with RETURNING
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def examine() -> list[Finding]:
-    """Run every check. A check that fails is a fault, and the others still run."""
-    findings = []
+    """Run every check. A check that fails is a fault, and the others still run.
+
+    When the database does not answer, that is one finding.
+    """
+    findings: list[Finding] = []
+    answers = True
     for check in CHECKS:
-        findings += _findings_of(check)
+        if answers or check not in NEED_DATABASE:
+            findings += _findings_of(check)
+        if check is _database:
+            answers = findings[-1].state != FAULT
     return findings
 
 
@@ -102,12 +110,10 @@ def _database() -> Iterator[Finding]:
             else "ok"
         )
     except SQLAlchemyError as error:
-        yield Finding(
-            FAULT,
-            "database",
-            f"{url}: {log.first_line(error)}",
-            "check SQLALCHEMY_DATABASE_URI, and that this user may use it",
-        )
+        fix = "check SQLALCHEMY_DATABASE_URI, and that this user may use it"
+        if "too many" in str(error):  # the server's max_connections, or a role's limit
+            fix = "raise max_connections or the role's limit, run fewer workers, or use PgBouncer"
+        yield Finding(FAULT, "database", f"{url}: {log.first_line(error)}", fix)
         return
     if broken != "ok":
         yield Finding(FAULT, "database", f"{url}: {broken}", "restore a backup")
@@ -120,7 +126,8 @@ def _database() -> Iterator[Finding]:
 def _schema() -> Iterator[Finding]:
     with db.engine.connect() as connection:
         schema = schema_of(connection)
-    yield Finding(OK if schema.can_serve else FAULT, "schema", schema.words, schema.cure)
+        cure = schema.cure and (readiness.missing_grant(connection) or schema.cure)
+    yield Finding(OK if schema.can_serve else FAULT, "schema", schema.words, cure)
 
 
 def _relay() -> Iterator[Finding]:
@@ -164,7 +171,7 @@ def _public_url() -> Iterator[Finding]:
 
 def _clock() -> Iterator[Finding]:
     now = clock.now()
-    if reason := clocks_differ(db.session.connection()):
+    if reason := readiness.clocks_differ(db.session.connection()):
         what, _, fix = reason.partition("; ")
         yield Finding(FAULT, "clock", what, fix)
         return
@@ -198,46 +205,66 @@ def _sqlite() -> Iterator[Finding]:
 
 
 def _files() -> Iterator[Finding]:
-    instance = Path(current_app.instance_path)
-    database = database_file()
-    private = [instance / "secret_key", instance / "config.py"]
-    written = []
-    if database is not None:
-        private += (database, Path(f"{database}-wal"), Path(f"{database}-shm"))
-        written += [database.parent, database]
+    folder = Path(current_app.instance_path)
+    files = database_files()
+    private = [instance.key_file(current_app), folder / "config.py", *files]
     # Nobody else can read a file in a folder that nobody else may enter.
-    closed = instance.is_dir() and not instance.stat().st_mode & OTHERS
+    closed = folder.is_dir() and not folder.stat().st_mode & OTHERS
     fine = True
     for path in private:
-        safe_place = closed and path.parent == instance
+        safe_place = closed and path.parent == folder
         if path.exists() and not safe_place and path.stat().st_mode & OTHERS:
             fine = False
             yield Finding(FAULT, "files", f"others may read {path}", f"chmod go= {path}")
-    for path in written:
-        if not os.access(path, os.W_OK):
-            fine = False
-            fix = "run this as the user that the service runs as, or chown it to that one"
-            yield Finding(FAULT, "files", f"{path} cannot be written by this user", fix)
+    for path in instance.closed_files(files[0]) if files else ():
+        fine = False
+        what, _, fix = instance.cannot_use(path, "written").partition("; ")
+        yield Finding(FAULT, "files", what, fix)
     if fine:
-        yield Finding(OK, "files", f"{instance} and the database are this user's alone")
+        yield Finding(OK, "files", f"{folder} and the database are this user's alone")
 
 
 def _disk() -> Iterator[Finding]:
-    database = database_file()
-    if database is None:
+    files = database_files()
+    if not files:
         return
-    free = shutil.disk_usage(database.parent).free
-    what = f"{free // 2**20} MiB free at {database.parent}"
+    free = shutil.disk_usage(files[0].parent).free
+    what = f"{free // 2**20} MiB free at {files[0].parent}"
     if free < MIN_FREE_BYTES:
         yield Finding(WARNING, "disk", what, "make room: a full disk refuses all that writes")
     else:
         yield Finding(OK, "disk", what)
 
 
+def _backup() -> Iterator[Finding]:
+    """Look at the last backup that ``gateway backup`` made; find nothing when there is none."""
+    with db.engine.connect() as connection:
+        last = shared.stored(connection).get(LAST_BACKUP)
+    if last is None:
+        return
+    moment, _, place = last.partition(" ")
+    folder = Path(place)
+    age = clock.now() - datetime.fromisoformat(moment)
+    what = f"the last one is {age.days} days old, in {folder}"
+    if age > MAX_BACKUP_AGE:
+        yield Finding(WARNING, "backup", what, "see: systemctl status gateway-backup.timer")
+    else:
+        yield Finding(OK, "backup", what)
+    for draft in instance.drafts_in(folder):
+        if draft.exists():
+            fix = "the next backup removes it; if none runs now, remove it"
+            yield Finding(WARNING, "backup", f"{draft} is left by a backup that was killed", fix)
+    size = sum(file.stat().st_size for file in database_files() if file.exists())
+    if folder.is_dir() and (free := shutil.disk_usage(folder).free) < size:
+        what = f"{free // 2**20} MiB free in {folder}, and the next backup takes {size // 2**20}"
+        yield Finding(WARNING, "backup", what, "make room, or keep fewer backups (--keep)")
+
+
+NEED_DATABASE = (secrets, standbys, _schema, shared_settings, writes, _clock, _sqlite, _backup)
 CHECKS = (
     _settings,
-    secrets,
     _database,
+    secrets,
     standbys,
     _schema,
     shared_settings,
@@ -248,4 +275,5 @@ CHECKS = (
     _sqlite,
     _files,
     _disk,
+    _backup,
 )

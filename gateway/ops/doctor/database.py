@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import URL, Engine, select, text
+from sqlalchemy import URL, Engine, text
 
-from gateway import crypto
 from gateway.db import db, deadline, readiness, shared
 from gateway.db.schema import schema_of
 from gateway.ops.doctor.finding import FAULT, OK, WARNING, Finding
-from gateway.project.models import Project
+from gateway.project import admin
+from gateway.settings.instance import sqlite_file, sqlite_files
 
 HIDDEN = "***"
 _SECRET_OPTIONS = re.compile("pass(word|wd|phrase)|secret|_key$", re.IGNORECASE)
 MAX_LOG_BYTES = 64 * 2**20  # of SQLite's write-ahead log
 MAX_LAG_SECONDS = 60
-SECRETS = 5  # how many stored secrets are opened, the newest and the oldest among them
 
 
 def shown(url: URL) -> str:
@@ -55,24 +54,19 @@ def writes() -> Iterator[Finding]:
 
 def secrets() -> Iterator[Finding]:
     """Open some secrets of projects; find nothing when all open."""
-    sealed = select(Project.sealed_secret).where(Project.sealed_secret != "")
-    newest = db.session.scalars(sealed.order_by(Project.id.desc()).limit(SECRETS - 1)).all()
-    oldest = db.session.scalars(sealed.order_by(Project.id).limit(1)).all()
-    tried = {*newest, *oldest}
-    closed = sum(crypto.unseal(secret) is None for secret in tried)
+    tried, closed = admin.try_secrets(db.session.connection())
     if closed:
         yield Finding(
             FAULT,
             "secret key",
-            f"SECRET_KEY opens {len(tried) - closed} of {len(tried)} secrets of projects tried",
+            f"SECRET_KEY opens {tried - closed} of {tried} secrets of projects tried",
             "set the key that this database was used with, or add it to SECRET_KEY_FALLBACKS",
         )
 
 
 def log_size() -> tuple[Path, int]:
     """Return SQLite's write-ahead log and its size in bytes."""
-    file = database_file() or Path()
-    log = file.with_name(f"{file.name}-wal")
+    _, log, _ = database_files()
     return log, log.stat().st_size if log.exists() else 0
 
 
@@ -145,11 +139,7 @@ _REPLICATION = (
 )
 
 
-def database_file() -> Path | None:
-    """Return where SQLite's file really is, also behind a link; None for Postgres."""
-    if db.engine.dialect.name != "sqlite":
-        return None
-    from gateway.db import sqlite  # noqa: PLC0415 - each dialect is loaded alone
-
-    name = sqlite.file_of(db.engine)
-    return None if name is None else sqlite.all_files(name)[0]
+def database_files() -> tuple[Path, ...]:
+    """Return SQLite's files where they really are, also behind a link; none for Postgres."""
+    name = sqlite_file(db.engine.url)
+    return () if name is None else sqlite_files(name)
