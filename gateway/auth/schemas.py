@@ -22,13 +22,13 @@ class AuthCodeRequest(Request):
     """POST /api/v1/auth-code."""
 
     user_name = UserName(required=True, metadata={"example": "lory"})
-    email = EmailAddress(required=True, metadata={"example": "civet148@126.com"})
+    email = EmailAddress(required=True, metadata={"example": "lory@example.com"})
 
 
 class Address(Request):
     """An e-mail address."""
 
-    email = EmailAddress(required=True, metadata={"example": "civet148@126.com"})
+    email = EmailAddress(required=True, metadata={"example": "lory@example.com"})
 
 
 class NewPassword(Request):
@@ -42,7 +42,7 @@ class NewAccount(Request):
 
     user_name = UserName(required=True, metadata={"example": "lory"})
     password = ChosenPassword(required=True, metadata={"example": DIGEST})
-    email = EmailAddress(required=True, metadata={"example": "civet148@126.com"})
+    email = EmailAddress(required=True, metadata={"example": "lory@example.com"})
 
 
 class RegisterRequest(NewAccount):
@@ -50,7 +50,7 @@ class RegisterRequest(NewAccount):
 
     reg_code = RegCode(
         required=True,
-        metadata={"example": "6328", "description": "The mailed code, or that of an invitation."},
+        metadata={"example": "632804", "description": "The mailed code, or that of an invitation."},
     )
 
 
@@ -84,7 +84,7 @@ class ChangeEmailRequest(Request):
 
     password = ProvedPassword(required=True, metadata={"example": DIGEST})
     email = EmailAddress(
-        required=True, metadata={"example": "civet148@126.com", "description": "The new address."}
+        required=True, metadata={"example": "lory@example.com", "description": "The new address."}
     )
     reg_code = RegCode(
         required=True,
@@ -106,7 +106,7 @@ class ResetCodeRequest(Address):
 class ResetPasswordRequest(Request):
     """POST /api/v1/reset-password."""
 
-    email = EmailAddress(required=True, metadata={"example": "civet148@126.com"})
+    email = EmailAddress(required=True, metadata={"example": "lory@example.com"})
     reg_code = RegCode(
         required=True, metadata={"example": "63280417", "description": "The mailed code."}
     )

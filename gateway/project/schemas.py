@@ -31,7 +31,7 @@ class ListRequest(Request):
     """POST /api/v1/project/list; ``user_id`` 0 is the caller."""
 
     user_id = Int32(
-        load_default=0, metadata={"example": 2, "description": "Whose projects; 0 means your own"}
+        load_default=0, metadata={"example": 0, "description": "Whose projects; 0 means your own"}
     )
     page_no = Int32(
         load_default=0, metadata={"example": 0, "description": "Which page; the first is 0"}

@@ -66,6 +66,10 @@ def describe(app: Flask) -> dict[str, Any]:
         if tag is not None:
             add_reply(spec, getattr(view, "data", Empty))
             spec.path(path=rule.rule, operations={_method(rule): _operation(rule, view, tag)})
+    for schema in spec.components.schemas.values():
+        for field in schema.get("properties", {}).values():
+            if "default" in field:  # for openapi-typescript it would make the field required
+                field["description"] += f" (default: {field.pop('default')})"
     return spec.to_dict()
 
 
@@ -150,9 +154,8 @@ def _language() -> dict[str, Any]:
     return {
         "name": "Accept-Language",
         "in": "header",
-        "description": "The language of the mail: English or Simplified Chinese.",
+        "description": "The language of the mail: English or Simplified Chinese, `zh-CN`.",
         "schema": {"type": "string"},
-        "example": "zh-CN, en;q=0.5",
     }
 
 
@@ -161,7 +164,7 @@ def _verify() -> dict[str, Any]:
     refused = response(Empty, [Code.ACCESS_DENIED, Code.TOO_MANY_REQUESTS])
     refused["headers"]["Retry-After"]["required"] = False
     refused["headers"]["X-Gateway-Code"] = reply_header(
-        "1000: the project is paused or has expired; 429: the allowance is used up", "integer"
+        "1000: the project is paused or has expired; 429: a limit is reached", "integer"
     )
     passed = {
         name: reply_header(words, kind, required=not name.startswith("RateLimit"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-SUMMARY = "Accounts, and API keys with a daily allowance"
+SUMMARY = "Accounts, and API keys with quotas"
 TAGS = {
     "accounts": "Registration with a mailed code, login, passwords",
-    "projects": "API keys with end points and a daily allowance",
+    "projects": "API keys with end points and quotas",
     "nginx": "Asked by nginx and by load balancers alone; no client needs these",
 }
 SECURITY: dict[str, dict[str, Any]] = {
@@ -41,13 +41,16 @@ VERIFY_HEADERS = [
     ("X-Gateway-Project", "integer", "The project's id"),
     ("X-Gateway-Key", "string", "Its project_key"),
     ("X-Gateway-Pool", "string", "Its pool_name"),
-    ("RateLimit-Limit", "integer", "The daily allowance; absent where there is none"),
-    ("RateLimit-Remaining", "integer", "The rest of the daily allowance; absent likewise"),
-    ("RateLimit-Reset", "integer", "Seconds until the allowance begins anew; absent likewise"),
+    ("RateLimit-Limit", "integer", "The quota of the day; absent where there is none"),
+    ("RateLimit-Remaining", "integer", "What is left of it; absent likewise"),
+    ("RateLimit-Reset", "integer", "Seconds until it resets; absent likewise"),
 ]
 INTRODUCTION = """
 To try it: *auth-code* mails a code, *register* makes an account with it, *login* gives an
 `auth_token`; put that into **Authorize**.
+
+A password is what a person types, or the MD5 digest of it in 32 hexadecimal digits, as the clients
+of this API usually send; both log in to the same account.
 
 Every reply is `{{"header": {{"code", "message", "total", "count"}}, "data": {{}}}}`. HTTP is 200
 when the endpoint answered, and `code` says what; another status when the request never got that

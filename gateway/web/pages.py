@@ -42,7 +42,6 @@ DOCS_ASSETS = {
     "start.js": HERE / "docs",
     "swagger-ui-bundle.js": SWAGGER_UI,
     "swagger-ui.css": SWAGGER_UI,
-    "favicon-32x32.png": SWAGGER_UI,
 }
 HEADERS = {
     "X-Content-Type-Options": "nosniff",

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 from support.helpers import PASSWORD, basic, code_of
 
@@ -65,7 +66,7 @@ def server(start_service):
     service = start_service(workers=2)
     service.url = f"http://127.0.0.1:{service.port}"
     service.sign_up("libin")
-    service.token = service.sign_up("lory", "civet148@126.com")
+    service.token = service.sign_up("lory", "lory@example.com")
     project = {"project_type": 1, "project_name": "guarded"}
     service.of_libin = service.log_in("libin")
     *_, service.project = service.post("/project/create", project, service.of_libin)
@@ -169,8 +170,8 @@ def test_page_fills_in_the_example_body(page):
     assert list(body.items()) == [
         ("user_name", "lory"),
         ("password", "e10adc3949ba59abbe56e057f20f883e"),
-        ("email", "civet148@126.com"),
-        ("reg_code", "6328"),
+        ("email", "lory@example.com"),
+        ("reg_code", "632804"),
     ]
 
 
@@ -227,6 +228,49 @@ def test_a_phone_never_scrolls_the_page_sideways(open_page):
     page.locator(".models-control").click()
     expect(page.locator(".models")).to_contain_text("Refusal")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_keeps_people_out(open_page, scheme):
+    page = open_page(color_scheme=scheme)
+    for operation in ("accounts-login", "projects-list_projects", "nginx-verify_project"):
+        page.locator(f"#operations-{operation} .opblock-summary-control").click()
+    expect(page.locator(".samples")).to_have_count(3)
+    found = Axe().run(page).response["violations"]
+    assert [(fault["id"], node["html"]) for fault in found for node in fault["nodes"]] == []
+
+
+@pytest.mark.browser
+def test_the_page_says_how_to_begin_and_leads_back(page, server):
+    expect(page.locator(".information-container")).to_contain_text("To try it")
+    page.locator(".top .brand").click()
+    expect(page).to_have_url(f"{server.url}/#sign-in")
+
+
+@pytest.mark.browser
+def test_verify_without_a_key_is_answered(page):
+    """A browser would ask a person for the name and password of HTTP Basic, and wait."""
+    block = page.locator("#operations-nginx-verify_project")
+    block.locator(".opblock-summary").click()
+    block.get_by_role("button", name="Execute").click()
+    shown = block.locator(".live-responses-table .response .highlight-code code").first
+    expect(shown).to_contain_text('"code": 1001,')
+
+
+@pytest.mark.browser
+def test_samples_use_what_was_typed_and_authorized(page, server):
+    page.get_by_role("button", name="Authorize", exact=True).first.click()
+    form = page.locator("form").filter(has_text="token (http, Bearer)")
+    form.get_by_label("auth-bearer-value").fill(server.token)
+    form.get_by_role("button", name="Apply credentials").click()
+    page.locator(".close-modal").click()
+    block = page.locator("#operations-projects-create_project")
+    block.locator(".opblock-summary").click()
+    block.locator("textarea.body-param__text").fill('{"project_type": 3, "project_name": "Mine"}')
+    sample = block.locator(".samples pre")
+    expect(sample).to_contain_text("Mine")
+    expect(sample).to_contain_text(f"Bearer {server.token}")
 
 
 BRIGHTNESS = """(element) => {

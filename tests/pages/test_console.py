@@ -3,6 +3,7 @@
 import json
 import re
 from datetime import datetime, timezone
+from hashlib import md5
 
 import pytest
 from playwright.sync_api import expect
@@ -397,3 +398,15 @@ def test_the_last_admin_cannot_leave(visit, language):
     console.submit()
     alert = console.page.locator("dialog").get_by_role("alert")
     expect(alert).to_have_text(console.words("refusal.platform/delete-account 1000"))
+
+
+def test_accounts_of_other_clients(visit):
+    """Clients send the MD5 digest of what a person types; the page sends what was typed."""
+    visit.service.sign_up("lory", password=md5(b"seven bottles").hexdigest())
+    console = visit()
+    console.log_in("lory@126.com", "seven bottles")
+    console.open("account")
+    console.fill(old_password="seven bottles", new_password="eight bottles")
+    console.button("change_password").click()
+    console.expect_status(console.words("password_changed"))
+    assert visit.service.log_in("lory", md5(b"eight bottles").hexdigest())

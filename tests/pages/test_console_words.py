@@ -75,7 +75,7 @@ def endpoints(app):
     return {
         rule.rule.removeprefix("/api/v1/"): [code.number for code in view.codes]
         for rule in app.url_map.iter_rules()
-        if rule.rule.startswith("/api/v1/") and "POST" in rule.methods
+        if rule.rule.startswith("/api/v1/") and "POST" in (rule.methods or ())
         for view in [app.view_functions[rule.endpoint]]
     }
 

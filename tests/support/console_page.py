@@ -22,7 +22,9 @@ REPORT_VIOLATIONS = """document.addEventListener("securitypolicyviolation", (eve
     console.error("CSP", event.violatedDirective, event.blockedURI))"""
 # True as soon as the page fits, false when it does not within 60 frames.
 FITS = """() => new Promise((resolve) => {
-    const look = (frames) => document.documentElement.scrollWidth <= innerWidth ? resolve(true)
+    const fits = (element) => element.scrollWidth <= element.clientWidth;
+    const boxes = [document.documentElement, ...document.querySelectorAll("dialog")];
+    const look = (frames) => boxes.every(fits) ? resolve(true)
         : frames ? requestAnimationFrame(() => look(frames - 1)) : resolve(false);
     look(60);
 })"""
@@ -167,7 +169,7 @@ def check_view(console):
     faults = [(f["id"], n["html"]) for f in found for n in f["nodes"] if is_bad(f)]
     assert faults == []
     size = console.page.viewport_size
-    for width in (360, 1280):
+    for width in (320, 1280):
         console.page.set_viewport_size({**size, "width": width})
         console.wait_until_it_fits()
     console.page.set_viewport_size(size)

@@ -8,7 +8,7 @@
 //
 // A view returns {title, nodes}, and may wait for the API. What it throws is caught here.
 
-import { Refusal, SERVICE, session } from "./api.js";
+import { may, Refusal, SERVICE, session } from "./api.js";
 import { announce, button, failure, h, quiet } from "./elements.js";
 import { refusalWords } from "./forms.js";
 import { memory, takePending } from "./place.js";
@@ -18,9 +18,10 @@ import { account, logOut } from "./views/account.js";
 import { forgot, register, signIn } from "./views/entrance.js";
 import { project } from "./views/project.js";
 import { projects } from "./views/projects.js";
+import { users } from "./views/users.js";
 
 const ENTRANCE = new Map([["sign-in", signIn], ["register", register], ["forgot", forgot]]);
-const VIEWS = new Map([["projects", projects], ["project", project], ["account", account]]);
+const VIEWS = new Map([["projects", projects], ["project", project], ["account", account], ["users", users]]);
 const NUMBERS = ["id", "page", "user"]; // parameters in the address; the others are texts
 const main = document.getElementById("main");
 let turn = 0; // of two views that wait, the later one is shown
@@ -57,11 +58,16 @@ async function draw(isNew) {
     if (isNew) main.replaceChildren(quiet(t("loading")));
     const made = await view(params);
     if (mine !== turn) return;
-    const focused = isNew ? "" : nameOf(document.activeElement);
+    const before = document.activeElement;
+    const focused = isNew ? "" : nameOf(before);
     main.replaceChildren(...made.nodes.filter(Boolean));
     document.title = `${made.title} · ${SERVICE.service}`;
     const same = focused && [...main.querySelectorAll("a, button, input")].find((control) => nameOf(control) === focused);
     (same || main.querySelector("h1")).focus({ preventScroll: !isNew });
+    if (same?.type === "search") { // what was typed while the list was on its way stays
+      same.value = before.value;
+      same.setSelectionRange(before.selectionStart, before.selectionEnd);
+    }
     drawnAt = Date.now();
   } catch (error) {
     if (mine === turn) fail(error);
@@ -82,7 +88,7 @@ function drawTop(name) {
   document.getElementById("top").replaceChildren(
     h("a", { class: "brand", href: "#projects" }, h("img", { src: "console/icon.svg", alt: "", width: 28, height: 28 }),
       h("span", {}, SERVICE.service)),
-    h("nav", { "aria-label": t("nav") }, session() && [page("projects", t("projects")), page("account", t("account"))],
+    h("nav", { "aria-label": t("nav") }, session() && [page("projects", t("projects")), may("UserManage") && page("users", t("users")), page("account", t("account"))],
       h("a", { href: "docs" }, t("api"))),
     h("div", { class: "tools" },
       button(t("other"), switchLanguage, "plain", { id: "language", lang: t("other_tag") }),
@@ -103,7 +109,10 @@ async function switchLanguage() {
 // Who comes back to the page sees what is true now, unless something is being typed.
 function refresh() {
   const isQuiet = !document.querySelector("dialog") && ![...main.querySelectorAll("input")].some((input) => input.value && input.type !== "search");
-  if (document.visibilityState === "visible" && session() && isQuiet && Date.now() - drawnAt > 1000) draw(false);
+  if (document.visibilityState === "visible" && session() && isQuiet && Date.now() - drawnAt > 1000) {
+    memory.all = null;
+    draw(false);
+  }
 }
 
 addEventListener("hashchange", open);

@@ -28,6 +28,15 @@ export function rename(view, params) {
   history.replaceState(null, "", hashOf(view, params));
 }
 
+// Return a listener of a search field: soon after the last key, the view is drawn anew with the text.
+export const searchIn = (view, params = {}) => (event) => {
+  clearTimeout(memory.timer);
+  memory.timer = setTimeout(() => {
+    rename(view, { ...params, q: event.target.value.trim() });
+    again();
+  }, 250);
+};
+
 export function takePending() {
   const taken = pending;
   pending = null;

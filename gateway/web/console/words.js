@@ -50,7 +50,12 @@ export const WORDS = {
     leave_text: "This erases your account with its projects, keys and usage, for good.", leave_button: "Delete account …",
     leave_title: "Delete your account?", leave_confirm: "Delete account", left_us: "Your account and all its projects are erased.",
     required: "Please fill this in.", short: "At least 8 characters.", not_a_date: "This date does not exist.",
+    users: "Users", search_users: "Search by name, address or id", actions: "Actions", banned: "Banned", projects_n: "1 project|{n} projects",
+    limit: "Limit projects", ban: "Ban", unban: "Unban", ban_title: "Ban {name}?", ban_text: "Log-ins and keys of this account are refused at once.",
+    was_banned: "{name} is banned.", was_unbanned: "{name} is not banned any more.", limit_title: "Projects of {name}", projects_max: "Projects at most",
+    projects_max_hint: "Empty for the service's default; 0 allows none.",
     refusal: {
+      "admin/user-edit 1000": "Nobody bans himself or the last admin.", "admin/user-list 1000": "Only admins see this.",
       404: "This service is older than this page. Load the page anew.", 413: "This is too much text.", 429: "Too many requests. Try again in {wait}.",
       500: "Something went wrong in the service. Try again soon.", 501: "The database is unavailable. Try again soon.",
       502: "The service does not answer right now. Try again soon.", 503: "The service does not answer right now. Try again soon.",
@@ -98,6 +103,7 @@ export const WORDS = {
     expire_paused: "The project is paused now. Saving resumes it now and pauses it again at the time below.",
     whole_number: "A whole number from {from} to {to} is needed.",
     lost: {
+      "admin/user-edit": "No answer came. See here whether the change was made.",
       register: "No answer came. Your account may have been created: try to log in before you register again.",
       "reset-password": "No answer came. The new password may be set: try to log in with it.",
       "project/create": "No answer came. The project may have been created: look for it in this list before you create it again.",
@@ -137,7 +143,12 @@ export const WORDS = {
     change_email: "更换邮箱地址", change_email_text: "新地址需用验证码确认，旧地址会收到通知邮件。", new_email: "新邮箱地址", email_changed: "邮箱地址已更换。", leave: "注销账户",
     leave_text: "永久删除您的账户及其项目、Key 和用量记录。", leave_button: "注销账户……", leave_title: "注销您的账户？", leave_confirm: "注销账户", left_us: "您的账户及全部项目已删除。",
     required: "请填写此项。", short: "至少 8 个字符。", not_a_date: "这个日期不存在。",
+    users: "用户", search_users: "按名称、邮箱或编号搜索", actions: "操作", banned: "已封禁", projects_n: "{n} 个项目",
+    limit: "限制项目数", ban: "封禁", unban: "解除封禁", ban_title: "封禁“{name}”？", ban_text: "该账户的登录和 Key 立即被拒绝。",
+    was_banned: "“{name}”已封禁。", was_unbanned: "“{name}”已解除封禁。", limit_title: "“{name}”的项目数", projects_max: "最多项目数",
+    projects_max_hint: "留空则按服务的默认值；0 表示不允许。",
     refusal: {
+      "admin/user-edit 1000": "不能封禁自己，也不能封禁最后一位管理员。", "admin/user-list 1000": "只有管理员可以查看。",
       404: "服务的版本比此页旧，请重新加载此页。", 413: "内容过长。", 429: "请求过于频繁，请在 {wait}后再试。", 500: "服务内部出错，请稍后再试。", 501: "数据库暂时不可用，请稍后再试。", 502: "服务暂时没有响应，请稍后再试。",
       503: "服务暂时没有响应，请稍后再试。", 504: "服务暂时没有响应，请稍后再试。", 1000: "这属于其他用户，或者本服务不允许此操作。", 1001: "登录已失效，请重新登录。", 1002: "用户名或密码错误。", 1003: "服务不接受此内容。",
       1004: "服务不接受此内容。", 1005: "用户名已被使用，请换一个。", 1006: "找不到该记录，可能已被删除。", 1008: "验证码错误、已使用、已过期或尝试次数已用完。请核对，或重新获取。", 1009: "已达到账户的上限。",
@@ -163,6 +174,7 @@ export const WORDS = {
     usage_sum: "30 天共 {n} 次请求。", on_day: "{day}：{n} 次请求", limit_line: "配额", was_paused: "项目“{name}”已暂停，从现在起拒绝它的请求。", undo: "撤销",
     was_paused_early: "项目“{name}”已暂停，从现在起拒绝它的请求；原定的到期时间已取消。", expire_paused: "项目现已暂停。保存后立即恢复使用，并在下面的时间再次暂停。", whole_number: "请填写 {from} 到 {to} 的整数。",
     lost: {
+      "admin/user-edit": "没有收到答复。请在此查看修改是否生效。",
       register: "没有收到答复。账户可能已经创建：请先尝试登录，再决定是否重新注册。", "reset-password": "没有收到答复。新密码可能已经设置：请尝试用它登录。",
       "project/create": "没有收到答复。项目可能已经创建：请先在列表中查找，再决定是否重新创建。", "project/edit": "没有收到答复。请在此查看修改是否生效。", "project/rotate": "没有收到答复。请显示 Secret，查看它是否已更换。",
       "project/delete": "没有收到答复。请在列表中查看项目是否还在。", "platform/change-password": "没有收到答复。新密码可能已经设置：请先试用，再决定是否重新修改。",

@@ -104,27 +104,37 @@ ${headers.map(([name, value]) => `	request.Header.Set(${quoted(name)}, ${quoted(
 const quoted = (text) => JSON.stringify(text);
 const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 const escaped = (text) => text.replaceAll("\\", "\\\\");
-const compact = (json) => json && JSON.stringify(JSON.parse(json));
+const compact = (json) => {
+  try {
+    return JSON.stringify(JSON.parse(json));
+  } catch { // nothing, or what is being typed
+    return json;
+  }
+};
 const indented = (text, spaces) => text.replaceAll("\n", `\n${" ".repeat(spaces)}`);
 
-// What to put in place of the words in capitals stands in the scheme's description.
+// The header of a security scheme with what was authorised. What to put in place of the words in
+// capitals stands in the scheme's description.
 const CREDENTIALS = {
-  token: ["Authorization", "Bearer AUTH_TOKEN"],
-  project_basic: ["Authorization", "Basic BASE64_OF_KEY_COLON_SECRET"],
+  token: (value = "AUTH_TOKEN") => ["Authorization", `Bearer ${value}`],
+  project_basic: (value) => ["Authorization", `Basic ${value ? btoa(`${value.username}:${value.password}`) : "BASE64_OF_KEY_COLON_SECRET"}`],
+  project_bearer: (value = "KEY.SECRET") => ["Authorization", `Bearer ${value}`],
+  project_api_key: (value = "KEY.SECRET") => ["X-API-Key", value],
 };
 
-// Return the request of an operation with its example body.
-function exampleRequest(method, path, operation) {
-  const [security] = operation.security.flatMap(Object.keys);
+// Return the request of an operation with the body that was typed, else its example.
+function requestOf(method, path, operation, typed, authorized) {
+  const schemes = operation.security.flatMap(Object.keys);
+  const scheme = schemes.find((name) => authorized[name]) ?? schemes[0];
   const example = operation.requestBody?.content["application/json"].example;
   return {
     method: method.toUpperCase(),
     url: new URL(`.${path}`, document.baseURI).href,
     headers: [
-      ...(security in CREDENTIALS ? [CREDENTIALS[security]] : []),
+      ...(scheme ? [CREDENTIALS[scheme](authorized[scheme]?.value)] : []),
       ...(example ? [["Content-Type", "application/json"]] : []),
     ],
-    body: example ? JSON.stringify(example, null, 2) : "",
+    body: example ? typed ?? JSON.stringify(example, null, 2) : "",
   };
 }
 
@@ -133,8 +143,12 @@ function SamplesPlugin({ React }) {
   const h = React.createElement;
   let chosen = "shell"; // for the operations that are opened next
 
-  function Samples({ request }) {
+  function Samples({ system, path, method, operation }) {
     const [language, choose] = React.useState(chosen);
+    const [, look] = React.useReducer((count) => count + 1, 0);
+    React.useEffect(() => system.getStore().subscribe(look), []);
+    const typed = system.oas3Selectors.requestBodyValue(path, method);
+    const request = requestOf(method, path, operation, typed, system.authSelectors.authorized()?.toJS() ?? {});
     const button = (name) =>
       h("button", {
         key: name,
@@ -150,10 +164,10 @@ function SamplesPlugin({ React }) {
 
   return {
     wrapComponents: {
-      responses: (Responses) => (props) => {
-        const operation = props.specSelectors.specJson().getIn(["paths", props.path, props.method]);
-        const request = exampleRequest(props.method, props.path, operation.toJS());
-        return h(React.Fragment, null, h(Samples, { request }), h(Responses, props));
+      responses: (Responses, system) => (props) => {
+        const { path, method } = props;
+        const operation = props.specSelectors.specJson().getIn(["paths", path, method]).toJS();
+        return h(React.Fragment, null, h(Samples, { system, path, method, operation }), h(Responses, props));
       },
     },
   };

@@ -65,7 +65,7 @@ function accessCards(project, usage) {
     texts.push(() => { element.textContent = masked(text); });
     return element;
   };
-  const value = (label, text, words, more) => h("div", { class: "value" }, label && h("span", { class: "label" }, label), code(text),
+  const value = (label, text, words, more) => h("div", { class: more ? "value wide" : "value" }, label && h("span", { class: "label" }, label), code(text),
     h("div", { class: "buttons" }, more, copyButton(label || text, () => text)), words && hint(words));
   const toggle = button("", () => { memory.isShown = !memory.isShown; drawToggle(); texts.forEach((update) => update()); }, "small");
   function drawToggle() {

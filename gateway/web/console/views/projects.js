@@ -2,8 +2,8 @@
 
 import { ask, Projects, session } from "../api.js";
 import { bar, button, h, pager, quiet, title } from "../elements.js";
-import { field, openDialog, refusalWords, wholeNumber } from "../forms.js";
-import { go, hashOf, memory, rename } from "../place.js";
+import { field, openDialog, wholeNumber } from "../forms.js";
+import { go, hashOf, memory, rename, searchIn } from "../place.js";
 import { day, number, t } from "../words.js";
 
 const PAGE_SIZE = 20;
@@ -11,41 +11,27 @@ const MANY = 5; // projects from which a search helps
 
 export async function projects({ page = 0, user = 0, name = "", q = "" }) {
   const isMine = !user || user === session().id;
-  const box = h("div", { class: "stack" });
   const place = { user, name };
-  let all = new Projects(user);
-  let turn = 0;
-
-  // Draw a page of the list, of what the search finds if something is sought.
-  async function draw(number, text) {
-    const mine = ++turn;
-    const found = text && await all.search(text);
-    const total = () => (found ? found.length : all.total);
-    let shown = found ? found.slice(number * PAGE_SIZE, (number + 1) * PAGE_SIZE) : await all.newest(number * PAGE_SIZE, PAGE_SIZE);
-    if (!shown.length && number) return draw(Math.max(0, Math.ceil(total() / PAGE_SIZE) - 1), text);
-    if (mine !== turn) return undefined;
-    box.replaceChildren(...[
-      shown.length ? table(shown, place) : empty(isMine, text),
-      pager(number, PAGE_SIZE, shown.length, total(), (target) => hashOf("projects", { ...place, q: text, page: target })),
-    ].filter(Boolean));
-    return undefined;
+  memory.all = q && memory.all ? memory.all : new Projects(user); // a search reads the list once
+  const all = memory.all;
+  const found = q && await all.search(q);
+  const shown = found ? found.slice(page * PAGE_SIZE, (page + 1) * PAGE_SIZE) : await all.newest(page * PAGE_SIZE, PAGE_SIZE);
+  const total = found ? found.length : all.total;
+  if (!shown.length && total) { // the last project of this page is gone
+    rename("projects", { ...place, q, page: Math.ceil(total / PAGE_SIZE) - 1 });
+    return projects({ ...place, q, page: Math.ceil(total / PAGE_SIZE) - 1 });
   }
-
-  await draw(page, q);
   const heading = isMine ? t("projects") : t("projects_of", { name: name || String(user) });
-  const search = all.total > MANY && h("div", { class: "search", role: "search" }, field({
-    name: "q", label: t("search"), type: "search", value: q, autocomplete: "off",
-    oninput: (event) => {
-      clearTimeout(memory.timer);
-      memory.timer = setTimeout(() => {
-        rename("projects", { ...place, q: event.target.value.trim() });
-        draw(0, event.target.value.trim()).catch((refusal) => box.replaceChildren(h("p", { class: "problem", role: "alert" }, refusalWords(refusal))));
-      }, 200);
-    },
-  }));
   return {
     title: heading,
-    nodes: [h("div", { class: "head" }, title(heading), isMine && button(t("new_project"), createProject, "primary")), search, box],
+    nodes: [
+      h("div", { class: "head" }, title(heading), isMine && button(t("new_project"), createProject, "primary")),
+      all.total > MANY && h("div", { class: "search", role: "search" }, field({
+        name: "q", label: t("search"), type: "search", value: q, autocomplete: "off", oninput: searchIn("projects", place),
+      })),
+      shown.length ? table(shown, place) : empty(isMine, q),
+      pager(page, PAGE_SIZE, shown.length, total, (target) => hashOf("projects", { ...place, q, page: target })),
+    ],
   };
 }
 
