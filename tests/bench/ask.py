@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from gateway import clock, create_app, crypto
 from gateway.auth import admin, limits, tokens
+from gateway.auth.fields import Password
 from gateway.auth.models import User
 from gateway.db import db
 from gateway.ops.cli import main
@@ -48,7 +49,7 @@ def make_app(uri, projects):
     app = create_app(settings(uri))
     assert app.test_cli_runner().invoke(main, args=["db", "upgrade"]).exit_code == 0
     with app.app_context():
-        admin.create("lory", "civet148@126.com", PASSWORD, is_admin=False)
+        admin.create("lory", "civet148@126.com", Password("", PASSWORD), is_admin=False)
         token = tokens.issue(db.session.get(User, 1), clock.now())
         db.session.remove()
         sqlite = db.engine.dialect.name == "sqlite"
