@@ -108,9 +108,7 @@ class _Compiled:
         parameters = {**self.constants, **values}
         for name, convert in self.to_driver.items():
             parameters[name] = convert(parameters[name])
-        cursor = connection.info.get(self.sql)
-        if cursor is None:  # psycopg's keeps what it has found out about the types of the values
-            cursor = connection.info[self.sql] = connection.cursor()
+        cursor = connection.cursor()
         cursor.execute(self.sql, parameters)
         rows = cursor.fetchall()
         if not self.to_python:

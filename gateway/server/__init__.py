@@ -2,5 +2,4 @@
 
 gunicorn.py  gunicorn's settings, and its worker
 turns.py     which thread runs Python code
-memory.py    gives freed memory back
 """

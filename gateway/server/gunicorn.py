@@ -12,7 +12,6 @@ import signal
 import socket
 import stat
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,13 +24,12 @@ from gateway import crypto, db, log, mail, settings, throttle
 from gateway.db import deadline, purge, readiness, shared
 from gateway.errors import ConfigError
 from gateway.mail import outbox
-from gateway.server import memory, turns
+from gateway.server import turns
 from gateway.settings import instance
 from gateway.web import background
 
 QUIT_TIMEOUT = 2  # seconds that a worker may take to end after Ctrl-C
 CONNECT_TIMEOUT = 1  # seconds that a server may take to show that it listens on a Unix socket
-STOP_SIGNALS = (signal.SIGQUIT, signal.SIGTERM)  # from the master to a worker
 
 
 def keep_settings(cfg: Any) -> None:
@@ -46,18 +44,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def init_process(self) -> None:
         """Begin the new process, which has no threads yet; end when its requests are answered."""
-        self.heap = memory.Heap()
         keep_settings(self.cfg)
         try:
             super().init_process()
         finally:
             if self.tpool:  # requests need what the interpreter ends first, for example threads
                 self.tpool.shutdown()
-
-    def notify(self) -> None:
-        """Show the master that this worker lives; its loop does so at least once a second."""
-        super().notify()
-        self.heap.give_back()
 
     def get_thread_pool(self) -> turns.Pool:
         """Return where the requests are answered."""
@@ -74,7 +66,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         super().init_signals()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # blocked by pre_fork
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """Quit, and wait at most QUIT_TIMEOUT for requests that are not finished."""
@@ -102,10 +93,10 @@ if not os.environ.get("WEB_CONCURRENCY"):
 # 4 threads    2,580 1,220    1,830   820
 # 8 threads    2,910 1,200    1,960   790
 # 12 threads   2,910 1,220    1,930   780
-# They take turns, so on SQLite many are as fast as few; on Postgres 12 answer a tenth fewer lists
-# than 2. A thread waits while its request waits for a mail relay, or for the rest of its body. With
-# 4 threads, 4 half-sent requests stop a worker (a test sends 8), so there are 12. At most 8 of them
-# wait for the relay (MAX_PARALLEL_MAILS).
+# On SQLite the number of threads does not change throughput; on Postgres 12 threads serve 10 %
+# fewer lists than 2. A thread waits while its request waits for a relay, or for the rest of its
+# body. With 4 threads, 4 half-sent requests stop a worker (a test sends 8), so there are 12. At
+# most 8 of them wait for the relay (MAX_PARALLEL_MAILS).
 worker_class = Worker
 threads = settings.THREADS
 timeout = 30
@@ -138,19 +129,6 @@ def on_starting(server: Any) -> None:
                 check_address(address)
     except ConfigError as error:
         settings.stop(error)
-    # The other half of pre_fork, in the master; gunicorn has no hook at this place.
-    unblock = partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, STOP_SIGNALS)
-    os.register_at_fork(after_in_parent=unblock)
-
-
-def pre_fork(_server: Any, worker: Any) -> None:
-    """Hold back the signals to stop until the new worker has its own handlers.
-
-    A new worker begins with the master's handlers, which would only note the signal. The worker
-    would go on, and the master would wait for it until graceful_timeout.
-    """
-    if isinstance(worker, Worker):  # other classes, chosen on the command line, do not unblock them
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
 
 def pre_request(_worker: Any, request: Any) -> None:

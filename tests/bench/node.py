@@ -14,8 +14,6 @@ from support import interrupts
 from support.helpers import TIMEOUT
 from support.servers import ROOT, Server, free_port
 
-from gateway.server import memory
-
 HERE = Path(__file__).parent
 # The floor runs with the same settings, but without the hook that needs the application.
 # The load generator logs in more often than a client may.
@@ -85,7 +83,6 @@ class Node(Workers):
 
         The share divides the pages that workers have in common, for example those of libraries.
         """
-        time.sleep(2 * memory.PERIOD)  # until the workers have given back what hashes took
         found = []
         for worker in self.server.workers():
             proc = Path(f"/proc/{worker.pid}")

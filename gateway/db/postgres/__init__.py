@@ -13,6 +13,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import psycopg
@@ -50,10 +51,13 @@ class Connection(psycopg.Connection[Any]):
     """psycopg's connection; it closes itself when an answer takes too long or GIVE_UP says so.
 
     ``begin`` tells whether a single statement needs a BEGIN before it, to be READ COMMITTED.
+    ``writes`` tells whether the present statement does. Only then another thread has the turn
+    meanwhile, because a read takes less time than the change of threads.
     ``was_late`` tells whether the server finished a statement although it was cancelled.
     """
 
     begin = False
+    writes = False
     was_late = False
 
     def wait(
@@ -67,7 +71,7 @@ class Connection(psycopg.Connection[Any]):
             if timeout is not None or not serves_a_request():
                 return super().wait(gen, interval, timeout)
             try:
-                with deadline.aside():
+                with deadline.aside() if self.writes else nullcontext():
                     return super().wait(gen, interval, time_left(ANSWER_TIMEOUT))
             except psycopg.errors._WaitTimeout:
                 return self._cancel(gen)
@@ -100,7 +104,7 @@ class Connection(psycopg.Connection[Any]):
         :raises psycopg.OperationalError: when the synchronous standby does not confirm it.
         """
         if not self._is_idle():
-            self.was_late = False
+            self.writes, self.was_late = True, False  # it waits for the disk
             super().commit()
             self._refuse_late()
 
@@ -111,7 +115,7 @@ class Connection(psycopg.Connection[Any]):
 
     def run(self, execute: Callable[[], Result], *, writes: bool, durable: bool) -> Result:
         """Execute one statement as its own transaction; see ``run`` of this module."""
-        self.was_late = False
+        self.writes, self.was_late = writes, False
         alone = writes and not durable and standby.is_skipped()
         if self.begin or alone:
             self.execute(f"{server.BEGIN}; {server.LOCAL if alone else ''}")
@@ -158,6 +162,13 @@ def prepare(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: EngineConnection) -> None:
         connection.exec_driver_sql(server.BEGIN)
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def note_kind(
+        connection: Any, _cursor: Any, statement: str, _params: Any, _context: Any, _many: bool
+    ) -> None:
+        driver = connection.connection.dbapi_connection
+        driver.writes = not statement.startswith(("SELECT", "BEGIN", "SET"))
 
     @event.listens_for(engine, "invalidate")
     def give_up_the_others(_connection: Any, _record: Any, error: Any) -> None:
