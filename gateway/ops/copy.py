@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -48,16 +48,17 @@ def copy_from(url: str, report: Callable[[int, int], None] | None = None) -> dic
         with _snapshot(source_engine) as source, db.engine.begin() as target:
             _check(source, target)
             copied = _reporter(source, report)
-            digests = {
-                table: _copy(table, source, target, copied) for table in db.metadata.sorted_tables
+            counts = {
+                table.name: _copy(table, source, target, copied)
+                for table in db.metadata.sorted_tables
             }
-            for table, digest in digests.items():
-                if _digest(table, target) != digest:
+            for table in db.metadata.sorted_tables:
+                if _digest(table, source) != _digest(table, target):
                     raise _refusal(
                         f"{table.name} is not the same on both sides; nothing was copied"
                     )
             _check_keys(target)
-            return {table.name: count for table, (count, _) in digests.items()}
+            return counts
     except UnicodeDecodeError:
         raise _refusal("The source holds text that is not UTF-8; correct it there first") from None
     finally:
@@ -131,27 +132,25 @@ def _reporter(
 
 def _copy(
     table: Table, source: Connection, target: Connection, copied: Callable[[int], None]
-) -> tuple[int, int]:
-    """Copy a table; return the result that ``_digest`` must have for the copy."""
-    count, total = 0, 0
-    rows = source.execution_options(yield_per=BATCH).execute(select(table))
-    for batch in rows.partitions():
+) -> int:
+    """Copy a table; return the number of its rows."""
+    count = 0
+    for batch in _batches(table, source):
         target.execute(insert(table), [dict(row._mapping) for row in batch])
         count += len(batch)
         copied(len(batch))
-        total += sum(map(_hash, batch))
     if "id" in table.c:
         _continue_ids_after(table, _last_id(table, source), target)
-    return count, total
+    return count
 
 
-def _digest(table: Table, connection: Connection) -> tuple[int, int]:
-    """Return the number of rows, and the sum of their hashes, which does not depend on order."""
-    count, total = 0, 0
-    for batch in connection.execution_options(yield_per=BATCH).execute(select(table)).partitions():
-        count += len(batch)
-        total += sum(map(_hash, batch))
-    return count, total
+def _batches(table: Table, connection: Connection) -> Iterator[Sequence[Row[Any]]]:
+    return connection.execution_options(yield_per=BATCH).execute(select(table)).partitions()
+
+
+def _digest(table: Table, connection: Connection) -> int:
+    """Return the sum of the hashes of all rows, which does not depend on their order."""
+    return sum(_hash(row) for batch in _batches(table, connection) for row in batch)
 
 
 def _hash(row: Row[Any]) -> int:

@@ -84,42 +84,31 @@ def _settings() -> Iterator[Finding]:
     for remark in unknown_names(current_app):
         yield Finding(WARNING, "settings", remark, "correct the name, or remove it")
     if any("hobbychain.org" in template for template in config["END_POINTS"]):
-        yield Finding(
-            WARNING,
-            "settings",
-            "END_POINTS are still the example's, and projects show them",
-            'set your own: ["https://api.example.com/{pool_name}/rpc"]',
-        )
+        what = "END_POINTS are still the example's, and projects show them"
+        fix = 'set your own: ["https://api.example.com/{pool_name}/rpc"]'
+        yield Finding(WARNING, "settings", what, fix)
     if not config["TRUSTED_PROXIES"]:
-        yield Finding(
-            WARNING,
-            "settings",
-            "TRUSTED_PROXIES is 0: behind nginx all clients would count as one",
-            "set 1 when this nginx is the only proxy in front",
-        )
+        what = "TRUSTED_PROXIES is 0: behind nginx all clients would count as one"
+        yield Finding(WARNING, "settings", what, "set 1 when this nginx is the only proxy in front")
 
 
 def _database() -> Iterator[Finding]:
     url = shown(db.engine.url)
-    version = {"sqlite": "SELECT sqlite_version()", "postgresql": "SHOW server_version"}
+    is_sqlite = db.engine.dialect.name == "sqlite"
     try:
-        found = db.session.scalar(text(version[db.engine.dialect.name]))
-        broken = (
-            db.session.scalar(text("PRAGMA quick_check"))
-            if db.engine.dialect.name == "sqlite"
-            else "ok"
-        )
+        version = "SELECT sqlite_version()" if is_sqlite else "SHOW server_version"
+        found = db.session.scalar(text(version))
+        state = db.session.scalar(text("PRAGMA quick_check")) if is_sqlite else "ok"
     except SQLAlchemyError as error:
         fix = "check SQLALCHEMY_DATABASE_URI, and that this user may use it"
         if "too many" in str(error):  # the server's max_connections, or a role's limit
             fix = "raise max_connections or the role's limit, run fewer workers, or use PgBouncer"
         yield Finding(FAULT, "database", f"{url}: {log.first_line(error)}", fix)
         return
-    if broken != "ok":
-        yield Finding(FAULT, "database", f"{url}: {broken}", "restore a backup")
+    if state != "ok":
+        yield Finding(FAULT, "database", f"{url}: {state}", "restore a backup")
     else:
-        is_postgres = db.engine.dialect.name == "postgresql"
-        more = f", {describe_server()}" if is_postgres else ""
+        more = "" if is_sqlite else f", {describe_server()}"
         yield Finding(OK, "database", f"{url} answers, version {found}{more}")
 
 
@@ -136,9 +125,8 @@ def _relay() -> Iterator[Finding]:
         yield Finding(WARNING, "relay", where, "unset MAIL_SUPPRESS_SEND in production")
         return
     if not mail.is_possible():
-        yield Finding(
-            WARNING, "relay", where, "set MAIL_SERVER; the operator's guide lists the others"
-        )
+        fix = "set MAIL_SERVER; the operator's guide lists the others"
+        yield Finding(WARNING, "relay", where, fix)
         return
     try:
         mail.probe()
@@ -191,9 +179,8 @@ def _sqlite() -> Iterator[Finding]:
     if db.engine.dialect.name != "sqlite":
         return
     if sqlite3.sqlite_version_info < MIN_SQLITE:
-        yield Finding(
-            FAULT, "sqlite", f"{sqlite3.sqlite_version} is too old", "install SQLite 3.35 or newer"
-        )
+        what = f"{sqlite3.sqlite_version} is too old"
+        yield Finding(FAULT, "sqlite", what, "install SQLite 3.35 or newer")
         return
     log, size = log_size()
     what = f"{sqlite3.sqlite_version}, {size / 2**20:.1f} MiB in {log.name}"

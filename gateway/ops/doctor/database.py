@@ -56,12 +56,9 @@ def secrets() -> Iterator[Finding]:
     """Open some secrets of projects; find nothing when all open."""
     tried, closed = admin.try_secrets(db.session.connection())
     if closed:
-        yield Finding(
-            FAULT,
-            "secret key",
-            f"SECRET_KEY opens {tried - closed} of {tried} secrets of projects tried",
-            "set the key that this database was used with, or add it to SECRET_KEY_FALLBACKS",
-        )
+        what = f"SECRET_KEY opens {tried - closed} of {tried} secrets of projects tried"
+        fix = "set the key that this database was used with, or add it to SECRET_KEY_FALLBACKS"
+        yield Finding(FAULT, "secret key", what, fix)
 
 
 def log_size() -> tuple[Path, int]:
@@ -109,12 +106,9 @@ def standbys() -> Iterator[Finding]:
     rows = db.session.execute(text(_REPLICATION)).all()
     synchronous = [row for row in rows if row.sync_state in ("sync", "quorum")]
     if names and not synchronous:
-        yield Finding(
-            FAULT,
-            "standby",
-            "the synchronous standby is gone, so nothing but verify is written",
-            "start it, or set synchronous_standby_names = '' and reload Postgres",
-        )
+        what = "the synchronous standby is gone, so nothing but verify is written"
+        fix = "start it, or set synchronous_standby_names = '' and reload Postgres"
+        yield Finding(FAULT, "standby", what, fix)
     for row in rows:
         what = f"{row.application_name or 'unnamed'} ({row.sync_state}) is {row.lag} s behind"
         if row.lag > MAX_LAG_SECONDS:
