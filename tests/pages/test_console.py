@@ -410,3 +410,37 @@ def test_accounts_of_other_clients(visit):
     console.button("change_password").click()
     console.expect_status(console.words("password_changed"))
     assert visit.service.log_in("lory", md5(b"eight bottles").hexdigest())
+
+
+def test_strangers_keep_nobody_out_of_a_browser_that_is_known(visit):
+    """The cookie of a right log-in tells the service that it knows the browser, also at a reset."""
+    service = visit.service
+    for name in ("lory", "libin"):  # two accounts in one browser
+        visit.sign_up(name)
+    console = visit()
+    for name in ("lory", "libin"):
+        console.log_in(name, TYPED)
+        console.button("log_out").click()
+        console.expect_title(console.words("sign_in"))
+    cookies = console.page.context.cookies(f"{visit.url}api/v1/")
+    assert {c["name"] for c in cookies} == {"gateway_device_1", "gateway_device_2"}
+    assert {(c["httpOnly"], c["sameSite"], c["path"]) for c in cookies} == {
+        (True, "Strict", "/api/v1")
+    }
+    assert console.storage()[2] == ""  # no script reads it
+    for n in range(105):  # from the network of the owner, too
+        service.post("/login", {"user_name": "lory", "password": f"guess {n}"})
+    for _ in range(6):
+        service.post("/reset-code", {"email": "lory@126.com"})
+    assert service.post("/login", {"user_name": "lory", "password": TYPED})[1] == 429
+    console.log_in("lory", TYPED)
+    console.button("log_out").click()
+    console.open("forgot")
+    number = len(service.relay.mails)
+    console.fill(email="lory@126.com")
+    console.submit()
+    expect(console.field("reg_code")).to_be_focused()
+    assert service.relay.wait_for_mails(number + 1)
+    console.fill(reg_code=visit.read_code("lory@126.com"), password="eight green bottles")
+    console.submit()
+    console.expect_title(console.words("projects"))

@@ -252,3 +252,26 @@ def test_the_console_behind_nginx(team, start_front, browser):
     console.expect_title(console.words("sign_in"))
     console.context.close()
     assert console.complaints == []
+
+
+def test_what_is_used_up_says_so_as_soon_as_somebody_looks(start_console):
+    visit = start_console(REQUEST_MAX=2)
+    token = visit.sign_up("lory")
+    create(visit.service, token, ["Shop"])
+    (project,) = visit.service.post("/project/list", {}, token)[2]["list"]
+    console = visit()
+    console.log_in("lory", TYPED)
+    main = console.page.locator("main")
+    console.page.locator(".rows .name").click()
+    console.expect_title("Shop")
+    expect(main).to_contain_text(console.words("active"))
+    expect(console.page.locator(".chart")).to_have_count(0)  # nothing was used
+    for used, words in [(1, "used_of"), (2, "used_up_of")]:
+        assert count_request(visit.service, project) == 204
+        console.page.wait_for_timeout(1100)  # the page asks no more often
+        console.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        expect(main).to_contain_text(console.words(words, used=used, max=2))
+    expect(console.page.locator("h1 + .pill")).to_have_text(console.words("day_used_up"))
+    assert console.words("usage_sum", n=1) == "1 request in 30 days."
+    console.open("projects")
+    expect(main).to_contain_text(console.words("used_up_of", used=2, max=2))
