@@ -194,6 +194,7 @@ def mail_reset_code(owed: OwedMail) -> None:
     user_id, asker = _id_of(address), owed.asker
     email = db.session.scalar(select(User.email).where(User.email_key == address))
     db.session.commit()
+    owed.details = {**owed.details, "user_id": user_id}
     if email is None:
         log.logger.info("reset-code: no account has this address; nothing is mailed")
 

@@ -8,7 +8,7 @@ readable waits in the database.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -130,6 +130,19 @@ def belong_to(address: str, user_id: int) -> ColumnElement[bool]:
     )
 
 
+def owed(
+    is_meant: ColumnElement[bool], page: int, page_size: int
+) -> tuple[Sequence[OwedMail], int]:
+    """Return the mails that are owed, or given up just now, oldest first; and how many there are.
+
+    :param is_meant: a filter, such as ``belong_to``.
+    """
+    found = select(OwedMail).where(is_meant, OwedMail.expires_at > clock.now())
+    number = db.session.scalar(select(func.count()).select_from(found.subquery())) or 0
+    shown = found.order_by(OwedMail.id).offset(page * page_size).limit(page_size)
+    return db.session.scalars(shown).all(), number
+
+
 def drop(kind: str, key: str, asker: str) -> bool:
     """Owe a mail no longer, if it waits; commit. Return False while it is being sent."""
     same = (OwedMail.kind == kind, OwedMail.key == key, OwedMail.asker == asker)
@@ -222,7 +235,7 @@ def _send(owed: OwedMail) -> None:
     try:
         _senders.get(owed.kind, _send_template)(owed)
     except mail.RecipientRefused as error:
-        log.logger.error("mail not sent, and not tried again: %s; %s", error, error.cure)
+        _log(owed, "and not tried again", str(error), error.cure)
     except mail.MailError as error:
         _put_off(owed, str(error), error.cure)
         return
@@ -244,7 +257,7 @@ def _put_off(owed: OwedMail, cause: str, cure: str) -> None:
     next_try = min(now + pause, max(now, owed.expires_at - FIRST_PAUSE))
     is_last = next_try == now
     when = "not tried again" if is_last else f"next try in {(next_try - now).total_seconds():.0f} s"
-    log.logger.error("mail not sent: %s; %s; %s", cause, when, cure)
+    _log(owed, when, cause, cure)
     later = {
         "next_try": owed.expires_at if is_last else next_try,
         "claimed_until": None,
@@ -253,6 +266,13 @@ def _put_off(owed: OwedMail, cause: str, cure: str) -> None:
     }
     _end_claim(owed, update(OwedMail).values(**later))
     keep_sending(_app())
+
+
+def _log(owed: OwedMail, when: str, cause: str, cure: str) -> None:
+    user = owed.details.get("user_id") or "-"
+    log.logger.error(
+        "mail not sent, %s: %s; user=%s purpose=%s; %s", when, cause, user, owed.kind, cure
+    )
 
 
 def _end_claim(owed: OwedMail, change: Any) -> None:

@@ -1,5 +1,6 @@
 """What reset-code has promised is mailed, whatever the relay and the process do meanwhile."""
 
+import json
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -376,6 +377,27 @@ def test_killed_server_sends_what_it_has_promised_when_it_starts_again(
     while (code := service.post("/reset-password", body)[1]) == 1008:
         assert time.monotonic() < until
     assert code == 0
+
+
+def test_operators_see_what_is_owed_and_why(flask, person, outbox, clock, caplog):
+    clock.freeze(2024, 3, 7, 12)
+    outbox.refuse_data = "451 4.3.0 later"
+    person.client.post("/api/v1/reset-code", json={"email": person.email})
+    wait_for_background()
+    assert "SMTPDataError 451 4.3.0; user=1 purpose=reset; " in caplog.text
+    (row,) = json.loads(flask("mail", "list", "--json").output)["list"]
+    assert row == {
+        "purpose": "reset",
+        "to": "lory@126.com",
+        "since": "2024-03-07 12:00:00",
+        "tries": 1,
+        "next_try": "2024-03-07 12:00:02",
+        "cause": "SMTPDataError 451 4.3.0",
+    }
+    for who in ("lory", "Lory@126.com"):
+        assert "reset" in flask("mail", "list", "--to", who).output
+    assert "reset" not in flask("mail", "list", "--to", "other@126.com").output
+    assert "SMTPDataError 451" in flask("user", "show", "lory").output
 
 
 def test_sender_of_reset_codes_is_registered():

@@ -2,15 +2,63 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import click
 from flask import current_app
+from sqlalchemy import ColumnElement, select, true
 
 from gateway import mail
-from gateway.auth import schemas
-from gateway.ops.cli.output import Group
+from gateway.auth import admin, schemas
+from gateway.auth.models import User, email_key
+from gateway.db import db
+from gateway.errors import ApiError
+from gateway.mail import outbox
+from gateway.mail.outbox import OwedMail
+from gateway.ops.cli.output import PAGE_SIZE, Group, as_json, page_option, print_page
 from gateway.web.body import read
 
-group = Group("mail", help="Try the SMTP relay.")
+TIME = "%Y-%m-%d %H:%M:%S"
+
+group = Group("mail", help="Try the SMTP relay; show the mails that are owed.")
+
+
+@group.command("list")
+@click.option("--to", "who", metavar="WHO", help="Only those to this name or address.")
+@page_option
+@as_json
+def list_owed(who: str | None, page: int, as_json: bool) -> None:
+    """Show mails that are owed, and why the last try failed; times are UTC."""
+    is_meant: ColumnElement[bool] = true()
+    if who is not None:
+        user_id, address = 0, email_key(who)
+        with suppress(ApiError):  # no account has this address
+            user = admin.find(who)
+            user_id, address = user.id, user.email_key
+        is_meant = outbox.belong_to(address, user_id)
+    found, total = outbox.owed(is_meant, page, PAGE_SIZE)
+    ids = [each.details.get("user_id") or 0 for each in found]
+    addresses = dict(db.session.execute(select(User.id, User.email).where(User.id.in_(ids))).all())
+    rows = [
+        {
+            "purpose": each.kind,
+            "to": each.details.get("email") or addresses.get(user_id, each.key),
+            **state_of(each),
+        }
+        for each, user_id in zip(found, ids, strict=True)
+    ]
+    print_page(rows, total, page, as_json=as_json)
+
+
+def state_of(owed: OwedMail) -> dict[str, str | int]:
+    """Return since when a mail is owed, how often it was tried, when next, and the last cause."""
+    is_given_up = owed.next_try >= owed.expires_at
+    return {
+        "since": f"{owed.promised_at:{TIME}}" if owed.promised_at else "",
+        "tries": owed.tries,
+        "next_try": "never" if is_given_up else f"{owed.next_try:{TIME}}",
+        "cause": owed.cause,
+    }
 
 
 @group.command("test")

@@ -11,7 +11,9 @@ from gateway import log, mail
 from gateway.auth import admin as accounts
 from gateway.auth import schemas
 from gateway.auth.models import User
+from gateway.mail import outbox
 from gateway.ops import export
+from gateway.ops.cli.mail import state_of
 from gateway.ops.cli.output import (
     PAGE_SIZE,
     Group,
@@ -85,7 +87,13 @@ def show(who: str, as_json: bool) -> None:
     """
     user = accounts.find(who)
     locked = [f"{what} until {until:%Y-%m-%d %H:%M:%S}" for what, until in accounts.locks(user)]
-    print_one({**_row(user), **({"cannot": locked} if locked else {})}, as_json=as_json)
+    mails, _ = outbox.owed(outbox.belong_to(user.email_key, user.id), 0, PAGE_SIZE)
+    owed = [
+        f"{each.kind}: " + ", ".join(f"{name} {value}" for name, value in state_of(each).items())
+        for each in mails
+    ]
+    more = {name: each for name, each in (("cannot", locked), ("owed_mails", owed)) if each}
+    print_one({**_row(user), **more}, as_json=as_json)
 
 
 @group.command("create")
