@@ -70,7 +70,7 @@ $(VENV)/bin/pip:
 # pip that did not fail makes the target.
 $(VENV)/.run: $(VENV)/bin/pip setup.cfg constraints.txt
 	@echo "Setting up $(VENV) (once, about 15 s):"
-	@rm -f $@; { $(PIP) --editable '.[postgres]' && touch $@; } | \
+	@rm -f $@; { $(PIP) --editable '.[postgres,metrics]' && touch $@; } | \
 	while read -r verb what rest; do case "$$verb $$what" in \
 		Collecting*|Processing*) name=$${what##*/}; name=$${name%%-[0-9]*}; \
 			printf ' %s' "$${name%%[][<>=!~;]*}";; \

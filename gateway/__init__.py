@@ -27,6 +27,7 @@ def create_app(config: Mapping[str, Any] | None = None, *, make_key: bool = True
 
     from gateway import auth, db, log, mail, project
     from gateway.auth import tokens
+    from gateway.server import metrics
     from gateway.settings import instance_path, load
     from gateway.web import access_log, health, pages, reply
 
@@ -42,6 +43,7 @@ def create_app(config: Mapping[str, Any] | None = None, *, make_key: bool = True
     reply.init_app(app)
     db.init_app(app)
     mail.init_app(app)
+    metrics.init_app(app)
     tokens.init_app(app)
     health.init_app(app)
     pages.init_app(app)

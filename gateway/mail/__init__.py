@@ -16,6 +16,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from blinker import Signal
 from flask import Flask, current_app
 from flask_mail import Mail
 from jinja2 import Environment, FileSystemLoader, select_autoescape
@@ -50,6 +51,7 @@ VIEWS = {
 }
 
 flask_mail = Mail()
+tried = Signal()  # with the application and ``is_sent``, after each try to send a mail
 _templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=select_autoescape(["html"]),
@@ -87,14 +89,19 @@ def send(template: str, email: str, language: str, **context: Any) -> None:
     :raises MailError: when the relay did not accept the mail in time.
     """
     message = compose(template, email, language, **context)
-    if current_app.config["MAIL_SUPPRESS_SEND"]:
-        log.logger.info("mail to %s: %s\n\n%s\n", email, message.subject, message.text)
-        # Flask-Mail sends nothing now; tests read mail.record_messages().
-        flask_mail.send_message(
-            subject=message.subject, recipients=[email], body=message.text, html=message.html
-        )
-        return
-    relay.converse(lambda connection: connection.deliver(message))
+    is_sent = False
+    try:
+        if current_app.config["MAIL_SUPPRESS_SEND"]:
+            log.logger.info("mail to %s: %s\n\n%s\n", email, message.subject, message.text)
+            # Flask-Mail sends nothing now; tests read mail.record_messages().
+            flask_mail.send_message(
+                subject=message.subject, recipients=[email], body=message.text, html=message.html
+            )
+        else:
+            relay.converse(lambda connection: connection.deliver(message))
+        is_sent = True
+    finally:
+        tried.send(current_app._get_current_object(), is_sent=is_sent)  # type: ignore[attr-defined]
 
 
 def compose(template: str, email: str, language: str, **context: Any) -> Message:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -24,7 +25,7 @@ from gateway import crypto, db, log, mail, settings, throttle
 from gateway.db import deadline, purge, readiness, shared
 from gateway.errors import ConfigError
 from gateway.mail import outbox
-from gateway.server import turns
+from gateway.server import metrics, turns
 from gateway.settings import instance
 from gateway.web import background
 
@@ -123,12 +124,20 @@ def on_starting(server: Any) -> None:
         instance.check_database_folder(app)
         db.init_app(app)
         shared.claim(app)
+        if app.config["METRICS"]:
+            server.metrics_folder = metrics.make_folder()
         # Sockets that come from systemd or from an earlier gunicorn are open already.
         if not {"LISTEN_FDS", "GUNICORN_FD"} & set(os.environ):
             for address in server.cfg.address:
                 check_address(address)
     except ConfigError as error:
         settings.stop(error)
+
+
+def on_exit(server: Any) -> None:
+    """Remove what only the present master and its workers use."""
+    if folder := getattr(server, "metrics_folder", None):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def pre_request(_worker: Any, request: Any) -> None:

@@ -78,6 +78,7 @@ SETTINGS = (
     Setting("TIMEZONE", "UTC", checks.timezone),
     Setting("TRUSTED_PROXIES", 0, checks.integer(0, 10)),
     Setting("PAGES", True, checks.flag),
+    Setting("METRICS", False, checks.metrics),
     *ENVIRONMENT_ONLY,
 )
 # Settings of the libraries that are in no table of defaults; no operator needs them.

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -74,6 +75,13 @@ def flag(value: Any) -> bool:
         return known[str(value).lower()]
     except KeyError:
         raise ValueError("must be 1 or 0") from None
+
+
+def metrics(value: Any) -> bool:
+    """Return whether metrics are switched on; they need a library that no other part needs."""
+    if flag(value) and find_spec("prometheus_client") is None:
+        raise ValueError("needs prometheus_client: install the extra, pip install '.[metrics]'")
+    return flag(value)
 
 
 def one_of(*words: str) -> Callable[[Any], str]:

@@ -19,7 +19,7 @@ from gateway.web.client import client_ip, network, request_id
 
 # These are asked all day, so they write a line only when they refuse. nginx logs what it lets pass.
 QUESTIONS = {"project.verify", "project.check"}  # of proxies, for each request of a project
-QUIET = {"health.healthz", "health.readyz", *QUESTIONS}
+QUIET = {"health.healthz", "health.readyz", "metrics", *QUESTIONS}
 SECONDS = 1.0  # between two lines of the same kind
 MAX_KINDS = 1000  # that are told apart at a time, so that many clients do not fill the log either
 _FLOOD = "gateway.flood"  # key in app.extensions

@@ -11,6 +11,7 @@ from flask import current_app, g, has_request_context, request
 # As proxies write an address: bare, with a port, in brackets, in brackets with a port.
 _ADDRESS = re.compile(r"\[([0-9A-Fa-f:.]+(?:%[^\]]*)?)\](?::\d*)?|([\d.]+):\d*")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
+FORWARDED = {"forwarded", "via", "x-forwarded-for", "x-real-ip"}  # headers that proxies add
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
@@ -25,6 +26,11 @@ def request_id() -> str:
         given = request.headers.get("X-Request-ID", "") if has_request_context() else "-"
         g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
     return str(g.request_id)
+
+
+def is_forwarded() -> bool:
+    """Tell whether the present request comes through a proxy."""
+    return not FORWARDED.isdisjoint(name.lower() for name, _ in request.headers)
 
 
 def client_ip() -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Flask, Response, current_app, request
+from flask import Blueprint, Flask, Response, current_app
 
 from gateway.db import readiness
 from gateway.errors import ApiError, Code
+from gateway.web.client import is_forwarded
 from gateway.web.fields import Empty
 from gateway.web.reply import reply, responses
 
 bp = Blueprint("health", __name__)
 
 _WRITES = "gateway.writes"  # key in app.extensions
-# Headers that proxies add.
-FORWARDED = {"forwarded", "via", "x-forwarded-for", "x-real-ip"}
 
 
 def init_app(app: Flask) -> None:
@@ -38,6 +37,5 @@ def readyz() -> Response:
     if problem is None:
         return reply()
     # Through a proxy anybody may ask. The detail may name a host, a path or a user.
-    is_direct = FORWARDED.isdisjoint(name.lower() for name, _ in request.headers)
-    words = ": ".join(filter(None, problem)) if is_direct else problem.reason
+    words = problem.reason if is_forwarded() else ": ".join(filter(None, problem))
     raise ApiError(Code.DATABASE_UNAVAILABLE, words)

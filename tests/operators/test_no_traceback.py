@@ -28,6 +28,7 @@ COMMANDS = {
     "db history": [],
     "db upgrade": [],
     "doctor": [],
+    "mail list": [],
     "mail test": ["al@example.com"],
     "pool add": ["red"],
     "pool list": [],
