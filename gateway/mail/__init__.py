@@ -39,16 +39,8 @@ __all__ = [
 ]
 
 LANGUAGES = ("en", "zh")
-# The view of the console that a mail links, by template.
-VIEWS = {
-    "register": "register",
-    "invite": "register",
-    "reset": "forgot",
-    "email": "account",
-    "moved": "sign-in",
-    "quota": "projects",
-    "test": "sign-in",
-}
+# The view of the console that a mail links, by template; the others link the projects.
+VIEWS = {"register": "register", "invite": "register", "reset": "forgot", "email": "account"}
 
 flask_mail = Mail()
 tried = Signal()  # with the application and ``is_sent``, after each try to send a mail
@@ -110,7 +102,9 @@ def compose(template: str, email: str, language: str, **context: Any) -> Message
     context["service"] = config["SERVICE_NAME"]
     # From the setting, because a stranger chooses the host that a request names.
     has_console = config["PUBLIC_URL"] and config["PAGES"]
-    context["console"] = f"{config['PUBLIC_URL']}/#{VIEWS[template]}" if has_console else ""
+    context["console"] = (
+        f"{config['PUBLIC_URL']}/#{VIEWS.get(template, 'projects')}" if has_console else ""
+    )
     return Message(
         sender=config["MAIL_DEFAULT_SENDER"],
         recipient=email,

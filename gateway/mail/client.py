@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hmac
 import smtplib
 import socket
 import ssl
@@ -14,9 +13,8 @@ from typing import Any, BinaryIO
 from gateway.mail.failures import MailError
 
 MAX_REPLY_BYTES = 64 * 1024  # of all that a relay says, before TLS and within it
-MAX_CHALLENGES = 5  # of one login
 CHALLENGE, WELCOME, UNAVAILABLE = 334, 235, 421
-MECHANISMS = ("CRAM-MD5", "PLAIN", "LOGIN")  # that we know, the best one first
+MECHANISMS = ("PLAIN", "LOGIN")  # that we know; no other is needed within TLS
 
 
 class Client(smtplib.SMTP):
@@ -103,19 +101,13 @@ class Client(smtplib.SMTP):
 
     def _authenticate(self, mechanism: str, user: bytes, password: bytes) -> tuple[int, bytes]:
         """Log in with one mechanism. smtplib would send only ASCII; RFC 4616 says UTF-8."""
-        first = f" {_base64(b'', user, password)}" if mechanism == "PLAIN" else ""
-        status, words = self.docmd("AUTH", mechanism + first)
-        for number in range(MAX_CHALLENGES):
-            if status != CHALLENGE:
-                break
-            if mechanism == "CRAM-MD5":
-                digest = hmac.digest(password, base64.decodebytes(words), "md5").hex().encode()
-                answer = _base64(user + b" " + digest)
-            elif mechanism == "LOGIN":
-                answer = _base64(password if number else user)
-            else:
-                answer = _base64(b"", user, password)
-            status, words = self.docmd(answer)
+        plain = base64.b64encode(b"\0" + user + b"\0" + password)
+        login = [base64.b64encode(user), base64.b64encode(password)]
+        # Some relays want the answer of PLAIN after the question, too.
+        first, answers = (b" " + plain, [plain]) if mechanism == "PLAIN" else (b"", login)
+        status, words = self.docmd("AUTH", mechanism + first.decode())
+        while status == CHALLENGE and answers:
+            status, words = self.docmd(answers.pop(0).decode())
         return status, words
 
     def abort(self) -> None:
@@ -149,7 +141,3 @@ class _Limited:
 
     def close(self) -> None:
         self.file.close()
-
-
-def _base64(*parts: bytes) -> str:
-    return base64.b64encode(b"\0".join(parts)).decode()

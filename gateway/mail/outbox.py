@@ -146,12 +146,10 @@ def owed(
 def drop(kind: str, key: str, asker: str) -> bool:
     """Owe a mail no longer, if it waits; commit. Return False while it is being sent."""
     same = (OwedMail.kind == kind, OwedMail.key == key, OwedMail.asker == asker)
-    is_free = or_(OwedMail.claimed_until.is_(None), OwedMail.claimed_until <= clock.now())
-    if is_there := db.session.scalar(select(OwedMail.id).where(*same)) is not None:
-        db.session.execute(delete(OwedMail).where(*same, is_free))
-        is_there = db.session.scalar(select(OwedMail.id).where(*same)) is not None
+    db.session.execute(delete(OwedMail).where(*same, _is_free(clock.now())))
+    is_left = db.session.scalar(select(OwedMail.id).where(*same)) is not None
     db.session.commit()
-    return not is_there
+    return not is_left
 
 
 def send_soon() -> None:
@@ -221,12 +219,13 @@ def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
         OwedMail.expires_at > now,
         # A later moment was stored before the clock was set back.
         or_(OwedMail.next_try <= now, OwedMail.next_try > now + LONGEST_PAUSE + clock.LEEWAY),
-        or_(
-            OwedMail.claimed_until.is_(None),
-            OwedMail.claimed_until <= now,
-            OwedMail.claimed_until > now + LEASE + clock.LEEWAY,
-        ),
+        _is_free(now),
     )
+
+
+def _is_free(now: datetime) -> ColumnElement[bool]:
+    until = OwedMail.claimed_until
+    return or_(until.is_(None), until <= now, until > now + LEASE + clock.LEEWAY)
 
 
 def _send(owed: OwedMail) -> None:

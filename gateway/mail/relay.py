@@ -86,7 +86,7 @@ def converse(talk: Callable[[RelayConnection], None]) -> None:
 class RelayConnection(Connection):
     """Flask-Mail's connection with verified TLS and a deadline; it does not wait at QUIT."""
 
-    host: Client | None
+    host: Client  # None until it is connected
     aborted = False
     begun = False  # the relay has accepted the sender
 
@@ -140,10 +140,9 @@ class RelayConnection(Connection):
 
         :param size: of the mail, in bytes, if it is known.
         """
-        host = self._open_host()
-        host.ehlo_or_helo_if_needed()
-        options = [f"size={size}"] if size and host.has_extn("size") else []
-        status, words = host.mail(self._sender(), options)
+        self.host.ehlo_or_helo_if_needed()
+        options = [f"size={size}"] if size and self.host.has_extn("size") else []
+        status, words = self.host.mail(self._sender(), options)
         if status != ACCEPTED:
             raise smtplib.SMTPSenderRefused(status, words, self._sender())
         self.begun = True
@@ -171,23 +170,19 @@ class RelayConnection(Connection):
                 with suppress(smtplib.SMTPServerDisconnected):
                     self.try_own_address()
             raise refusal
-        status, words = self._open_host().data(content)
+        status, words = self.host.data(content)
         if status != ACCEPTED:
             raise smtplib.SMTPDataError(status, words)
 
     def _name_recipient(self, address: str) -> smtplib.SMTPRecipientsRefused | None:
         """Return the relay's refusal of a recipient, if it refuses."""
-        status, words = self._open_host().rcpt(address)
+        status, words = self.host.rcpt(address)
         if status in (ACCEPTED, WILL_FORWARD):
             return None
         return smtplib.SMTPRecipientsRefused({address: (status, words)})
 
     def _sender(self) -> str:
         return split_sender(self.mail.default_sender)[1]
-
-    def _open_host(self) -> Client:
-        assert self.host is not None  # noqa: S101 - for the type checker
-        return self.host
 
     def __exit__(self, *_exception: object) -> None:
         """Send QUIT and close, without waiting for an answer."""
