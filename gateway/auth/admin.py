@@ -82,6 +82,7 @@ def invite(email: str, language: str) -> None:
         mail.send(codes.INVITE, email, language, code=code, days=days)
 
     codes.issue(codes.INVITE, address, send_mail)
+    db.session.commit()
 
 
 def set_email(who: str, email: str, language: str | None) -> User:

@@ -59,8 +59,9 @@ def send(
     db.session.commit()
     try:
         issue(purpose, address, send_mail, asker, is_wanted=is_wanted)
+        db.session.commit()
     except mail.MailError as error:
-        log.logger.error("mail not sent: %s; %s", error, error.cure)
+        log.logger.error("mail not sent: %s; purpose=%s; %s", error, purpose, error.cure)
         is_refused = isinstance(error, mail.RecipientRefused)
         not_durable()
         throttle.undo(*(limits.of_address_only(counters) if is_refused else counters))
@@ -81,8 +82,8 @@ def issue(
 ) -> None:
     """Make a code, mail it, and store its hash once the relay has accepted the mail.
 
-    No transaction is open during the conversation with the relay. When the mail could not be sent,
-    an earlier code stays valid.
+    The caller commits. No transaction is open during the conversation with the relay. When the mail
+    could not be sent, an earlier code stays valid.
 
     :param send_mail: called with the code and its lifetime in minutes.
     :param asker: who asks, from ``devices.asker``; "" for an invitation.
@@ -109,7 +110,6 @@ def issue(
             index_elements=[MailCode.purpose, MailCode.email_key, MailCode.asker], set_=new
         )
     )
-    db.session.commit()
 
 
 def digits(purpose: str) -> int:

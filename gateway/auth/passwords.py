@@ -205,6 +205,9 @@ def mail_reset_code(owed: OwedMail) -> None:
             mail.send(codes.RESET, email, owed.language, **content)
 
     def is_same_account() -> bool:
+        if not is_counted and locks.hold(User.email_key == address) == user_id:
+            with suppress(ApiError):  # another mail was counted meanwhile; this rolls back
+                throttle.hit(*counters)
         return locks.hold(User.email_key == address) == user_id
 
     try:
@@ -214,10 +217,6 @@ def mail_reset_code(owed: OwedMail) -> None:
             throttle.undo(*counters)
             owed.details = {**owed.details, "counted": False}
         raise
-    if not is_counted and is_same_account():
-        with suppress(ApiError):  # another mail was counted meanwhile
-            throttle.hit(*counters)
-            db.session.commit()
 
 
 def reset(email: str, reg_code: str, password: Password, client: Client) -> int:

@@ -101,10 +101,8 @@ def compose(template: str, email: str, language: str, **context: Any) -> Message
     config = current_app.config
     context["service"] = config["SERVICE_NAME"]
     # From the setting, because a stranger chooses the host that a request names.
-    has_console = config["PUBLIC_URL"] and config["PAGES"]
-    context["console"] = (
-        f"{config['PUBLIC_URL']}/#{VIEWS.get(template, 'projects')}" if has_console else ""
-    )
+    link = f"{config['PUBLIC_URL']}/#{VIEWS.get(template, 'projects')}"
+    context["console"] = link if config["PUBLIC_URL"] and config["PAGES"] else ""
     return Message(
         sender=config["MAIL_DEFAULT_SENDER"],
         recipient=email,

@@ -8,6 +8,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
+from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from support import faulty_smtp
 from support.faulty_smtp import Fault
@@ -377,6 +378,25 @@ def test_killed_server_sends_what_it_has_promised_when_it_starts_again(
     while (code := service.post("/reset-password", body)[1]) == 1008:
         assert time.monotonic() < until
     assert code == 0
+
+
+@sqlite_only
+def test_a_mail_costs_two_waits_for_the_disk(app, outbox, add_people, by_hand):
+    """One until it is promised, and one after it is sent; the claim waits for nothing."""
+    (email,) = add_people(1)
+    waits = []
+    with app.app_context():
+        engine = db.engine
+
+    @event.listens_for(engine, "commit")
+    def note(connection):
+        driver = connection.connection.driver_connection
+        if driver.in_transaction and driver.execute("PRAGMA synchronous").fetchone() == (2,):
+            waits.append(len(outbox.mails))
+
+    assert code_of(ask(app, email)) == 0
+    assert send_due(app) == 1
+    assert waits == [0, 1]
 
 
 def test_operators_see_what_is_owed_and_why(flask, person, outbox, clock, caplog):

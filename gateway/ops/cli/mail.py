@@ -28,7 +28,7 @@ group = Group("mail", help="Try the SMTP relay; show the mails that are owed.")
 @page_option
 @as_json
 def list_owed(who: str | None, page: int, as_json: bool) -> None:
-    """Show mails that are owed, and why the last try failed; times are UTC."""
+    """Show mails that are owed, and why the last try failed."""
     is_meant: ColumnElement[bool] = true()
     if who is not None:
         user_id, address = 0, email_key(who)
