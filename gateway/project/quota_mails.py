@@ -39,7 +39,7 @@ def announce(project_id: int, day: date, limit: int, count: int) -> None:
     :param count: the number of the request on its day, from 1.
     """
     share = share_reached(limit, count)
-    if share and current_app.config["ALLOWANCE_MAILS"] and mail.is_possible():
+    if share and current_app.config["QUOTA_MAILS"] and mail.is_possible():
         waiting, _ = _reached()
         waiting.append((project_id, day, share, limit, count))
         background.run(_promise_first)
@@ -59,7 +59,7 @@ def owe_after_change(project: Project) -> None:
     limit, today = project.request_max, quota.days(clock.now())
     used = quota.requests_on(project, *today)
     reached = [share for share in SHARES if limit and used >= -(-limit * share // 100)]
-    if reached and project.request_day and current_app.config["ALLOWANCE_MAILS"]:
+    if reached and project.request_day and current_app.config["QUOTA_MAILS"]:
         _owe(project.id, project.request_day, reached[0], limit, used)
 
 

@@ -162,7 +162,7 @@ def test_racing_requests_get_one_mail_for_each_share(start, outbox):
 
 
 def test_no_mail_when_the_setting_says_so(start, outbox):
-    person, project = start(ALLOWANCE_MAILS=False)
+    person, project = start(QUOTA_MAILS=False)
     use(person, project, 5)
     assert outbox.mails == []
 

@@ -1,7 +1,7 @@
 """Compare the service with libraries that count the requests of API keys: ``make compare``.
 
-Each server has two workers, and gets keys with an allowance of 200. Counted is how many of 800
-requests that race for one of them pass. Then the allowance is used up and the workers are started
+Each server has two workers, and gets keys with a quota of 200. Counted is how many of 800
+requests that race for one of them pass. Then the quota is used up and the workers are started
 anew; of 800 more requests, each that passes means that a count was lost. At last all servers run,
 and in turn answer requests of a key that is far from its end; the figure is the CPU time of the
 workers. Redis is not started anew, and its CPU time is not counted.
@@ -32,9 +32,9 @@ from others import (  # noqa: E402 - beside this file
 )
 from support import interrupts  # noqa: E402 - two folders above
 
-ALLOWANCE, RACING = 200, 800
+QUOTA, RACING = 200, 800
 RACES = 3
-MUCH = 1_000_000  # an allowance that lasts
+MUCH = 1_000_000  # a quota that lasts
 CONNECTIONS = 32  # of a race
 ROUNDS, REQUESTS = 5, 400  # of the CPU time
 SERVERS = (Ours, BetterAuth, Keygate, KeygateOnRedis, Plain)
@@ -50,7 +50,7 @@ def set_up():
     for server in SERVERS:
         tell(f"Setting up {server.name}")
         try:
-            found.append(server(*[ALLOWANCE] * RACES, MUCH))
+            found.append(server(*[QUOTA] * RACES, MUCH))
         except MissingError as missing:
             tell(f"  skipped: {missing}")
     return found
@@ -69,7 +69,7 @@ def count(server):
     settle(running)
     races = [passed(running, key, RACING, CONNECTIONS) for key in server.requests[:RACES]]
     for key in server.requests[:RACES]:
-        passed(running, key, 2 * ALLOWANCE, 1)  # one by one, to use up what a race has left
+        passed(running, key, 2 * QUOTA, 1)  # one by one, to use up what a race has left
     running.stop()
     running = server.start()
     settle(running)

@@ -1,6 +1,6 @@
 // An API with better-auth's plugin for API keys, as its documentation shows it.
 //
-// `node better_auth.mjs 200 1000` makes a key for each allowance and prints the keys. Without an
+// `node better_auth.mjs 200 1000` makes a key for each quota and prints the keys. Without an
 // argument it serves with two workers.
 
 import cluster from "node:cluster";
@@ -13,14 +13,14 @@ import { getMigrations } from "better-auth/db/migration";
 import Database from "better-sqlite3";
 
 const DAY = 24 * 60 * 60 * 1000;
-const allowances = process.argv.slice(2);
+const quotas = process.argv.slice(2);
 
 const auth = betterAuth({
   baseURL: `http://127.0.0.1:${process.env.PORT}`,
   database: new Database(process.env.DATABASE),
   emailAndPassword: { enabled: true },
   logger: { disabled: true }, // otherwise it writes a stack for each refusal
-  // `remaining` is its count of an allowance; its rate limit is a second one.
+  // `remaining` is its count of a quota; its rate limit is a second one.
   plugins: [apiKey({ rateLimit: { enabled: false } })],
 });
 
@@ -28,9 +28,9 @@ async function makeKeys() {
   await (await getMigrations(auth.options)).runMigrations();
   const lory = { name: "lory", email: "lory@example.com", password: "seven green bottles" };
   const { user } = await auth.api.signUpEmail({ body: lory });
-  for (const allowance of allowances.map(Number)) {
+  for (const quota of quotas.map(Number)) {
     const made = await auth.api.createApiKey({
-      body: { userId: user.id, remaining: allowance, refillAmount: allowance, refillInterval: DAY },
+      body: { userId: user.id, remaining: quota, refillAmount: quota, refillInterval: DAY },
     });
     console.log(made.key);
   }
@@ -42,7 +42,7 @@ async function answer(request, response) {
   response.writeHead(valid ? 204 : error.code === "USAGE_EXCEEDED" ? 429 : 401).end();
 }
 
-if (allowances.length) {
+if (quotas.length) {
   await makeKeys();
 } else if (cluster.isPrimary) {
   cluster.fork();

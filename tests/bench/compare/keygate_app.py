@@ -1,6 +1,6 @@
 """An API with fastapi-keygate, as its documentation shows it.
 
-``python keygate_app.py 200 1000`` makes a key for each allowance and prints the keys.
+``python keygate_app.py 200 1000`` makes a key for each quota and prints the keys.
 """
 
 import os
@@ -19,6 +19,6 @@ def verify(_key: ApiKey = Depends(gate.require)):  # noqa: B008
 
 
 if __name__ == "__main__":
-    for allowance in sys.argv[1:]:
+    for quota in sys.argv[1:]:
         # An hour is its longest window.
-        print(gate.create_key("lory", per_minute=None, per_hour=int(allowance)).key)
+        print(gate.create_key("lory", per_minute=None, per_hour=int(quota)).key)

@@ -137,17 +137,17 @@ class Ours:
 
     name = f"this service {__version__}"
 
-    def __init__(self, *allowances):
+    def __init__(self, *quotas):
         self.uri = f"sqlite:///{folder('ours') / 'gateway.db'}"
         app, _ = make_app(self.uri, PER_USER)
         with app.app_context(), db.engine.begin() as connection:
-            for number, allowance in enumerate(allowances, FIRST):
-                values = {"allowance": allowance, "number": number}
-                change = "UPDATE projects SET request_max = :allowance WHERE id = :number"
+            for number, quota in enumerate(quotas, FIRST):
+                values = {"quota": quota, "number": number}
+                change = "UPDATE projects SET request_max = :quota WHERE id = :number"
                 connection.execute(text(change), values)
         with app.app_context():
             db.engine.dispose()
-        numbers = range(FIRST, FIRST + len(allowances))
+        numbers = range(FIRST, FIRST + len(quotas))
         self.requests = [verify(number).raw_request for number in numbers]
 
     def start(self):
@@ -157,11 +157,11 @@ class Ours:
 class PythonServer:
     """An application of this folder under uvicorn."""
 
-    def __init__(self, *allowances):
+    def __init__(self, *quotas):
         self.where = folder("python-server")
         shutil.copy2(HERE / f"{self.module}.py", self.where)
         self.environment = {"DATABASE_URL": "sqlite:///keys.db", **self.more()}
-        command = [python(), f"{self.module}.py", *map(str, allowances)]
+        command = [python(), f"{self.module}.py", *map(str, quotas)]
         output = run(command, self.where, **self.environment)
         use_wal(self.where / "keys.db")
         self.requests = [request(key) for key in output.split()]
@@ -207,7 +207,7 @@ class BetterAuth:
 
     name = f"better-auth {BETTER_AUTH} on Node"
 
-    def __init__(self, *allowances):
+    def __init__(self, *quotas):
         for tool in ("node", "npm"):
             if not shutil.which(tool):
                 raise MissingError(f"there is no {tool} here")
@@ -221,7 +221,7 @@ class BetterAuth:
             "BETTER_AUTH_SECRET": os.urandom(32).hex(),
             "BETTER_AUTH_TELEMETRY": "0",
         }
-        command = ["node", "better_auth.mjs", *map(str, allowances)]
+        command = ["node", "better_auth.mjs", *map(str, quotas)]
         output = run(command, self.where, PORT="1", **self.environment)
         use_wal(self.where / "keys.db")
         self.requests = [request(key) for key in output.split()]

@@ -1,6 +1,6 @@
 """An API with keys as most people write it with FastAPI and SQLAlchemy: read, check, add one.
 
-``python plain_app.py 200 1000`` makes a key for each allowance and prints the keys. The columns are
+``python plain_app.py 200 1000`` makes a key for each quota and prints the keys. The columns are
 those that one needs; the key is stored as a digest.
 """
 
@@ -26,7 +26,7 @@ class ApiKey(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     digest: Mapped[str] = mapped_column(unique=True)
-    allowance: Mapped[int]
+    quota: Mapped[int]
     used: Mapped[int] = mapped_column(default=0)
 
 
@@ -44,8 +44,8 @@ def verify(x_api_key: str = Header(), session: Session = Depends(database)):  # 
     key = session.scalar(select(ApiKey).where(ApiKey.digest == digest(x_api_key)))
     if key is None:
         raise HTTPException(401, "Unknown key")
-    if key.used >= key.allowance:
-        raise HTTPException(429, "The allowance is used up")
+    if key.used >= key.quota:
+        raise HTTPException(429, "The quota is used up")
     key.used += 1
     session.commit()
 
@@ -53,8 +53,8 @@ def verify(x_api_key: str = Header(), session: Session = Depends(database)):  # 
 if __name__ == "__main__":
     Base.metadata.create_all(engine)
     with Session(engine) as session:
-        for allowance in sys.argv[1:]:
+        for quota in sys.argv[1:]:
             made = secrets.token_urlsafe(32)
-            session.add(ApiKey(digest=digest(made), allowance=int(allowance)))
+            session.add(ApiKey(digest=digest(made), quota=int(quota)))
             print(made)
         session.commit()
