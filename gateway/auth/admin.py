@@ -175,6 +175,11 @@ def set_admin(who: str, admin: bool, *, even_last_admin: bool = False) -> User:
     return _change(who, *filters, is_admin=admin)
 
 
+def set_projects_max(who: str, projects_max: int | None) -> User:
+    """Set how many live projects an account may have; None is PROJECTS_PER_USER."""
+    return _change(who, projects_max=projects_max)
+
+
 def _change(who: str, *filters: ColumnElement[bool], **values: object) -> User:
     user = find(who)
     changed = db.session.scalar(

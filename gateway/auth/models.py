@@ -40,6 +40,7 @@ class User(Base):
     is_admin: Mapped[bool] = mapped_column(default=False)
     is_banned: Mapped[bool] = mapped_column(default=False)
     live_projects: Mapped[int] = mapped_column(default=0)
+    projects_max: Mapped[int | None]  # None is PROJECTS_PER_USER
     # How often all tokens were revoked. A token is valid when it holds this number, or when it is
     # the one token that was kept at the last revocation.
     token_generation: Mapped[int] = mapped_column(default=0)

@@ -92,20 +92,19 @@ def _wrap(error: Exception, engine: Engine, sql: str | None) -> BaseException:
 class _Compiled:
     """A statement compiled for one driver.
 
-    ``constants`` are the values that the statement brings. ``to_driver`` converts Python's values
-    to the driver's, by name; ``to_python`` converts them back, by the column's position.
+    ``to_driver`` converts Python's values to the driver's, by name; ``to_python`` converts them
+    back, by the column's position.
     """
 
     run: Callable[..., Any]  # of the dialect's module
     sql: str
-    constants: dict[str, Any]
     to_driver: dict[str, Callable[[Any], Any]]
     to_python: tuple[tuple[int, Callable[[Any], Any]], ...]
     make_row: Callable[[Any], Any]
 
     def fetch(self, connection: PoolProxiedConnection, values: Mapping[str, Any]) -> list[Any]:
         """Execute the statement on a connection; return its rows."""
-        parameters = {**self.constants, **values}
+        parameters = dict(values)
         for name, convert in self.to_driver.items():
             parameters[name] = convert(parameters[name])
         cursor = connection.cursor()
@@ -121,13 +120,32 @@ class _Compiled:
         return converted
 
 
+def _with_constants(compiler: Any) -> Any:
+    """Return a compiler that writes the statement's own values into its text.
+
+    As parameters they cost Postgres a seventh of the time that it plans verify's statement.
+    """
+
+    class Compiler(compiler):  # type: ignore[misc]
+        def visit_bindparam(self, bindparam: Any, **kw: Any) -> str:
+            return str(
+                super().visit_bindparam(
+                    bindparam, **{**kw, "literal_binds": not bindparam.required}
+                )
+            )
+
+    return Compiler
+
+
 def _compile(statement: Any, used: Dialect) -> _Compiled:
     # Parameters have names, not positions, because most values stand in more than one place.
     named: Dialect = type(used)(dbapi=used.loaded_dbapi, paramstyle=_PARAMSTYLES[used.name])  # type: ignore[call-arg]
+    named.statement_compiler = _with_constants(named.statement_compiler)
     compiled: Any = statement.compile(dialect=named)
     to_driver = {
         name: bind.type.dialect_impl(named).bind_processor(named)
         for name, bind in compiled.binds.items()
+        if bind.required
     }
     columns: Any = statement.exported_columns
     to_python = [
@@ -138,7 +156,6 @@ def _compile(statement: Any, used: Dialect) -> _Compiled:
     return _Compiled(
         run=dialect().run,
         sql=str(compiled),
-        constants={name: bind.value for name, bind in compiled.binds.items() if not bind.required},
         to_driver={name: convert for name, convert in to_driver.items() if convert},
         to_python=tuple((at, convert) for at, convert in enumerate(to_python) if convert),
         make_row=row._make,

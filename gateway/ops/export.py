@@ -14,7 +14,7 @@ from gateway.auth.models import MailCode, User
 from gateway.db import db
 from gateway.mail import outbox
 from gateway.mail.outbox import OwedMail
-from gateway.project import quota, usage
+from gateway.project import limits, usage
 from gateway.project.models import Project
 
 
@@ -58,7 +58,7 @@ def of_person(who: str) -> dict[str, Any]:
 
 def _projects(user: User) -> list[dict[str, Any]]:
     """Return the projects of an account, also the deleted ones that are not purged yet."""
-    counts = usage.counts_of_user(user.id, *quota.days(clock.now()))
+    counts = usage.counts_of_user(user.id, *limits.days(clock.now()))
     return [
         {
             "id": project.id,

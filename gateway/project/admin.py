@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, case, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from gateway import clock, crypto
@@ -16,20 +17,21 @@ from gateway.auth import admin as accounts
 from gateway.auth.models import User
 from gateway.db import db, shared
 from gateway.errors import ApiError, Code
-from gateway.project import pools, quota_mails, service
-from gateway.project.models import KEY_LENGTH, Project
+from gateway.project import limits, pools, service
+from gateway.project.models import KEY_LENGTH, Project, kept_requests
 from gateway.settings import INT32_MAX
 
 SECRETS = 5  # how many stored secrets ``try_secrets`` opens
 
 
 def search(
-    owner: str | None, pool_name: str | None, page_no: int, page_size: int
+    owner: str | None, pool_name: str | None, sort: str | None, page_no: int, page_size: int
 ) -> tuple[list[tuple[Project, str]], int]:
     """Return one page of live projects, each with its owner's name, and the number of all.
 
     :param owner: name or address of an account; None for all.
     :param pool_name: "" for projects without a pool; None for all.
+    :param sort: "today", "month" or "total": most used first; None for the order of ids.
     :raises ApiError: 1006 when there is no such account or pool.
     """
     filters: list[ColumnElement[bool]] = []
@@ -40,11 +42,23 @@ def search(
         filters.append(Project.pool_id.is_not_distinct_from(pool_id))
     live = (Project.deleted.is_(False), *filters)
     total = db.session.scalar(select(func.count()).select_from(Project).where(*live)) or 0
-    page = select(Project).where(*live).order_by(Project.id)
+    page = select(Project).where(*live).order_by(*_order(sort), Project.id)
     projects = db.session.scalars(page.limit(page_size).offset(page_no * page_size)).all()
     owners = select(User.id, User.user_name).where(User.id.in_(p.user_id for p in projects))
     names = {row.id: row.user_name for row in db.session.execute(owners)}
     return [(project, names[project.user_id]) for project in projects], total
+
+
+def _order(sort: str | None) -> list[ColumnElement[int]]:
+    """Return what to sort projects by, before their ids."""
+    if sort is None:
+        return []
+    if sort == "total":
+        return [Project.request_total.desc()]
+    today, latest = limits.days(clock.now())
+    first, last = (today, latest) if sort == "today" else limits.month_of(today)
+    used = Project.day_count if sort == "today" else Project.month_count
+    return [case((Project.request_day.between(first, last), used), else_=0).desc()]
 
 
 def assign(id_or_key: str, pool_name: str) -> Project:
@@ -52,16 +66,22 @@ def assign(id_or_key: str, pool_name: str) -> Project:
 
     :raises ApiError: 1006 when there is no such project or pool.
     """
-    return _change(id_or_key, pool_id=pools.id_of(pool_name) if pool_name else None)
+    try:
+        return change(id_or_key, pool_id=pools.id_of(pool_name) if pool_name else None)
+    except IntegrityError:
+        db.session.rollback()
+        raise ApiError(Code.NOT_FOUND, "There is no such pool any more") from None
 
 
-def set_quota(id_or_key: str, request_max: int) -> Project:
-    """Set a project's daily quota; 0 is no limit.
+def change(id_or_key: str, **values: Any) -> Project:
+    """Set limits of a project, or block it.
 
+    :param values: of ``service.ADMINS_COLUMNS``; a limit of 0 is none.
     :raises ApiError: 1006 when there is no such project.
     """
-    project = _change(id_or_key, request_max=request_max)
-    quota_mails.owe_after_change(project)
+    project = service.change(*_is_live(id_or_key), **values)
+    if project is None:
+        raise _no_such_project()
     return project
 
 
@@ -104,7 +124,10 @@ def change_timezone(zone: str) -> str | None:
         db.session.execute(
             update(Project)
             .where(Project.request_day == old_day)
-            .values(request_day=new_day)
+            .values(
+                request_day=new_day,
+                month_count=kept_requests(*limits.month_of(new_day)) + Project.day_count,
+            )
             .execution_options(synchronize_session=False)
         )
     shared.store(connection, "TIMEZONE", zone)
@@ -132,21 +155,6 @@ def _is_live(id_or_key: str) -> tuple[ColumnElement[bool], ...]:
 
 def _no_such_project() -> ApiError:
     return ApiError(Code.NOT_FOUND, "There is no live project with this id or key")
-
-
-def _change(id_or_key: str, **values: int | None) -> Project:
-    try:
-        project: Project | None = db.session.scalar(
-            update(Project).where(*_is_live(id_or_key)).values(**values).returning(Project)
-        )
-        db.session.commit()
-    except IntegrityError:
-        db.session.rollback()
-        raise ApiError(Code.NOT_FOUND, "There is no such pool any more") from None
-    if project is None:
-        raise _no_such_project()
-    db.session.refresh(project)
-    return project
 
 
 def _parse_id(text: str) -> int:

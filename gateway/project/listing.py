@@ -14,7 +14,7 @@ from gateway.auth.models import User
 from gateway.auth.tokens import Caller
 from gateway.db.hot_sql import HotStatement
 from gateway.errors import ApiError, Code
-from gateway.project import quota, service
+from gateway.project import limits, service
 from gateway.project.models import Project
 
 # The account's own count is the total, so a page costs no more than its rows. The count comes with
@@ -30,7 +30,7 @@ _page = (
         Project.created_at,
         Project.request_total,
         Project.request_day,
-        Project.request_count,
+        Project.day_count.label("day_count"),
         Project.request_max,
         Project.pool_id,
         Project.pool_name.label("pool_name"),
@@ -70,7 +70,7 @@ def list_page(
     projects = [row for row in rows if row.id is not None]
     secrets = crypto.unseal_all(project.sealed_secret for project in projects)
     page = _Page(
-        *quota.days(clock.now()),
+        *limits.days(clock.now()),
         ZoneInfo(current_app.config["TIMEZONE"]),
         current_app.config["END_POINTS"],
     )
@@ -107,7 +107,7 @@ def _item(project: Any, secret: str | None, page: _Page) -> dict[str, Any]:
         "deleted": project.deleted,
         "created_time": _local_time(project.created_at, page.zone),
         "request_total": project.request_total,
-        "request_today": quota.requests_on(project, page.today, page.latest),
+        "request_today": limits.requests_on(project, page.today, page.latest),
         "request_max": project.request_max,
         "pool_id": project.pool_id or 0,
         "pool_name": project.pool_name,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime
+from typing import Any
 
 from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, func, select, text
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Mapped, column_property, mapped_column
+from sqlalchemy.sql.functions import FunctionElement
 
 from gateway.db import Base, UtcDateTime
 
@@ -65,10 +68,20 @@ class Project(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     request_total: Mapped[int] = mapped_column(BigInteger, default=0)
     request_day: Mapped[date | None]
+    # The requests of that day, and what they cost beyond 1 each.
     request_count: Mapped[int] = mapped_column(default=0)
+    extra_count: Mapped[int] = mapped_column(BigInteger, default=0)
+    day_count: Mapped[int] = column_property(request_count + extra_count)
+    # What was counted in the month of request_day, with that day.
+    month_count: Mapped[int] = mapped_column(BigInteger, default=0)
+    # The limits, 0 for none; see project.limits.
     request_max: Mapped[int]
-    # The project is paused from this moment on; None is for ever.
+    month_max: Mapped[int] = mapped_column(default=0)
+    per_minute: Mapped[int] = mapped_column(default=0)
+    rate_moment: Mapped[int] = mapped_column(BigInteger, default=0)  # unix nanoseconds
+    # The project is paused from this moment on; None is for ever. An admin blocks it apart from it.
     active_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    blocked: Mapped[bool] = mapped_column(default=False)
     pool_id: Mapped[int | None] = mapped_column(ForeignKey("pools.id"), index=True)
     pool_name: Mapped[str] = column_property(
         func.coalesce(
@@ -95,5 +108,30 @@ class ProjectDay(Base):
     # No foreign key, because to delete an account would then delete all its days at once.
     user_id: Mapped[int] = mapped_column(index=True)
     day: Mapped[date] = mapped_column(primary_key=True, index=True)
-    requests: Mapped[int]
+    requests: Mapped[int] = mapped_column(BigInteger)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class kept_requests(FunctionElement[int]):
+    """SQL: what ``project_days`` holds of the statement's project, from one day to another.
+
+    On Postgres it is a function of the database. It sees what is committed while the statement
+    waits for the project's row; a subquery would see what was there when the statement began, and
+    would have to be planned each time.
+    """
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(kept_requests, "postgresql")
+def _call_function(element: kept_requests, compiler: Any, **kw: Any) -> str:
+    return str(compiler.process(func.kept_requests(Project.id, *element.clauses), **kw))
+
+
+@compiles(kept_requests)
+def _write_subquery(element: kept_requests, compiler: Any, **kw: Any) -> str:
+    kept = select(func.coalesce(func.sum(ProjectDay.requests), 0)).where(
+        ProjectDay.project_id == Project.id, ProjectDay.day.between(*element.clauses)
+    )
+    return str(compiler.process(kept.correlate(Project).scalar_subquery(), **kw))

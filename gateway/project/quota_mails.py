@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from datetime import date, timedelta
+from typing import NamedTuple
 
 from flask import current_app
 from sqlalchemy import select
@@ -20,7 +21,7 @@ from gateway.auth.models import User
 from gateway.db import db
 from gateway.errors import ApiError
 from gateway.mail import outbox
-from gateway.project import quota
+from gateway.project import limits
 from gateway.project.models import Project
 from gateway.throttle import DAY, Counter
 from gateway.web import background
@@ -32,35 +33,51 @@ SHORTEST_LIFE = timedelta(hours=1)  # of a promise that is made just before midn
 PAUSE = 0.1  # seconds between two looks whether the mail at 80 % has been sent
 
 
-def announce(project_id: int, day: date, limit: int, count: int) -> None:
+class Used(NamedTuple):
+    """What is used of a quota.
+
+    ``period`` is whose quota it is, such as "2024-03-07", with its last day. ``limit`` is 0 for
+    none.
+    """
+
+    project_id: int
+    period: str
+    last_day: date
+    limit: int
+    counted: int
+
+
+def announce(used: Used, cost: int) -> None:
     """Mail the project's owner after the response, when this request has reached a share.
 
-    :param limit: the daily quota, 0 for none.
-    :param count: the number of the request on its day, from 1.
+    :param used: with this request.
+    :param cost: what this request counts as.
     """
-    share = share_reached(limit, count)
+    share = share_reached(used.limit, used.counted, cost)
     if share and current_app.config["QUOTA_MAILS"] and mail.is_possible():
         waiting, _ = _reached()
-        waiting.append((project_id, day, share, limit, count))
+        waiting.append((used, share))
         background.run(_promise_first)
 
 
-def share_reached(limit: int, count: int) -> int:
-    """Return the share of the quota, in percent, that this very request has reached; 0 for none."""
-    if limit:
+def share_reached(limit: int, count: int, cost: int) -> int:
+    """Return the share of the quota, in percent, that this very request has reached; 0 for none.
+
+    A share is reached by the request whose count crosses it.
+    """
+    if limit and count * 100 >= limit * SHARES[-1]:
         for share in SHARES:
-            if count == -(-limit * share // 100):
+            if (count - cost) * 100 < limit * share <= count * 100:
                 return share
     return 0
 
 
 def owe_after_change(project: Project) -> None:
     """Owe the mail about a share that a changed quota makes reached; the service sends it."""
-    limit, today = project.request_max, quota.days(clock.now())
-    used = quota.requests_on(project, *today)
-    reached = [share for share in SHARES if limit and used >= -(-limit * share // 100)]
-    if reached and project.request_day and current_app.config["QUOTA_MAILS"]:
-        _owe(project.id, project.request_day, reached[0], limit, used)
+    day, count = project.request_day, limits.requests_on(project, *limits.days(clock.now()))
+    share = share_reached(project.request_max, count, count)
+    if share and day and current_app.config["QUOTA_MAILS"]:
+        _owe(Used(project.id, str(day), day, project.request_max, count), share)
 
 
 def _promise_first() -> None:
@@ -71,23 +88,23 @@ def _promise_first() -> None:
     outbox.send_soon()
 
 
-def _reached() -> tuple[deque[tuple[int, date, int, int, int]], threading.Lock]:
+def _reached() -> tuple[deque[tuple[Used, int]], threading.Lock]:
     """Return what requests have reached and nobody owes yet, in order, and the lock of who does."""
-    reached: tuple[deque[tuple[int, date, int, int, int]], threading.Lock] = (
-        current_app.extensions.setdefault("gateway.quota_mails", (deque(), threading.Lock()))
+    reached: tuple[deque[tuple[Used, int]], threading.Lock] = current_app.extensions.setdefault(
+        "gateway.quota_mails", (deque(), threading.Lock())
     )
     return reached
 
 
-def _owe(project_id: int, day: date, share: int, limit: int, count: int) -> None:
+def _owe(used: Used, share: int) -> None:
     """Owe the mail, unless it was owed before; an operator may change the quota."""
     owner = db.session.execute(
-        select(User.id, User.language).join(Project).where(Project.id == project_id)
+        select(User.id, User.language).join(Project).where(Project.id == used.project_id)
     ).first()
     if owner is None or locks.hold(User.id == owner.id) is None:  # erased meanwhile
         db.session.rollback()
         return
-    key = f"{project_id} {day}"
+    key = f"{used.project_id} {used.period}"
     once = [Counter("quota-mail", f"project {key} {each}", 1, 2 * DAY, owner.id) for each in SHARES]
     try:
         throttle.check(once[0])  # a mail at 80 % would be late
@@ -102,11 +119,11 @@ def _owe(project_id: int, day: date, share: int, limit: int, count: int) -> None
         KIND,
         key,
         owner.language,
-        max(timedelta(seconds=quota.seconds_left(day, clock.now())), SHORTEST_LIFE),
+        max(timedelta(seconds=limits.seconds_left(used.last_day, clock.now())), SHORTEST_LIFE),
         asker=str(share),
         user_id=owner.id,
-        project_id=project_id,
-        context={"day": str(day), "share": share, "limit": limit, "used": count},
+        project_id=used.project_id,
+        context={"day": used.period, "share": share, "limit": used.limit, "used": used.counted},
     )
     db.session.commit()
 

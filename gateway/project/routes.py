@@ -12,7 +12,7 @@ from werkzeug.routing import BaseConverter, Rule
 from gateway import log
 from gateway.auth.tokens import caller, signed_in
 from gateway.errors import ApiError, Code
-from gateway.project import listing, schemas, service
+from gateway.project import credentials, listing, schemas, service
 from gateway.project import usage as usages
 from gateway.project import verify as verification
 from gateway.web.body import body
@@ -79,9 +79,11 @@ def rotate(id: int, grace_hours: int) -> Response:
 @bp.post("/edit")
 @signed_in
 @body(schemas.EditRequest)
-@responses(Empty, Code.NOT_FOUND)
+@responses(Empty, Code.NOT_FOUND, Code.ACCESS_DENIED)
 def edit(id: int, **changes: Any) -> Response:
     """Change a project's name or type, pause it, or let it go on.
+
+    An admin may also change its limits, 0 for none, and block it.
 
     A field that is not sent stays as it is. ``active_until`` is in unix seconds; 0 is for ever, and
     a time that has come pauses the project from its next request on.
@@ -110,8 +112,16 @@ def verify() -> Response:
     """Tell nginx's ``auth_request`` whether a request may pass, and count it if so.
 
     With ``pool``, only projects of that pool pass; with an empty one, only those without a pool.
+    The request counts as its ``cost``, or as 1.
     """
-    decision = verification.decide(request.headers, request.args.getlist("pool"))
+    credential = credentials.read(request.headers)
+    question = verification.question(request.args.getlist("pool"), request.args.getlist("cost"))
+    try:
+        decision = verification.decide(credential, *question)
+    except ApiError as error:
+        if error.code is Code.TOO_MANY_REQUESTS:
+            error.status = HTTPStatus.FORBIDDEN.value  # auth_request passes on only 401 and 403
+        raise
     return Response(status=HTTPStatus.NO_CONTENT.value, headers=decision.headers())
 
 
@@ -123,14 +133,11 @@ def check(**_path: str) -> Response:
     """
     asked = request.environ["RAW_URI"].partition("?")[0].removeprefix(f"{bp.url_prefix}/check/")
     pool, _, rest = asked.partition("/")
-    _cost, slash, below = rest.partition("/")
+    cost, slash, below = rest.partition("/")
     path = slash + below or request.headers.get("X-Forwarded-Uri", "").partition("?")[0]
     pools = {"-": [""], "_": []}.get(pool, [pool or "?"])
-    try:
-        decision = verification.decide(request.headers, pools, path)
-    except ApiError as error:
-        error.status = error.code.status if error.code is Code.TOO_MANY_REQUESTS else error.status
-        raise
+    credential = credentials.read(request.headers, path)
+    decision = verification.decide(credential, *verification.question(pools, [cost]))
     response = reply()
     response.headers.update(decision.headers())
     return response
@@ -151,3 +158,13 @@ class _Raw(BaseConverter):
 
     regex = "(?s:.*)"
     part_isolating = False
+
+
+@bp.get("/quota", endpoint="quota")
+@responses(schemas.Quota, Code.ACCESS_DENIED, Code.UNAUTHENTICATED)
+def project_quota() -> Response:
+    """Return what is left of a project's limits; this counts as no request.
+
+    The request carries the project's credentials, not a token. ``limit`` is 0 where there is none.
+    """
+    return reply(verification.standing(credentials.read(request.headers)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from marshmallow import validate
 from marshmallow.fields import Boolean, Integer, List, Nested, String
 
-from gateway.web.fields import Int32, Reply, Request, Stripped, output_field
+from gateway.project.limits import MAX_PER_MINUTE
+from gateway.web.fields import Flag, Int32, Reply, Request, Stripped, output_field
 
 NAME = "我的ChatGPT项目"
 KEY = "p4Sx9mcEIcDzZOjG"
@@ -13,6 +14,8 @@ SECRET = "wzZwy8jxsdjuHDk1kBgaMYWh7C8XJa5yUGPRRFGOQqwwY4gt"  # noqa: S105 - the 
 
 
 _PROJECT_ID = "The id of a project, from project/list"
+_QUOTA = "What is allowed in a"
+_ADMINS = "only an admin may send it"
 
 
 class CreateRequest(Request):
@@ -75,6 +78,14 @@ class EditRequest(Request):
             "description": "When the project pauses, in unix seconds; 0 means never",
         }
     )
+    request_max = Int32(metadata={"example": 30, "description": f"{_QUOTA} day; {_ADMINS}"})
+    month_max = Int32(metadata={"example": 0, "description": f"{_QUOTA} month; {_ADMINS}"})
+    per_minute = Int32(
+        0,
+        MAX_PER_MINUTE,
+        metadata={"example": 0, "description": f"{_QUOTA} minute; {_ADMINS}"},
+    )
+    blocked = Flag(metadata={"example": False, "description": f"Pause it; {_ADMINS}"})
 
 
 class UsageRequest(Request):
@@ -126,7 +137,7 @@ class Project(Reply):
         validate=validate.Regexp("^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$"),
     )
     request_total = output_field(Integer, 0, "Requests counted since create", format="int64")
-    request_today = output_field(Integer, 0, "Requests counted today")
+    request_today = output_field(Integer, 0, "Requests counted today", format="int64")
     request_max = output_field(Integer, 30, "Requests allowed a day; 0 means no limit")
     pool_id = output_field(Integer, 0, "The pool of servers that serves it; 0 means none")
     pool_name = output_field(String, "", 'The name of that pool; "" means none')
@@ -144,7 +155,7 @@ class Day(Reply):
     """One day in the service's time zone."""
 
     day = output_field(String, "2024-03-07", "YYYY-MM-DD", format="date")
-    requests = output_field(Integer, 12, "Requests counted on that day")
+    requests = output_field(Integer, 12, "Requests counted on that day", format="int64")
 
 
 class Usage(Reply):
@@ -154,6 +165,34 @@ class Usage(Reply):
         Integer, 0, "When the project pauses, in unix seconds; 0 means never"
     )
     last_used = output_field(String, "2024-03-07", 'The last day with a request; "" without one')
+    month_max = output_field(Integer, 0, "What is allowed in a month; 0 means no limit")
+    month_used = output_field(Integer, 12, "What was counted this month", format="int64")
+    per_minute = output_field(Integer, 0, "What is allowed in a minute; 0 means no limit")
+    old_secret_until = output_field(
+        Integer, 0, "Until when the secret of before a rotation works; 0 means not any more"
+    )
     list = List(
         Nested(Day), required=True, metadata={"description": "One entry for each day, oldest first"}
     )
+
+
+class Standing(Reply):
+    """What is left of one limit of a project."""
+
+    limit = output_field(Integer, 30, "What is allowed; 0 means no limit")
+    remaining = output_field(Integer, 29, "What is left of it now")
+    reset = output_field(Integer, 3600, "Seconds until all of it is there again")
+
+
+def _standing(description: str, **example: int) -> Nested:
+    return Nested(
+        Standing, required=True, metadata={"example": example, "description": description}
+    )
+
+
+class Quota(Reply):
+    """What is left of the limits of a project."""
+
+    day = _standing("The quota of the day", limit=30, remaining=29, reset=3600)
+    month = _standing("The quota of the month", limit=0, remaining=0, reset=0)
+    minute = _standing("The rate a minute", limit=60, remaining=9, reset=1)

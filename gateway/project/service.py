@@ -13,6 +13,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    func,
     insert,
     select,
     true,
@@ -24,12 +25,15 @@ from gateway.auth.models import User
 from gateway.auth.tokens import Caller
 from gateway.db import db
 from gateway.errors import ApiError, Code
+from gateway.project import quota_mails
 from gateway.project.models import KEY_LENGTH, SECRET_LENGTH, SECRET_PREFIX_LENGTH, Project
 from gateway.throttle import DAY, Counter
 
 KEPT = timedelta(days=30)  # the row of a deleted project
 WIPED_AT_ONCE = 500  # rows; see wipe_deleted
 
+OWNERS_COLUMNS = {"project_name", "project_type", "active_until"}
+ADMINS_COLUMNS = {"request_max", "month_max", "per_minute", "blocked"}
 
 # Both statements of create are built once, because building one takes 0.2 ms, and name the table,
 # because the ORM's own take 0.15 ms more each.
@@ -37,14 +41,12 @@ WIPED_AT_ONCE = 500  # rows; see wipe_deleted
 # The first adds one to the account's live projects if it may have more. It locks the account's row,
 # so racing requests queue here.
 _users = cast(Table, User.__table__)
+_max_projects = func.coalesce(_users.c.projects_max, bindparam("max_projects", type_=Integer))
 _COUNT_LIVE_PROJECT = (
     update(_users)
-    .where(
-        _users.c.id == bindparam("owner"),
-        _users.c.live_projects < bindparam("max_projects", type_=Integer),
-    )
+    .where(_users.c.id == bindparam("owner"), _users.c.live_projects < _max_projects)
     .values(live_projects=_users.c.live_projects + 1)
-    .returning(_users.c.id)
+    .returning(_max_projects)
 )
 _projects = cast(Table, Project.__table__)
 _ADD_PROJECT = insert(_projects).returning(_projects.c.id, _projects.c.project_key)
@@ -53,15 +55,18 @@ _ADD_PROJECT = insert(_projects).returning(_projects.c.id, _projects.c.project_k
 def create(owner: Caller, project_type: int, project_name: str) -> tuple[int, str, str]:
     """Create a project; return its id, its key and its secret.
 
-    :raises ApiError: 1009 when the account has PROJECTS_PER_USER live projects, or has created as
+    :raises ApiError: 1009 when the account has as many live projects as it may, or has created as
         many within a day; 1001 when it has been erased meanwhile.
     """
-    most = current_app.config["PROJECTS_PER_USER"]
+    config = current_app.config
+    most = config["PROJECTS_PER_USER"]
     limit = {"owner": owner.id, "max_projects": most}
-    if db.session.execute(_COUNT_LIVE_PROJECT, limit).first() is None:
+    own_limit = db.session.scalar(_COUNT_LIVE_PROJECT, limit)
+    if own_limit is None:
         if db.session.scalar(select(User.id).where(User.id == owner.id)) is None:
             raise ApiError(Code.UNAUTHENTICATED)  # the account has been erased meanwhile
         raise _limit("This account holds as many projects as it may; delete one first")
+    most = max(most, own_limit)
     try:
         throttle.hit(Counter("project-create", f"user {owner.id}", most, DAY, owner.id))
     except ApiError:
@@ -75,7 +80,9 @@ def create(owner: Caller, project_type: int, project_name: str) -> tuple[int, st
         "secret_hash": crypto.secret_hash(secret),
         "sealed_secret": crypto.seal(secret),
         "created_at": clock.now(),
-        "request_max": current_app.config["REQUEST_MAX"],
+        "request_max": config["REQUEST_MAX"],
+        "month_max": config["REQUESTS_PER_MONTH"],
+        "per_minute": config["REQUESTS_PER_MINUTE"],
     }
     added = db.session.execute(_ADD_PROJECT, new).one()
     db.session.commit()
@@ -135,27 +142,50 @@ def _new_secret(caller: Caller, project_id: int, grace_hours: int) -> str:
     return (present or secret)[:SECRET_PREFIX_LENGTH] + secret[SECRET_PREFIX_LENGTH:]
 
 
-def edit(caller: Caller, project_id: int, **changes: Any) -> None:
-    """Change a project's name, its type, or the time at which it pauses.
+def edit(caller: Caller, project_id: int, **fields: Any) -> None:
+    """Change a project's name, its type, or the time at which it pauses; an admin also its limits.
 
-    :param changes: columns and values; ``active_until`` in unix seconds, 0 for ever.
-    :raises ApiError: 1006 when the caller has no such project.
+    :param fields: of OWNERS_COLUMNS and ADMINS_COLUMNS; ``active_until`` in unix seconds, 0 for
+        ever.
+    :raises ApiError: 1006 when the caller has no such project; 1000 when he is no admin and sends
+        what only admins may, or ``active_until`` while the project is blocked.
     """
-    if "active_until" in changes:
-        until = changes["active_until"]
-        changes["active_until"] = datetime.fromtimestamp(until, timezone.utc) if until else None
-    owner_id = db.session.scalar(
-        update(Project)
-        .where(*may_change(caller, project_id))
-        # With nothing to change, the statement still tells whether the project is there.
-        .values(changes or {"project_type": Project.project_type})
-        .returning(Project.user_id)
-        .execution_options(synchronize_session=False)
+    may_lift: ColumnElement[bool] = true()
+    if not caller.is_admin:
+        if ADMINS_COLUMNS & fields.keys():
+            raise ApiError(
+                Code.ACCESS_DENIED, f"Only an admin may change {', '.join(sorted(ADMINS_COLUMNS))}"
+            )
+        if "active_until" in fields:
+            may_lift = Project.blocked.is_(False)
+    if until := fields.get("active_until"):
+        fields["active_until"] = datetime.fromtimestamp(until, timezone.utc)
+    elif "active_until" in fields:
+        fields["active_until"] = None
+    values = {name: fields[name] for name in (OWNERS_COLUMNS | ADMINS_COLUMNS) & fields.keys()}
+    filters = may_change(caller, project_id)
+    # With nothing to change, the statement still tells whether the project is there.
+    project = change(*filters, may_lift, **(values or {"project_type": Project.project_type}))
+    if project is None:
+        if db.session.scalar(select(Project.id).where(*filters)) is None:
+            raise no_such_project()
+        raise ApiError(
+            Code.ACCESS_DENIED, "An admin has blocked this project; ask who runs this service"
+        )
+    note_owner(caller, project.user_id)
+
+
+def change(*filters: ColumnElement[bool], **values: Any) -> Project | None:
+    """Change columns of the one live project that matches; return it, None without one."""
+    project: Project | None = db.session.scalar(
+        update(Project).where(*filters).values(**values).returning(Project)
     )
-    if owner_id is None:
-        raise no_such_project()
-    note_owner(caller, owner_id)
     db.session.commit()
+    if project is not None:
+        db.session.refresh(project)
+        if "request_max" in values:
+            quota_mails.owe_after_change(project)
+    return project
 
 
 def delete(caller: Caller, project_id: int) -> None:
@@ -225,6 +255,8 @@ def _wiped() -> dict[str, Any]:
         "old_secret_until": None,
         "request_day": None,  # the trigger then keeps the day
         "request_count": 0,
+        "extra_count": 0,
+        "month_count": 0,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Subquery, func, select, union_all
@@ -13,7 +13,7 @@ from gateway.auth import admin
 from gateway.auth.models import User
 from gateway.auth.tokens import Caller
 from gateway.db import db
-from gateway.project import quota, service
+from gateway.project import limits, service
 from gateway.project.models import Project, ProjectDay
 
 Filters = Sequence[ColumnElement[bool]]
@@ -28,12 +28,17 @@ def of_project(caller: Caller, project_id: int, days: int) -> dict[str, Any]:
     if project is None:
         raise service.no_such_project()
     service.note_owner(caller, project.user_id)
-    today, latest = quota.days(clock.now())
+    today, latest = limits.days(clock.now())
     counts = counts_of(project_id, today, latest)
-    until = project.active_until
+    first, last = limits.month_of(today)
+    grace = project.old_secret_until
     return {
-        "active_until": int(until.timestamp()) if until else 0,
+        "active_until": _unix(project.active_until),
         "last_used": str(max(counts)) if counts else "",
+        "month_max": project.month_max,
+        "month_used": sum(counts[day] for day in counts if first <= day <= last),
+        "per_minute": project.per_minute,
+        "old_secret_until": _unix(grace if grace and grace > clock.now() else None),
         "list": [
             {"day": str(day), "requests": counts.get(day, 0)}
             for day in (today - timedelta(days=n) for n in reversed(range(days)))
@@ -41,10 +46,14 @@ def of_project(caller: Caller, project_id: int, days: int) -> dict[str, Any]:
     }
 
 
+def _unix(moment: datetime | None) -> int:
+    return int(moment.timestamp()) if moment else 0
+
+
 def counts_of(project_id: int, today: date, latest: date) -> dict[date, int]:
     """Return the requests of each day on which a project had any.
 
-    :param today: the first result of ``quota.days``.
+    :param today: the first result of ``limits.days``.
     :param latest: the second one.
     """
     of_one = (ProjectDay.project_id == project_id,), (Project.id == project_id,)
@@ -77,10 +86,10 @@ def _days(of_days: Filters, of_today: Filters) -> Subquery:
     :param of_today: the same filters for the present day.
     """
     past = select(ProjectDay.project_id, ProjectDay.user_id, ProjectDay.day, ProjectDay.requests)
-    today = select(Project.id, Project.user_id, Project.request_day, Project.request_count)
+    today = select(Project.id, Project.user_id, Project.request_day, Project.day_count)
     return union_all(
         past.where(*of_days),
-        today.where(Project.request_count > 0, Project.request_day.is_not(None), *of_today),
+        today.where(Project.day_count > 0, Project.request_day.is_not(None), *of_today),
     ).subquery()
 
 

@@ -68,6 +68,8 @@ SETTINGS = (
     Setting("MAILS_PER_IP", 100, checks.integer(1, INT32_MAX)),
     Setting("MAILS_PER_HOUR", 1000, checks.integer(1, INT32_MAX)),
     Setting("REQUEST_MAX", 30, checks.integer(0, INT32_MAX)),
+    Setting("REQUESTS_PER_MONTH", 0, checks.integer(0, INT32_MAX)),
+    Setting("REQUESTS_PER_MINUTE", 0, checks.integer(0, 6_000_000)),
     Setting("QUOTA_MAILS", True, checks.flag),
     Setting("PROJECTS_PER_USER", 1000, checks.integer(0, INT32_MAX)),
     Setting(

@@ -101,6 +101,23 @@ class Int32(fields.Integer):
         return value
 
 
+class Flag(fields.Boolean):
+    """JSON's true or false, and nothing that Python takes for them."""
+
+    default_error_messages = {
+        "required": "is missing",
+        "null": "must not be null",
+        "invalid": "must be true or false",
+    }
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> bool:
+        if type(value) is not bool:
+            raise self.make_error("invalid")
+        return value
+
+
 class Request(Schema):
     """The body of a request; fields that the schema does not know are dropped."""
 

@@ -121,6 +121,8 @@ def _operation(rule: Rule, view: Callable[..., Any], tag: str) -> dict[str, Any]
     if hasattr(view, "wants_token"):
         operation["security"] = [{"token": []}]
         codes.append(Code.UNAUTHENTICATED)
+    if rule.endpoint == "project.quota":
+        operation["security"] = PROJECT_SECURITY
     if Code.MAIL_NOT_SENT in codes:
         operation["parameters"] = [_language()]
     if hasattr(view, "schema"):
@@ -159,13 +161,19 @@ def _language() -> dict[str, Any]:
     }
 
 
+PROJECT_SECURITY: list[dict[str, list[str]]] = [{name: []} for name in SECURITY if name != "token"]
+
+
 def _verify() -> dict[str, Any]:
     """Describe verify, which answers in headers."""
-    refused = response(Empty, [Code.ACCESS_DENIED, Code.TOO_MANY_REQUESTS])
+    refused = response(Empty, [Code.ACCESS_DENIED, Code.LIMIT_REACHED, Code.TOO_MANY_REQUESTS])
     refused["headers"]["Retry-After"]["required"] = False
     refused["headers"]["X-Gateway-Code"] = reply_header(
-        "1000: the project is paused or has expired; 429: a limit is reached", "integer"
+        "1000: the project is paused, expired or blocked; 429: a limit is reached; 1009: the cost"
+        " is more than a whole limit",
+        "integer",
     )
+    refused["headers"]["X-Gateway-Message"] = reply_header("The message of the reply", "string")
     passed = {
         name: reply_header(words, kind, required=not name.startswith("RateLimit"))
         for name, kind, words in VERIFY_HEADERS
@@ -177,11 +185,18 @@ def _verify() -> dict[str, Any]:
         "schema": {"type": "string"},
         "allowEmptyValue": True,
     }
+    cost = {
+        "name": "cost",
+        "in": "query",
+        "description": "What the request counts as",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 1},
+    }
     return {
-        "security": [{name: []} for name in SECURITY if name != "token"],
-        "parameters": [pool],
+        "security": PROJECT_SECURITY,
+        "parameters": [pool, cost],
         "responses": {
             "204": {"description": "The request may pass, and is counted", "headers": passed},
+            "400": response(Empty, [Code.INVALID_PARAMETER]),
             "401": response(Empty, [Code.UNAUTHENTICATED]),
             "403": refused,
             "500": http_failure(500),

@@ -35,8 +35,7 @@ SECURITY: dict[str, dict[str, Any]] = {
         "description": "`project_key`, a dot, `project_secret`.",
     },
 }
-# Of an allowed request, what verify tells nginx. The last three are absent where the project has
-# no daily limit.
+# Of an allowed request, what verify tells nginx. Those of limits are absent where there is none.
 VERIFY_HEADERS = [
     ("X-Gateway-Project", "integer", "The project's id"),
     ("X-Gateway-Key", "string", "Its project_key"),
@@ -44,6 +43,8 @@ VERIFY_HEADERS = [
     ("RateLimit-Limit", "integer", "The quota of the day; absent where there is none"),
     ("RateLimit-Remaining", "integer", "What is left of it; absent likewise"),
     ("RateLimit-Reset", "integer", "Seconds until it resets; absent likewise"),
+    ("RateLimit-Policy", "string", "Every limit: day, month, minute; absent without one"),
+    ("RateLimit", "string", "What is left of each; absent likewise"),
 ]
 INTRODUCTION = """
 To try it: *auth-code* mails a code, *register* makes an account with it, *login* gives an

@@ -143,7 +143,8 @@ def test_it_says_what_credentials_an_endpoint_needs(operations, description):
         "/api/v1/project/edit",
         "/api/v1/project/usage",
     }
-    assert wanted.pop(VERIFY) == ["project_basic", "project_bearer", "project_api_key"]
+    for path in (VERIFY, "/api/v1/project/quota"):
+        assert wanted.pop(path) == ["project_basic", "project_bearer", "project_api_key"]
     assert {path for path, names in wanted.items() if names == []} == {
         "/healthz",
         "/readyz",
@@ -188,6 +189,7 @@ def test_names_of_operations(operations):
         "/api/v1/project/rotate": "rotate_project",
         "/api/v1/project/edit": "edit_project",
         "/api/v1/project/usage": "project_usage",
+        "/api/v1/project/quota": "project_quota",
         VERIFY: "verify_project",
     }
 

@@ -39,7 +39,11 @@ PUBLIC = {
     "/api/v1/reset-code",
     "/api/v1/reset-password",
 }
-WANTS_A_PROJECT = {"/api/v1/project/verify", "/api/v1/project/check/<raw:path>"}
+WANTS_A_PROJECT = {
+    "/api/v1/project/verify",
+    "/api/v1/project/check/<raw:path>",
+    "/api/v1/project/quota",
+}
 
 
 def test_every_route_is_public_or_needs_credentials(app, client):

@@ -264,6 +264,11 @@ def test_show_a_project_without_its_secret(flask, clock, sign_up):
         "total": 1,
         "owner": "lory",
         "project_name": "我的ChatGPT项目",
+        "month": 1,
+        "month_max": "no limit",
+        "per_minute": "no limit",
+        "active_until": "",
+        "blocked": False,
         "project_type": 1,
         "created": "2024-03-07 15:44:43",
     }
@@ -328,12 +333,22 @@ def test_assign_refuses_unknown_project_or_pool(flask, person, project):
 
 
 def test_allow_sets_the_quota(flask, person, project):
-    assert flask("project", "allow", 1, 5).output == "project 1: 5 a day\n"
+    assert flask("project", "allow", 1, 5).output == "project 1: 5 a day, was 30\n"
     assert person.projects()[0]["request_max"] == 5
-    assert flask("project", "allow", 1, 0).output == "project 1: no limit of requests a day\n"
+    assert flask("project", "allow", 1, "--day", 0, "--month", 9, "--per-minute", 7).output == (
+        "project 1: no limit a day, was 5\n"
+        "project 1: 9 a month, was no limit\n"
+        "project 1: 7 a minute, was no limit\n"
+    )
     for bad in ("x", "-1", "1.5", str(2**31)):
-        assert flask("project", "allow", "--", 1, bad).exit_code == 2
+        for option in ("--day", "--month", "--per-minute"):
+            assert flask("project", "allow", 1, f"{option}={bad}").exit_code == 2
+    assert flask("project", "allow", 1, "--per-minute", 6_000_001).exit_code == 2
+    assert flask("project", "allow", 1).exit_code == 2
+    assert flask("project", "allow", 2, "--day", 1).exit_code == 1
     assert person.projects()[0]["request_max"] == 0
+    shown = json.loads(flask("project", "show", 1, "--json").output)
+    assert (shown["max"], shown["month_max"], shown["per_minute"]) == ("no limit", 9, 7)
 
 
 def test_list_projects_without_their_secrets(flask, sign_up):

@@ -47,6 +47,10 @@ def test_usage_lists_each_day_with_zeros_and_today_last(project, clock):
     assert usage(person, days=2)["data"] == {
         "active_until": 0,
         "last_used": "",
+        "month_max": 0,
+        "month_used": 0,
+        "per_minute": 0,
+        "old_secret_until": 0,
         "list": [{"day": "2024-03-07", "requests": 0}, {"day": "2024-03-08", "requests": 0}],
     }
     use(person, created, 3)
@@ -169,6 +173,10 @@ def test_a_project_pauses_when_its_time_has_come(project, clock):
     assert usage(person, days=1)["data"] == {
         "active_until": now + 60,
         "last_used": "2024-03-08",
+        "month_max": 0,
+        "month_used": 1,
+        "per_minute": 0,
+        "old_secret_until": 0,
         "list": [{"day": "2024-03-08", "requests": 1}],
     }
     assert code_of(person.post("/project/edit", {"id": 1, "active_until": 0})) == 0

@@ -30,6 +30,12 @@ def assert_unknown(reply):
     assert not [name for name, _ in reply.headers if name.startswith(("X-Gateway", "RateLimit"))]
 
 
+def assert_misconfigured(reply, name):
+    """A bad question is the fault of the proxy's configuration, not of the client."""
+    assert (reply.status_code, code_of(reply)) == (400, 1003)
+    assert reply.json["header"]["message"].startswith(f"{name} must be")
+
+
 def test_request_passes_and_is_counted(clock, sign_up, counts):
     clock.freeze(2024, 3, 7, 15, 44, 43)
     person = sign_up()
@@ -121,8 +127,8 @@ def test_pools(person, project, flask, counts):
     assert asked_for(["", "red", "blue"]) == [401, 401, 204]
     for bad in ("BLUE", "blue ", "blue\0", "\ud800", "b%", "x" * 64, "-", "'", "../blue"):
         quoted = bad.encode("utf-8", "surrogatepass")
-        assert_unknown(person.verify(project, pool=quoted))
-    assert_unknown(person.verify(project, pool=["blue", "blue"]))
+        assert_misconfigured(person.verify(project, pool=quoted), "pool")
+    assert_misconfigured(person.verify(project, pool=["blue", "blue"]), "pool")
     assert person.verify(project).headers["X-Gateway-Pool"] == "blue"  # nginx named no pool
     flask("project", "assign", 1, "--none")
     assert asked_for(["", "blue"]) == [204, 401]

@@ -17,7 +17,7 @@ from gateway.ops.cli.output import (
     visible,
     yes_option,
 )
-from gateway.project import admin, quota
+from gateway.project import admin, limits
 from gateway.project.models import Project
 from gateway.settings import INT32_MAX
 
@@ -29,7 +29,7 @@ def _row(project: Project, owner: str) -> dict[str, Any]:
         "id": project.id,
         "project_key": project.project_key,
         "pool_name": project.pool_name,
-        "today": quota.requests_on(project, *quota.days(clock.now())),
+        "today": limits.requests_on(project, *limits.days(clock.now())),
         "max": project.request_max or "no limit",
         "total": project.request_total,
         "owner": owner,
@@ -40,11 +40,16 @@ def _row(project: Project, owner: str) -> dict[str, Any]:
 @group.command("list")
 @click.option("--user", "owner", metavar="WHO", help="Only those of this name or address.")
 @click.option("--pool", "pool_name", metavar="NAME", help='Only those of this pool, "" for none.')
+@click.option(
+    "--sort", type=click.Choice(["today", "month", "total"]), help="Most used first, by this count."
+)
 @page_option
 @as_json
-def list_projects(owner: str | None, pool_name: str | None, page: int, as_json: bool) -> None:
+def list_projects(
+    owner: str | None, pool_name: str | None, sort: str | None, page: int, as_json: bool
+) -> None:
     """Show live projects, 50 to a page, without their secrets."""
-    found, total = admin.search(owner, pool_name, page, PAGE_SIZE)
+    found, total = admin.search(owner, pool_name, sort, page, PAGE_SIZE)
     print_page([_row(*each) for each in found], total, page, as_json=as_json)
 
 
@@ -55,6 +60,11 @@ def show(id_or_key: str, as_json: bool) -> None:
     """Show one project, without its secret; times are UTC."""
     project, owner = admin.find(id_or_key)
     more = {
+        "month": limits.requests_in_month(project, clock.now()),
+        "month_max": project.month_max or "no limit",
+        "per_minute": project.per_minute or "no limit",
+        "active_until": f"{until:%Y-%m-%d %H:%M:%S}" if (until := project.active_until) else "",
+        "blocked": project.blocked,
         "project_type": project.project_type,
         "created": f"{project.created_at:%Y-%m-%d %H:%M:%S}",
     }
@@ -91,9 +101,54 @@ def assign(id_or_key: str, pool_name: str | None, no_pool: bool) -> None:
 
 @group.command("allow")
 @click.argument("id_or_key")
-@click.argument("requests", type=click.IntRange(0, INT32_MAX))
-def allow(id_or_key: str, requests: int) -> None:
-    """Set how many REQUESTS a project may make in a day; 0 is no limit."""
-    changed = admin.set_quota(id_or_key, requests)
-    log.logger.info("operator project=%d request_max=%d", changed.id, changed.request_max)
-    click.echo(f"project {changed.id}: {changed.request_max or 'no limit of requests'} a day")
+@click.argument("requests", required=False, type=click.IntRange(0, INT32_MAX))
+@click.option("--day", "request_max", metavar="N", type=click.IntRange(0, INT32_MAX))
+@click.option("--month", "month_max", metavar="N", type=click.IntRange(0, INT32_MAX))
+@click.option("--per-minute", metavar="N", type=click.IntRange(0, limits.MAX_PER_MINUTE))
+def allow(id_or_key: str, requests: int | None, **given: int | None) -> None:
+    """Set how many requests a project may make; 0 is no limit.
+
+    REQUESTS is those of a day. At once it may make what it may in 10 seconds, at least 5.
+    """
+    if requests is not None:
+        given["request_max"] = requests
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given:
+        raise click.UsageError("Give --day, --month or --per-minute.")
+    before = admin.find(id_or_key)[0]
+    was = {name: getattr(before, name) for name in given}
+    changed = admin.change(id_or_key, **given)
+    log.logger.info(
+        "operator project=%d %s", changed.id, " ".join(f"{n}={v}" for n, v in given.items())
+    )
+    for name, words in {"request_max": "day", "month_max": "month", "per_minute": "minute"}.items():
+        if name in given:
+            click.echo(
+                f"project {changed.id}: {_limit(given[name])} a {words}, was {_limit(was[name])}"
+            )
+
+
+def _limit(value: int | None) -> str:
+    return str(value or "no limit")
+
+
+@group.command("pause")
+@click.argument("id_or_key")
+def pause(id_or_key: str) -> None:
+    """Pause a project from the next request on; its owner cannot lift that."""
+    _block(id_or_key, True)
+
+
+@group.command("resume")
+@click.argument("id_or_key")
+def resume(id_or_key: str) -> None:
+    """Lift the pause of a project; one that its owner has set stays."""
+    _block(id_or_key, False)
+
+
+def _block(id_or_key: str, blocked: bool) -> None:
+    changed = admin.change(id_or_key, blocked=blocked)
+    log.logger.info("operator project=%d blocked=%s", changed.id, blocked)
+    over = changed.active_until is not None and changed.active_until <= clock.now()
+    state = "paused" if blocked else "still paused by its owner" if over else "resumed"
+    click.echo(f"project {changed.id}: {state}")

@@ -6,7 +6,7 @@ import csv
 import re
 import sys
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from itertools import chain
 from typing import Any
 
@@ -14,7 +14,7 @@ import click
 
 from gateway import clock
 from gateway.ops.cli.output import as_json, command, print_list, print_table, visible
-from gateway.project import quota
+from gateway.project import limits
 from gateway.project import usage as usages
 from gateway.settings import INT32_MAX
 
@@ -36,6 +36,7 @@ def _month(_ctx: click.Context, _param: click.Parameter, value: str | None) -> d
 
 @command("usage")
 @click.option("--month", metavar="YYYY-MM", callback=_month, help="By default the present month.")
+@click.option("--today", is_flag=True, help="Only what was counted today.")
 @click.option("--user", "owner", metavar="WHO", help="Only projects of this name or address.")
 @click.option("--users", "of_users", is_flag=True, help="Sum up the projects of each user.")
 @click.option(
@@ -46,22 +47,24 @@ def _month(_ctx: click.Context, _param: click.Parameter, value: str | None) -> d
 def usage(
     *,
     month: date | None,
+    today: bool,
     owner: str | None,
     of_users: bool,
     top: int | None,
     as_csv: bool,
     as_json: bool,
 ) -> None:
-    """Show who made how many requests in a month.
+    """Show who made how many requests in a month or today.
 
     Those with most requests come first.
     """
     if as_csv and as_json:
         raise click.UsageError("Give --csv or --json, not both.")
-    month = month or quota.days(clock.now())[0].replace(day=1)
-    next_month = (month + timedelta(days=31)).replace(day=1)
+    if month and today:
+        raise click.UsageError("Give --month or --today, not both.")
+    days = limits.days(clock.now())
     count = usages.by_owner if of_users else usages.by_project
-    rows = count((month, next_month - timedelta(days=1)), owner, top)
+    rows = count(days if today else limits.month_of(month or days[0]), owner, top)
     if as_json:
         print_list(rows)
     elif as_csv:

@@ -24,6 +24,7 @@ from gateway.ops.cli.output import (
     print_page,
     visible,
 )
+from gateway.settings import INT32_MAX
 from gateway.web.body import read
 
 group = Group("user", help="Manage accounts by user name or e-mail address.")
@@ -217,6 +218,22 @@ def ban(who: str, yes: bool) -> None:
 def unban(who: str) -> None:
     """Lift the ban of an account."""
     _report(accounts.set_banned(who, False), "is_banned=False")
+
+
+def _number_or_default(_ctx: click.Context, param: click.Parameter, value: str) -> int | None:
+    allowed: Any = click.IntRange(0, INT32_MAX)
+    return None if value == "default" else allowed.convert(value, param, None)
+
+
+@group.command("allow")
+@click.argument("who")
+@click.option("--projects", metavar="N", required=True, callback=_number_or_default)
+def allow(who: str, projects: int | None) -> None:
+    """Set how many projects an account may have; "default" is PROJECTS_PER_USER."""
+    was = accounts.find(who).projects_max
+    user = accounts.set_projects_max(who, projects)
+    number, before = ("default" if n is None else n for n in (projects, was))
+    _report(user, f"projects_max={number}, was {before}")
 
 
 @group.command("promote")

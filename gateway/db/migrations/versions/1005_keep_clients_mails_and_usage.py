@@ -4,11 +4,11 @@ The version before cannot serve this schema, because its codes have another key.
 answering verify until its node is replaced.
 
 The trigger moves a day that is over from ``projects`` to ``project_days``, within the statement
-that begins another day or deletes the project. It does not when only the name of the day changes,
-as with another TIMEZONE: then neither count changes. It adds to a row that is there, because a
-clock that was wrong may come back to a day. The row outlives its project, and expires when no time
-zone shows the day among the last 400 any more. A later migration that builds ``projects`` anew
-must create the trigger again.
+that begins another day or deletes the project, and removes the row of a day to which a clock that
+was wrong comes back. It does not when only the name of the day changes, as with another TIMEZONE:
+then neither count changes. So it adds to a row that is there. The row outlives its project, and
+expires when no time zone shows the day among the last 400 any more. A later migration that builds
+``projects`` anew must create the trigger again. ``kept_requests`` is explained in project.models.
 """
 
 import sqlalchemy as sa
@@ -19,10 +19,18 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
+PROJECT_COLUMNS = (
+    ("extra_count", sa.BigInteger()),
+    ("month_count", sa.BigInteger()),
+    ("month_max", sa.Integer()),
+    ("per_minute", sa.Integer()),
+    ("rate_moment", sa.BigInteger()),
+)
 KEEP_DAY = """
 INSERT INTO project_days (project_id, user_id, day, requests, expires_at)
-VALUES (OLD.id, OLD.user_id, OLD.request_day, OLD.request_count, {expires_at})
-ON CONFLICT (project_id, day) DO UPDATE SET requests = project_days.requests + excluded.requests
+VALUES (OLD.id, OLD.user_id, OLD.request_day, OLD.request_count + OLD.extra_count, {expires_at})
+ON CONFLICT (project_id, day) DO UPDATE SET requests = project_days.requests + excluded.requests;
+DELETE FROM project_days WHERE project_id = NEW.id AND day = NEW.request_day;
 """
 SQLITE_EXPIRY = "strftime('%Y-%m-%d 00:00:00.000000', OLD.request_day, '+401 days')"
 POSTGRES_EXPIRY = "(OLD.request_day + 401)::timestamp AT TIME ZONE 'UTC'"
@@ -31,16 +39,22 @@ AND (OLD.request_count <> NEW.request_count OR OLD.request_total <> NEW.request_
 ON_SQLITE = f"""
 CREATE TRIGGER keep_day AFTER UPDATE OF request_day ON projects
 WHEN {IS_OVER.format(differs="IS NOT")}
-BEGIN {KEEP_DAY.format(expires_at=SQLITE_EXPIRY)}; END
+BEGIN {KEEP_DAY.format(expires_at=SQLITE_EXPIRY)} END
 """
 ON_POSTGRES = (
     f"""
 CREATE FUNCTION keep_day() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN {KEEP_DAY.format(expires_at=POSTGRES_EXPIRY)}; RETURN NULL; END $$
+BEGIN {KEEP_DAY.format(expires_at=POSTGRES_EXPIRY)} RETURN NULL; END $$
 """,
     f"""
 CREATE TRIGGER keep_day AFTER UPDATE OF request_day ON projects FOR EACH ROW
 WHEN ({IS_OVER.format(differs="IS DISTINCT FROM")}) EXECUTE FUNCTION keep_day()
+""",
+    """
+CREATE FUNCTION kept_requests(project integer, first_day date, last_day date) RETURNS bigint
+LANGUAGE plpgsql VOLATILE AS $$ BEGIN
+RETURN (SELECT coalesce(sum(requests), 0) FROM project_days
+WHERE project_id = project AND day BETWEEN first_day AND last_day); END $$
 """,
 )
 
@@ -107,12 +121,18 @@ def upgrade() -> None:
         postgresql_where=is_deleted,
         sqlite_where=is_deleted,
     )
+    for name, kind in PROJECT_COLUMNS:
+        op.add_column("projects", sa.Column(name, kind, nullable=False, server_default="0"))
+    op.add_column(
+        "projects", sa.Column("blocked", sa.Boolean(), nullable=False, server_default=sa.false())
+    )
+    op.add_column("users", sa.Column("projects_max", sa.Integer()))
     op.create_table(
         "project_days",
         sa.Column("project_id", sa.Integer(), nullable=False),
         sa.Column("user_id", sa.Integer(), nullable=False),
         sa.Column("day", sa.Date(), nullable=False),
-        sa.Column("requests", sa.Integer(), nullable=False),
+        sa.Column("requests", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("project_id", "day", name="pk_project_days"),
     )
@@ -127,12 +147,15 @@ def downgrade() -> None:
     op.execute(f"DROP TRIGGER keep_day{' ON projects' if on_postgres else ''}")
     if on_postgres:
         op.execute("DROP FUNCTION keep_day()")
+        op.execute("DROP FUNCTION kept_requests(integer, date, date)")
     for table in ("project_days", "stored_values", "owed_mails"):
         op.drop_table(table)
     for table, column in (("projects", "expires_at"), ("throttle_counts", "account")):
         op.drop_index(f"ix_{table}_{column}", table)
         op.drop_column(table, column)
-    op.drop_column("projects", "active_until")
+    for name in ("active_until", "blocked", *(name for name, _ in PROJECT_COLUMNS)):
+        op.drop_column("projects", name)
+    op.drop_column("users", "projects_max")
     op.drop_column("throttle_counts", "name")
     op.execute("DELETE FROM mail_codes WHERE asker <> ''")
     with op.batch_alter_table("mail_codes") as codes:

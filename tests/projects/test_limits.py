@@ -1,0 +1,453 @@
+"""The limits of a project: day, month, rate, costs, and who may change them. On both databases."""
+
+import json
+import threading
+import time
+
+import pytest
+from support.helpers import basic, code_of, login, sqlite_only
+
+from gateway.ops.cli import main
+
+QUOTA = "/api/v1/project/quota"
+
+
+@pytest.fixture
+def start(make_app, sign_up, clock):
+    """Return a function that makes a person and a project, at noon of a day in 2024."""
+
+    def start(*moment, **settings):
+        clock.freeze(*(moment or (2024, 3, 7, 12)))
+        person = sign_up(client=make_app(**{"REQUEST_MAX": 0, **settings}).test_client())
+        return person, person.create_project()
+
+    return start
+
+
+@pytest.fixture
+def admin(person, make_admin):
+    make_admin(person)
+    return person
+
+
+def run(person, *words):
+    result = person.client.application.test_cli_runner().invoke(main, args=list(map(str, words)))
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def passed(person, project, times, **question):
+    """Return how many of so many requests pass; the others must be refused for a limit."""
+    replies = [person.verify(project, **question) for _ in range(times)]
+    refused = [reply for reply in replies if reply.status_code != 204]
+    for reply in refused:
+        assert (reply.status_code, reply.headers["X-Gateway-Code"]) == (403, "429")
+        assert reply.headers["X-Gateway-Message"] == reply.json["header"]["message"]
+    return times - len(refused)
+
+
+def usage(person, days):
+    reply = login(lambda path, body: person.client.post(f"/api/v1{path}", json=body))
+    person.token = reply.json["data"]["auth_token"]  # the clock has passed the end of the first
+    return person.post("/project/usage", {"id": 1, "days": days}).json["data"]
+
+
+def quota(person, project, **headers):
+    header = basic(project["project_key"], project["project_secret"])
+    return person.client.get(QUOTA, headers={"Authorization": header, **headers})
+
+
+def test_a_day_that_was_counted_is_known_when_the_clock_goes_back(start, clock):
+    person, project = start(2024, 3, 7, 23, 50, REQUEST_MAX=10)
+    assert passed(person, project, 11) == 10
+    clock.freeze(2024, 3, 8, 0, 10)
+    assert passed(person, project, 6) == 6
+    clock.freeze(2024, 3, 7, 23, 10)
+    assert passed(person, project, 2) == 0
+    assert quota(person, project).json["data"]["day"] == {
+        "limit": 10,
+        "remaining": 0,
+        "reset": 3000,
+    }
+    clock.freeze(2024, 3, 8, 0, 10)
+    assert passed(person, project, 6) == 4
+    assert [day["requests"] for day in usage(person, 2)["list"]] == [10, 10]
+
+
+def test_a_day_goes_on_after_the_clock_went_back_within_it(start, clock):
+    person, project = start(2024, 3, 7, 23, 50, REQUEST_MAX=10, REQUESTS_PER_MONTH=14)
+    assert passed(person, project, 7) == 7
+    clock.freeze(2024, 3, 8, 0, 10)
+    assert passed(person, project, 2) == 2
+    clock.freeze(2024, 3, 7, 23, 10)
+    assert passed(person, project, 4) == 3  # ten of the day
+    clock.freeze(2024, 3, 8, 0, 10)
+    assert passed(person, project, 4) == 2  # fourteen of the month
+    data = usage(person, 2)
+    assert [day["requests"] for day in data["list"]] == [10, 4]
+    assert (data["month_max"], data["month_used"]) == (14, 14)
+
+
+def test_nodes_whose_clocks_are_hours_apart_never_exceed_a_quota(start, clock):
+    person, project = start(REQUEST_MAX=9, REQUESTS_PER_MONTH=50)
+    for turn in range(30):
+        clock.freeze(2024, 3, 7 + turn % 2, 12)
+        person.verify(project, cost=2)
+    assert [day["requests"] for day in usage(person, 2)["list"]] == [8, 8]
+
+
+@pytest.mark.parametrize(
+    ("zone", "last", "first"),  # the last second of a month and the first of the next, in UTC
+    [
+        ("UTC", (2024, 2, 29, 23, 59, 59), (2024, 3, 1, 0, 0, 0)),
+        ("UTC", (2023, 2, 28, 23, 59, 59), (2023, 3, 1, 0, 0, 0)),
+        ("UTC", (2023, 12, 31, 23, 59, 59), (2024, 1, 1, 0, 0, 0)),
+        ("Asia/Shanghai", (2024, 4, 30, 15, 59, 59), (2024, 4, 30, 16, 0, 0)),
+        ("Europe/Berlin", (2024, 3, 31, 21, 59, 59), (2024, 3, 31, 22, 0, 0)),  # a day of 23 hours
+    ],
+)
+def test_month(start, clock, zone, last, first):
+    person, project = start(*last, TIMEZONE=zone, REQUESTS_PER_MONTH=3)
+    clock.advance(days=-20)
+    assert passed(person, project, 2) == 2
+    clock.freeze(*last)
+    assert passed(person, project, 1) == 1
+    reply = person.verify(project)
+    assert (reply.status_code, reply.headers["Retry-After"]) == (403, "1")
+    assert code_of(reply) == 429
+    assert "month" in reply.json["header"]["message"]
+    assert "RateLimit-Limit" not in reply.headers
+    clock.freeze(*first)
+    assert passed(person, project, 4) == 3
+    assert usage(person, 1)["month_used"] == 3
+
+
+def test_reset_of_a_month_counts_the_hour_of_summer_time(start):
+    person, project = start(2024, 3, 30, 23, TIMEZONE="Europe/Berlin", REQUESTS_PER_MONTH=3)
+    month = quota(person, project).json["data"]["month"]
+    assert month == {"limit": 3, "remaining": 3, "reset": 23 * 3600}  # 31 March has 23 hours
+
+
+def test_a_cost_is_counted_whole_or_not_at_all(start):
+    person, project = start(REQUEST_MAX=10, REQUESTS_PER_MONTH=12)
+    assert passed(person, project, 2, cost=7) == 1
+    assert passed(person, project, 2, cost=3) == 1
+    assert person.projects()[0]["request_today"] == person.projects()[0]["request_total"] == 10
+    assert usage(person, 1)["list"] == [{"day": "2024-03-07", "requests": 10}]
+
+
+@pytest.mark.parametrize(
+    ("settings", "fits", "never"),
+    [
+        ({"REQUEST_MAX": 9}, 9, 10),
+        ({"REQUESTS_PER_MONTH": 9999}, 9999, 10000),
+        ({"REQUESTS_PER_MINUTE": 1}, 5, 6),
+        ({"REQUESTS_PER_MINUTE": 36}, 6, 7),
+        ({"REQUESTS_PER_MINUTE": 59_999}, 9999, 10_000),  # a burst is rounded down
+    ],
+)
+def test_a_cost_that_can_never_fit(start, settings, fits, never):
+    person, project = start(**settings)
+    reply = person.verify(project, cost=never)
+    assert (reply.status_code, code_of(reply)) == (403, 1009)
+    assert reply.headers["X-Gateway-Code"] == "1009"
+    assert reply.headers["X-Gateway-Message"] == reply.json["header"]["message"]
+    assert "Retry-After" not in reply.headers
+    assert passed(person, project, 1, cost=fits) == 1
+
+
+@pytest.mark.parametrize(
+    "cost", ["", "0", "-1", "+1", "1.0", "01", "10001", "x", " 1", "1\n", "\u0661", ["1", "1"]]
+)
+def test_a_bad_cost_is_the_fault_of_the_proxy(start, caplog, cost):
+    person, project = start()
+    reply = person.verify(project, cost=cost)
+    assert (reply.status_code, code_of(reply)) == (400, 1003)
+    assert "a proxy asks with a bad cost" in caplog.text
+    assert person.projects()[0]["request_total"] == 0
+
+
+def test_counts_have_64_bits(start, sql, clock):
+    person, project = start()
+    person.verify(project)
+    sql("UPDATE projects SET request_total = 5000000000, extra_count = 4999999999, month_count = 1")
+    assert passed(person, project, 1, cost=10_000) == 1
+    assert person.projects()[0]["request_today"] == 5_000_010_000
+    clock.advance(days=1)
+    assert passed(person, project, 1) == 1
+    data = usage(person, 2)
+    assert [day["requests"] for day in data["list"]] == [5_000_010_000, 1]
+    assert data["month_used"] == 5_000_010_001
+
+
+@sqlite_only
+def test_rate(start, clock):
+    """60 a minute: ten at once, then one each second. On Postgres its own clock decides."""
+    person, project = start(REQUESTS_PER_MINUTE=60)
+    assert passed(person, project, 12) == 10
+    clock.advance(milliseconds=999)
+    reply = person.verify(project)
+    assert (reply.status_code, reply.headers["Retry-After"]) == (403, "1")
+    assert "minute" in reply.json["header"]["message"]
+    assert person.verify(project, cost=7).headers["Retry-After"] == "7"  # 6.001 s
+    clock.advance(milliseconds=1)
+    assert passed(person, project, 2) == 1
+    clock.advance(seconds=4)
+    assert passed(person, project, 2, cost=3) == 1
+    assert passed(person, project, 2) == 1
+    clock.advance(days=1)
+    assert passed(person, project, 12) == 10
+
+
+@sqlite_only
+@pytest.mark.parametrize(("per_minute", "burst"), [(1, 5), (7, 5), (35, 5), (100, 16), (600, 100)])
+def test_no_minute_has_more_than_the_rate_and_a_burst(start, clock, per_minute, burst):
+    person, project = start(REQUESTS_PER_MINUTE=per_minute)
+    assert passed(person, project, burst + 1) == burst
+    count = 0
+    for _ in range(200):
+        clock.advance(milliseconds=300)
+        count += passed(person, project, 1 + per_minute // 180)
+    assert per_minute - 1 <= count <= per_minute
+
+
+@sqlite_only
+def test_a_clock_that_is_set_back_counts_as_a_burst_just_used_up(start, clock):
+    person, project = start(REQUESTS_PER_MINUTE=60)
+    assert passed(person, project, 5) == 5
+    for back in ({"seconds": -8}, {"hours": -3}, {"days": -400}):
+        clock.advance(**back)
+        reply = person.verify(project)
+        assert (reply.status_code, reply.headers["Retry-After"]) == (403, "1"), back
+        clock.advance(seconds=1)
+        assert passed(person, project, 2) == 1
+        clock.advance(seconds=9)
+        assert passed(person, project, 12) == 9
+
+
+def test_rate_on_the_clock_of_the_database(start):
+    """Real time: 600 a minute are 100 at once, then one in 100 ms."""
+    person, project = start(REQUESTS_PER_MINUTE=600)
+    begin = time.monotonic()
+    assert passed(person, project, 1, cost=99) == 1
+    first = passed(person, project, 20)
+    took = time.monotonic() - begin
+    if person.client.application.config["SQLALCHEMY_DATABASE_URI"].startswith("postgresql"):
+        assert 1 <= first <= 1 + took * 10
+    else:
+        assert first == 1  # there the service's clock stands still
+
+
+def test_racing_requests_never_exceed_a_limit(app, person, flask, clock):
+    project = person.create_project()
+    flask("project", "allow", 1, "--day", 0, "--month", 61, "--per-minute", 6_000_000)
+    statuses, start = [], threading.Barrier(6)
+
+    def ask(cost):
+        client = app.test_client()
+        header = basic(project["project_key"], project["project_secret"])
+        start.wait()
+        for _ in range(10):
+            path = f"/api/v1/project/verify?cost={cost}"
+            reply = client.get(path, headers={"Authorization": header})
+            statuses.append((reply.status_code, cost))
+
+    threads = [threading.Thread(target=ask, args=(cost,)) for cost in (1, 3, 7, 1, 3, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(cost for status, cost in statuses if status == 204) == 61
+    assert person.projects()[0]["request_total"] == 61
+
+
+def test_headers_tell_of_every_limit(start):
+    person, project = start(REQUEST_MAX=30, REQUESTS_PER_MONTH=100, REQUESTS_PER_MINUTE=60)
+    headers = person.verify(project, cost=3).headers
+    assert headers["RateLimit-Policy"] == (
+        '"day";q=30;w=86400, "month";q=100;w=2678400, "minute";q=60;w=60'
+    )
+    day, month, minute = headers["RateLimit"].split(", ")
+    assert (day, month) == ('"day";r=27;t=43200', '"month";r=97;t=2116800')  # 24.5 days
+    assert minute == '"minute";r=7;t=3'
+    assert [headers[f"RateLimit-{name}"] for name in ("Limit", "Remaining", "Reset")] == [
+        "30",
+        "27",
+        "43200",
+    ]
+
+
+def test_retry_after_is_the_latest_of_the_limits_that_are_full(start, clock):
+    person, project = start(2024, 3, 31, 12, REQUEST_MAX=5, REQUESTS_PER_MONTH=5)
+    run(person, "project", "allow", 1, "--per-minute", 1)
+    assert passed(person, project, 5) == 5
+    reply = person.verify(project)
+    assert reply.headers["Retry-After"] == "43200"
+    run(person, "project", "allow", 1, "--day", 0)
+    assert "month" in person.verify(project).json["header"]["message"]
+    run(person, "project", "allow", 1, "--month", 0)
+    reply = person.verify(project)
+    assert "minute" in reply.json["header"]["message"]
+    assert 58 <= int(reply.headers["Retry-After"]) <= 60
+    run(person, "project", "allow", 1, "--per-minute", 0)
+    assert passed(person, project, 3) == 3
+
+
+def test_quota_counts_nothing(start):
+    person, project = start(REQUEST_MAX=2, REQUESTS_PER_MINUTE=60)
+    person.verify(project)
+    for _ in range(3):
+        reply = quota(person, project)
+        assert reply.json["header"] == {"code": 0, "message": "OK", "total": 1, "count": 1}
+        data = reply.json["data"]
+        assert data["day"] == {"limit": 2, "remaining": 1, "reset": 43200}
+        assert data["month"] == {"limit": 0, "remaining": 0, "reset": 0}
+        assert data["minute"]["limit"] == 60
+        assert data["minute"]["remaining"] in (9, 10)
+    assert person.projects()[0]["request_total"] == 1
+    person.verify(project)
+    assert quota(person, project).json["data"]["day"]["remaining"] == 0
+
+
+@pytest.mark.parametrize("change", ["wrong secret", "none", "deleted", "banned"])
+def test_quota_wants_the_credentials_of_a_project(start, change):
+    person, project = start()
+    if change == "wrong secret":
+        project["project_secret"] = "x" * 48
+    elif change == "deleted":
+        person.post("/project/delete", {"id": 1})
+    elif change == "banned":
+        run(person, "user", "ban", "lory")
+    reply = person.client.get(QUOTA) if change == "none" else quota(person, project)
+    assert (reply.status_code, code_of(reply)) == (401, 1001)
+    assert reply.headers["WWW-Authenticate"] == 'Basic realm="gateway"'
+
+
+def test_a_blocked_project_is_paused_for_its_owner_too(start):
+    person, project = start()
+    assert run(person, "project", "pause", 1) == "project 1: paused\n"
+    reply = person.verify(project)
+    assert (reply.status_code, reply.headers["X-Gateway-Code"]) == (403, "1000")
+    assert reply.headers["X-Gateway-Message"] == reply.json["header"]["message"]
+    reply = quota(person, project)
+    assert (reply.status_code, code_of(reply)) == (200, 1000)
+    for body in ({"active_until": 0}, {"active_until": 2**31 - 1}, {"blocked": False}):
+        assert code_of(person.post("/project/edit", {"id": 1, **body})) == 1000
+    assert code_of(person.post("/project/edit", {"id": 1, "project_name": "new"})) == 0
+    assert person.verify(project).status_code == 403
+    assert json.loads(run(person, "project", "show", 1, "--json"))["blocked"] is True
+    assert run(person, "project", "resume", 1) == "project 1: resumed\n"
+    assert person.verify(project).status_code == 204
+    assert code_of(person.post("/project/edit", {"id": 1, "active_until": 1})) == 0
+    assert run(person, "project", "resume", 1) == "project 1: still paused by its owner\n"
+    assert person.verify(project).status_code == 403
+
+
+LIMITS = {"request_max": 2, "month_max": 3, "per_minute": 1, "blocked": True}
+
+
+@pytest.mark.parametrize("field", LIMITS)
+def test_only_an_admin_edits_a_limit(sign_up, admin, field):
+    owner = sign_up("libin")
+    project = owner.create_project()
+    body = {"id": 1, field: LIMITS[field]}
+    assert code_of(owner.post("/project/edit", {**body, "project_name": "new"})) == 1000
+    assert owner.projects()[0]["project_name"] == "我的ChatGPT项目"
+    assert owner.verify(project, cost=6).status_code == 204
+    assert code_of(admin.post("/project/edit", body)) == 0
+    assert owner.verify(project, cost=6).status_code == 403
+    assert code_of(admin.post("/project/edit", {"id": 1, field: type(LIMITS[field])(0)})) == 0
+    assert owner.verify(project, cost=6).status_code == 204
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"request_max": -1},
+        {"month_max": 2**31},
+        {"per_minute": 6_000_001},
+        {"per_minute": True},
+        {"blocked": 1},
+        {"blocked": "true"},
+        {"blocked": None},
+    ],
+)
+def test_bad_limits_are_refused(admin, bad):
+    admin.create_project()
+    reply = admin.post("/project/edit", {"id": 1, **bad})
+    assert (reply.status_code, code_of(reply)) == (400, 1003)
+
+
+def test_usage_tells_month_rate_and_grace(start, clock):
+    person, project = start(2024, 2, 29, 12, REQUESTS_PER_MONTH=9, REQUESTS_PER_MINUTE=700)
+    person.verify(project, cost=3)
+    clock.advance(days=1)
+    person.verify(project, cost=2)
+    assert usage(person, 1)["old_secret_until"] == 0
+    person.post("/project/rotate", {"id": 1, "grace_hours": 1})
+    data = usage(person, 1)
+    assert {name: data[name] for name in ("month_max", "month_used", "per_minute")} == {
+        "month_max": 9,
+        "month_used": 2,
+        "per_minute": 700,
+    }
+    assert data["old_secret_until"] == 1709298000  # 2024-03-01 13:00
+    clock.advance(hours=1)
+    assert usage(person, 1)["old_secret_until"] == 0
+
+
+def test_another_time_zone_begins_no_month_anew(start, clock, sql):
+    settings = {"REQUESTS_PER_MONTH": 5, "TIMEZONE": "Asia/Shanghai"}
+    person, project = start(2024, 2, 27, 20, **settings)
+    person.verify(project, cost=2)
+    clock.freeze(2024, 2, 29, 20)  # 1 March in Shanghai
+    person.verify(project)
+    person.client.application.config["TIMEZONE"] = "UTC"
+    sql("INSERT INTO stored_values (name, value) VALUES ('TIMEZONE', 'Asia/Shanghai')")
+    run(person, "set-timezone", "--yes")
+    assert passed(person, project, 4) == 2  # what was counted on 1 March counts for 29 February
+
+
+def test_projects_are_sorted_by_use(start, clock):
+    person, _ = start(2024, 2, 29, 12)
+    projects = [person.create_project(), person.create_project()]
+    person.verify(projects[0], cost=9)
+    clock.advance(days=1)
+    person.verify(projects[1], cost=5)
+    clock.advance(days=1)
+    person.verify(projects[0])
+
+    def order(by):
+        listed = json.loads(run(person, "project", "list", "--sort", by, "--json"))
+        return [row["id"] for row in listed["list"]]
+
+    assert order("total") == [2, 3, 1]
+    assert order("month") == [3, 2, 1]
+    assert order("today") == [2, 1, 3]
+    rows = json.loads(run(person, "usage", "--today", "--json"))
+    assert [(row["id"], row["requests"]) for row in rows] == [(2, 1)]
+
+
+def test_an_account_may_have_more_or_fewer_projects(start):
+    person, _ = start(PROJECTS_PER_USER=2)
+
+    def create():
+        body = {"project_type": 1, "project_name": "x"}
+        return code_of(person.post("/project/create", body))
+
+    assert [create() for _ in range(2)] == [0, 1009]
+    assert run(person, "user", "allow", "lory", "--projects", 4) == (
+        "lory: projects_max=4, was default\n"
+    )
+    assert [create() for _ in range(3)] == [0, 0, 1009]
+    run(person, "user", "allow", "lory", "--projects", 0)
+    person.post("/project/delete", {"id": 1})
+    assert create() == 1009
+    run(person, "user", "allow", "lory", "--projects", "default")
+    for project in (2, 3):
+        person.post("/project/delete", {"id": project})
+    assert create() == 1009  # four were created within a day
+    for bad in ("x", -1, 2**31):
+        runner = person.client.application.test_cli_runner()
+        words = ["user", "allow", "lory", f"--projects={bad}"]
+        assert runner.invoke(main, args=words).exit_code == 2
