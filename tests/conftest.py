@@ -11,7 +11,6 @@ import os
 import shutil
 import tempfile
 import threading
-from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 
 import pytest
@@ -23,7 +22,8 @@ from support.helpers import PASSWORD, SECRET_KEY, TIMEOUT, basic
 from support.leak_check import leak_check
 from support.nginx_front import reached, start_front, team, upstreams  # noqa: F401 - fixtures
 from support.packages import build
-from support.servers import GUNICORN, ROOT, ParallelClients, Server, free_port, postgres
+from support.servers import ParallelClients, free_port, postgres
+from support.services import services
 from support.sql_log import sql_log
 
 from gateway import log
@@ -201,45 +201,6 @@ def pytest_terminal_summary(terminalreporter, config):
 def add_to_tally(config, part, what, tried, lost):
     before = config.stash[TALLY].get((part, what), (0, 0))
     config.stash[TALLY][part, what] = (before[0] + tried, before[1] + lost)
-
-
-@dataclass
-class Service:
-    """A running gunicorn with its database and relay, and helpers for its clients."""
-
-    folder: object
-    relay: object
-    environment: dict
-    command: list = field(default_factory=lambda: GUNICORN)
-    port: int = field(default_factory=free_port)
-    servers: list = field(default_factory=list)
-
-    @property
-    def server(self):
-        return self.servers[-1]
-
-    def start(self):
-        self.servers.append(Server(self.command, self.folder, self.port, **self.environment))
-        self.server.wait_for("Listening at")
-
-    def post(self, path, body=None, token="", ip=""):
-        return self.server.post(path, body or {}, token, ip)
-
-    def code_for(self, user_name, email):
-        assert self.post("/auth-code", {"user_name": user_name, "email": email})[1] == 0
-        return self.relay.codes[email]
-
-    def sign_up(self, user_name, email=None, password=PASSWORD):
-        """Register a user; return the token of the first login."""
-        email = email or f"{user_name}@126.com"
-        account = {"user_name": user_name, "password": password, "email": email}
-        code = self.code_for(user_name, email)
-        assert self.post("/register", {**account, "reg_code": code})[1] == 0
-        return self.log_in(user_name, password)
-
-    def log_in(self, user_name, password=PASSWORD):
-        body = {"user_name": user_name, "password": password}
-        return self.post("/login", body)[2]["auth_token"]
 
 
 @pytest.fixture(autouse=True)
@@ -443,42 +404,8 @@ def statements(app):
 @pytest.fixture
 def start_service(database_uri, outbox, tmp_path):
     """Return a function that starts gunicorn with the settings of a test."""
-    services = []
-    for name in ("wsgi.py", "gateway"):
-        (shutil.copytree if name == "gateway" else shutil.copy2)(ROOT / name, tmp_path / name)
-
-    def start(workers=4, command=GUNICORN, **settings):
-        environment = {
-            "WEB_CONCURRENCY": str(workers),
-            "GATEWAY_SQLALCHEMY_DATABASE_URI": database_uri,
-            "GATEWAY_SECRET_KEY": SECRET_KEY,
-            "GATEWAY_MAIL_SERVER": "127.0.0.1",
-            "GATEWAY_MAIL_PORT": str(outbox.port),
-            "GATEWAY_MAILS_PER_IP": "1000000000",
-            "GATEWAY_MAILS_PER_HOUR": "1000000000",
-            "GATEWAY_REG_CODE_DIGITS": "10",
-            "GATEWAY_TRUSTED_PROXIES": "1",
-            **{f"GATEWAY_{name}": str(value) for name, value in settings.items()},
-        }
-        service = Service(tmp_path, outbox, environment, command)
-        services.append(service)
-        service.start()
-        return service
-
-    def another(**settings):
-        """Start a second node, which may end at once; return its server process."""
-        (first,) = services
-        changed = {f"GATEWAY_{name}": str(value) for name, value in settings.items()}
-        environment = {**first.environment, **changed}
-        return Server(first.command, tmp_path, free_port(), **environment)
-
-    start.another = another
-    yield start
-    servers = [server for service in services for server in service.servers]
-    for server in servers:
-        if server.process.poll() is None:
-            server.kill()
-    assert not [server.output for server in servers if "Traceback" in server.output]
+    with services(database_uri, outbox, tmp_path) as start:
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -23,9 +23,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from support.helpers import code_of, forms
+from support.helpers import code_of, empty, forms
 
-from gateway.db import db
 from gateway.ops.cli import main
 
 QUOTA = 7
@@ -109,8 +108,7 @@ class Contract(RuleBasedStateMachine):
         self.numbers = count(1)
         clock.freeze(2024, 3, 7, 15, 59, 30)  # nearly midnight in Shanghai
         outbox.reset()
-        for table in reversed(db.metadata.sorted_tables):
-            sql(f"DELETE FROM {table.name}")
+        empty(sql)
         self.accounts = {}  # by name
         self.tokens = []
         self.projects = []  # in the order of their ids

@@ -1,20 +1,21 @@
 """Many requests at once: no limit is exceeded, and nobody is refused without a reason.
 
 Eight processes send at the same moment to gunicorn with four workers. Each round of a race has new
-users and codes; exactly one of its requests may succeed.
+users and codes; exactly one of its requests may succeed. All races share one service.
 """
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from itertools import count
 
 import pytest
-from support.helpers import PASSWORD, TIMEOUT, other_code
+from support.helpers import PASSWORD, empty, other_code, until
+from support.services import MANY, services
 
 number = count()
 TWINS = ["straße", "STRASSE", "strasse", "Straẞe", "ſtraße", "ﬆrasse", "ｓｔｒａßｅ", "STRAßE"]
+WRONG = "a wrong password"
 
 
 def registration(user_name, email, reg_code):
@@ -26,28 +27,34 @@ def login(user_name, ip, password=PASSWORD):
     return "/login", {"user_name": user_name, "password": password}, "", ip
 
 
-def reset_code(service, sql, email):
-    """Request a code for a new password, and wait until it is valid."""
-    sql("DELETE FROM throttle_counts")
-    sql("DELETE FROM mail_codes")
-    service.relay.codes.pop(email, None)
-    assert service.post("/reset-code", {"email": email})[1] == 0
-    until = time.monotonic() + TIMEOUT
-    while not sql("SELECT 1 FROM mail_codes"):
-        assert time.monotonic() < until
-    return service.relay.codes[email]
+def network(n, k=0):
+    return f"2001:db8:{n:x}:{k}::1"
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def shared(request, relay, tmp_path_factory):
+    databases = request.getfixturevalue(f"{request.param}_databases")
+    url = databases.new()
+    with services(url, relay, tmp_path_factory.mktemp("races")) as start:
+        yield start(), url
+    databases.give_back(url)
 
 
 @pytest.fixture
-def service(start_service):
-    return start_service(PROJECTS_PER_USER=1)
+def database_uri(shared):
+    return shared[1]
+
+
+@pytest.fixture
+def service(shared, outbox, sql):
+    empty(sql)
+    return shared[0]
 
 
 @pytest.fixture
 def race(parallel_clients, service, scale, tally, request):
     """Return a function that runs all rounds of a race."""
-    title = request.node.originalname.removeprefix("test_").replace("_", " ")
-    database = request.node.callspec.id
+    title = request.node.name.removeprefix("test_").replace("_", " ")
 
     def run(prepare, *, winner=0, winners=1, losers=(), then=lambda n: True):
         """Send the requests of ``prepare(n)`` at once; ``then(n)`` checks the result."""
@@ -55,29 +62,16 @@ def race(parallel_clients, service, scale, tally, request):
         rounds = scale(3, 200)
         for _ in range(rounds):
             n = next(number)
-            answers = parallel_clients.send(run.port, prepare(n))
+            answers = parallel_clients.send(service.port, prepare(n))
             codes = Counter(code for _, code, _ in answers)
             if codes[winner] != winners or set(codes) - {winner, *losers} or not then(n):
                 lost.append(codes)
-        tally("rounds of 8 at once", f"{title}, {database}", rounds, lost)
+        tally("rounds of 8 at once", title, rounds, lost)
 
-    run.port = service.port
     return run
 
 
-@pytest.fixture
-def emails_of(parallel_clients, service):
-    """Return a function that makes eight addresses and requests a code for each."""
-
-    def make(n):
-        emails = [f"u{n}x{k}@126.com" for k in range(8)]
-        parallel_clients.send(
-            service.port,
-            [("/auth-code", {"user_name": f"u{n}", "email": email}) for email in emails],
-        )
-        return emails
-
-    return make
+# Registration and codes
 
 
 def test_same_registration_eight_times(race, service, sql):
@@ -97,9 +91,11 @@ def test_same_address_with_eight_names(race, service):
     race(prepare, losers={1018, 1008})
 
 
-def test_same_name_with_eight_addresses(race, service, emails_of, sql):
+def test_eight_addresses_with_spellings_of_one_name(race, service, sql, parallel_clients):
     def prepare(n):
-        return [registration(f"u{n}", email, service.relay.codes[email]) for email in emails_of(n)]
+        people = [{"user_name": f"{TWINS[k]}{n}", "email": f"u{n}x{k}@126.com"} for k in range(8)]
+        parallel_clients.send(service.port, [("/auth-code", person) for person in people])
+        return [registration(**p, reg_code=service.relay.codes[p["email"]]) for p in people]
 
     def the_losers_codes_are_not_burnt(n):
         left = sql("SELECT tries FROM mail_codes WHERE email_key LIKE :like", like=f"u{n}x%")
@@ -108,84 +104,96 @@ def test_same_name_with_eight_addresses(race, service, emails_of, sql):
     race(prepare, losers={1005}, then=the_losers_codes_are_not_burnt)
 
 
-def test_eight_spellings_of_one_name(race, service, emails_of):
-    def prepare(n):
-        return [
-            registration(f"{twin}{n}", email, service.relay.codes[email])
-            for twin, email in zip(TWINS, emails_of(n), strict=True)
-        ]
+@pytest.fixture
+def reset_code(service, sql):
+    """Return a function that requests a code for a new password, and waits until it is valid."""
 
-    race(prepare, losers={1005})
+    def request(email):
+        sql("DELETE FROM throttle_counts")
+        sql("DELETE FROM mail_codes")
+        assert service.post("/reset-code", {"email": email})[1] == 0
+        until(lambda: sql("SELECT 1 FROM mail_codes"))
+        return service.relay.codes[email]
+
+    return request
 
 
-def test_last_try_of_a_code(race, service):
-    def prepare(n):
+@pytest.fixture(params=["register", "reset"])
+def use_code(request, service, reset_code):
+    """Return a function that requests a code; it returns the code, and a request that uses one."""
+
+    def use(n):
         email = f"u{n}@126.com"
-        code = service.code_for(f"u{n}", email)
+        if request.param == "register":
+            code = service.code_for(f"u{n}", email)
+            return code, lambda code: registration(f"u{n}", email, code)
+        service.sign_up(f"u{n}")
+        body = {"email": email, "password": f"race {n} password"}
+        return reset_code(email), lambda code: ("/reset-password", {**body, "reg_code": code})
+
+    return use
+
+
+def test_last_try_of_a_code(race, service, use_code):
+    def prepare(n):
+        code, using = use_code(n)
         for _ in range(4):
-            assert service.post(*registration(f"u{n}", email, other_code(code)))[1] == 1008
-        return [registration(f"u{n}x{k}", email, code) for k in range(8)]
+            assert service.post(*using(other_code(code)))[1] == 1008
+        return [using(code)] * 8
 
     race(prepare, losers={1018, 1008})
 
 
-def test_at_most_five_tries_of_a_code(race, service, sql):
+def test_at_most_five_tries_of_a_code(race, service, use_code, sql):
+    requests = {}
+
     def prepare(n):
-        code = service.code_for(f"u{n}", f"u{n}@126.com")
-        return [registration(f"u{n}", f"u{n}@126.com", other_code(code))] * 8
+        code, using = use_code(n)
+        requests[n] = using(code)
+        return [using(other_code(code))] * 8
 
     def the_code_is_dead(n):
-        email = f"u{n}@126.com"
-        right = registration(f"u{n}", email, service.relay.codes[email])
         query = "SELECT tries FROM mail_codes WHERE email_key = :email"
-        return service.post(*right)[1] == 1008 and sql(query, email=email) == [(5,)]
+        is_used_up = sql(query, email=f"u{n}@126.com") == [(5,)]
+        return is_used_up and service.post(*requests[n])[1] == 1008
 
     race(prepare, winner=1008, winners=8, then=the_code_is_dead)
 
 
-def test_one_mail_per_minute(race, service):
-    def prepare(n):
-        return [
-            ("/auth-code", {"user_name": f"u{n}x{k}", "email": f"{'uU'[k % 2]}{n}@126.com"})
-            for k in range(8)
-        ]
-
-    def one_mail_was_sent(n):
-        addresses = [f"u{n}@126.com", f"U{n}@126.com"]
-        return sum(mail["To"] in addresses for mail in service.relay.mails) == 1
-
-    race(prepare, losers={429}, then=one_mail_was_sent)
-
-
-def test_same_reset_code_eight_times(race, service, sql):
+def test_last_try_of_strangers_and_of_who_asked(race, service, reset_code, sql):
+    """Both have one try left, and only who asked has the right code."""
     service.sign_up("lory")
 
     def prepare(n):
-        code = reset_code(service, sql, "lory@126.com")
-        return [
-            (
-                "/reset-password",
-                {"email": "lory@126.com", "reg_code": code, "password": f"race {n} password {k}"},
-            )
-            for k in range(8)
-        ]
+        code = reset_code("lory@126.com")
+        sql("UPDATE mail_codes SET tries = 4, other_tries = 4")
+        right = {"email": "lory@126.com", "reg_code": code, "password": PASSWORD}
+        wrong = {**right, "reg_code": other_code(code)}
+        strangers = [("/reset-password", wrong, "", network(n))] * 4
+        return strangers + [("/reset-password", right)] * 4
 
     race(prepare, losers={1008})
 
 
-def test_last_try_of_a_reset_code(race, service, sql):
+def test_codes_of_many_askers_and_one_right_one(race, service, reset_code, sql):
+    """Rows of many askers are locked in one order, so nobody waits for ever."""
     service.sign_up("lory")
 
     def prepare(n):
-        code = reset_code(service, sql, "lory@126.com")
-        body = {"email": "lory@126.com", "reg_code": code, "password": PASSWORD}
-        for _ in range(4):
-            assert (
-                service.post("/reset-password", {**body, "reg_code": other_code(code)})[1] == 1008
-            )
-        return [("/reset-password", body)] * 8
+        code = reset_code("lory@126.com")
+        sql(
+            "INSERT INTO mail_codes (asker, code_hash, tries, other_tries, purpose, email_key,"
+            " expires_at) SELECT k.name, 'another', 0, 0, purpose, email_key, expires_at"
+            " FROM mail_codes, (SELECT '0' AS name UNION SELECT 'a' UNION SELECT 'z') AS k"
+        )
+        right = {"email": "lory@126.com", "reg_code": code, "password": PASSWORD}
+        askers = ["", "", *(network(n, k) for k in range(6))]
+        return [("/reset-password", right, "", asker) for asker in askers]
 
     race(prepare, losers={1008})
+
+
+# Sessions and projects
 
 
 def test_eight_sessions_change_the_password(race, service):
@@ -207,10 +215,11 @@ def test_eight_sessions_change_the_password(race, service):
     race(prepare, losers={1001, 1002}, then=one_is_in)
 
 
-def test_same_logout_eight_times(race, service):
+def test_same_logout_eight_times(race, service, sql):
     service.sign_up("lory")
 
     def prepare(n):
+        sql("DELETE FROM throttle_counts")
         return [("/platform/logout", {}, service.log_in("lory"))] * 8
 
     race(prepare, losers={1001})
@@ -220,7 +229,6 @@ def test_same_deletion_eight_times(race, service, sql):
     token = service.sign_up("lory")
 
     def prepare(n):
-        sql("DELETE FROM throttle_counts")  # an account creates only as many in a day
         service.post("/project/create", {"project_type": 1, "project_name": f"p{n}"}, token)
         ((newest,),) = sql("SELECT max(id) FROM projects")
         return [("/project/delete", {"id": newest}, token)] * 8
@@ -233,161 +241,70 @@ def test_last_project_of_an_account(race, service, sql):
     token = service.sign_up("lory")
 
     def prepare(n):
-        for (live,) in sql("SELECT id FROM projects WHERE NOT deleted"):
-            assert service.post("/project/delete", {"id": live}, token)[1] == 0
-        sql("DELETE FROM throttle_counts")  # an account creates only as many in a day
+        sql("UPDATE users SET live_projects = 999")
         return [("/project/create", {"project_type": 1, "project_name": f"p{n}"}, token)] * 8
 
     race(prepare, losers={1009})
-    assert sql("SELECT live_projects FROM users") == [(1,)]
+    assert sql("SELECT live_projects FROM users") == [(1000,)]
 
 
-def test_last_creation_of_a_day(race, start_service, sql):
-    service = start_service(PROJECTS_PER_USER=100)
-    race.port = service.port
+# Counters: one event is left, and eight come. Each request is made from the round and a number.
+
+
+def mail(user, ip=""):
+    return "/auth-code", {"user_name": f"u{user}", "email": f"u{user}@126.com"}, "", ip
+
+
+def boxes(n, k):
+    """Return a request for a mail; the addresses of a round are one mailbox."""
+    email = f"{'uU'[k % 2]}{n}+{k}@126.com"
+    return "/auth-code", {"user_name": f"u{n}x{k}", "email": email}
+
+
+# counter: (events that it allows, request, code of the winner)
+LAST = {
+    "login-network": (5, lambda n, _: login(f"nobody{n}", network(n), WRONG), 1002),
+    "login-day": (100, lambda n, k: login(f"nobody{n}", network(n, k), WRONG), 1002),
+    "login-ip": (50, lambda n, k: login(f"nobody{n}x{k}", network(n), WRONG), 1002),
+    "right-password": (60, lambda n, _: login("lory", network(n)), 0),
+    "mail-ip": (MANY, lambda n, k: mail(f"{n}x{k}", network(n)), 0),
+    "mail-all": (MANY, lambda n, k: mail(f"{n}x{k}", network(n, k)), 0),
+    "mail-day": (5, boxes, 0),
+    "mail-minute": (1, boxes, 0),
+}
+
+
+@pytest.mark.parametrize("counter", LAST)
+def test_last_event(race, service, sql, counter):
+    limit, request, winner = LAST[counter]
+    service.sign_up("lory")
+
+    def prepare(n):
+        sql("DELETE FROM throttle_counts")
+        if limit > 1:
+            assert service.post(*request(n, 8))[1] == winner
+            update = "UPDATE throttle_counts SET count = :count WHERE name = :name"
+            sql(update, count=limit - 1, name=counter)
+            sql("DELETE FROM throttle_counts WHERE name = 'mail-minute'")
+        return [request(n, k) for k in range(8)]
+
+    race(prepare, winner=winner, losers={429})
+
+
+def test_last_creation_of_a_day(race, service, sql):
     token = service.sign_up("lory")
+    create = "/project/create", {"project_type": 1, "project_name": "x"}, token
 
     def prepare(n):
-        service.post("/project/create", {"project_type": 1, "project_name": "first"}, token)
-        sql("UPDATE projects SET deleted = true")
+        sql("DELETE FROM throttle_counts")
         sql("UPDATE users SET live_projects = 0")
-        sql("UPDATE throttle_counts SET count = 99 WHERE name = 'project-create'")
-        return [("/project/create", {"project_type": 1, "project_name": f"p{n}"}, token)] * 8
+        assert service.post(*create)[1] == 0
+        sql("UPDATE throttle_counts SET count = 999 WHERE name = 'project-create'")
+        return [create] * 8
 
-    def only_the_next_round_starts_anew(n):
-        sql("DELETE FROM throttle_counts")
-        return sql("SELECT live_projects FROM users") == [(1,)]
-
-    race(prepare, losers={1009}, then=only_the_next_round_starts_anew)
-
-
-def test_last_free_failure_of_account_and_client(race, service):
-    accounts = set()
-
-    def prepare(n):
-        user_name = f"lory{n // 10}"  # an account allows a hundred failures a day
-        if user_name not in accounts:
-            service.sign_up(user_name)
-            accounts.add(user_name)
-        ip = f"2001:db8:{n:x}::1"
-        guess = login(user_name, ip, "a wrong password")
-        assert [service.post(*guess)[1] for _ in range(4)] == [1002] * 4
-        return [guess] * 8
-
-    race(prepare, winner=1002, losers={429})
-
-
-def test_last_free_failure_of_an_account(race, service, sql):
-    def prepare(n):
-        service.post(*login(f"nobody{n}", f"2001:db8:{n:x}::1", "a wrong password"))
-        sql("UPDATE throttle_counts SET count = 99 WHERE name = 'login-day'")
-        clients = [f"2001:db8:{n:x}:{k}::1" for k in range(2, 10)]
-        return [login(f"nobody{n}", client, "a wrong password") for client in clients]
-
-    race(prepare, winner=1002, losers={429})
-
-
-def test_last_free_failure_of_a_client(race, service, sql):
-    def prepare(n):
-        ip = f"2001:db8:{n:x}::1"
-        service.post(*login(f"nobody{n}", ip, "a wrong password"))
-        sql("UPDATE throttle_counts SET count = 49 WHERE name = 'login-ip'")
-        return [login(f"nobody{n}x{k}", ip, "a wrong password") for k in range(8)]
-
-    race(prepare, winner=1002, losers={429})
-
-
-def test_last_mail_of_a_client(race, start_service):
-    race.port = start_service(MAILS_PER_IP=1).port
-
-    def prepare(n):
-        people = [{"user_name": f"u{n}x{k}", "email": f"u{n}x{k}@126.com"} for k in range(8)]
-        return [("/auth-code", person, "", f"2001:db8:{n:x}::1") for person in people]
-
-    race(prepare, losers={429})
-
-
-def test_last_mail_in_all(race, start_service, sql):
-    race.port = start_service(MAILS_PER_HOUR=1).port
-
-    def prepare(n):
-        sql("DELETE FROM throttle_counts")
-        people = [{"user_name": f"u{n}x{k}", "email": f"u{n}x{k}@126.com"} for k in range(8)]
-        return [
-            ("/auth-code", person, "", f"2001:db8:{n:x}:{k}::1") for k, person in enumerate(people)
-        ]
-
-    race(prepare, losers={429})
-
-
-def test_one_mail_per_mailbox_and_minute(race, service):
-    def prepare(n):
-        return [
-            ("/auth-code", {"user_name": f"u{n}x{k}", "email": f"u{n}+{k}@126.com"})
-            for k in range(8)
-        ]
-
-    race(prepare, losers={429})
-
-
-def test_eight_guesses_by_name_and_by_address(race, service, sql):
-    """Name and address are counted apart; by each, exactly the last free one is answered."""
-
-    def prepare(n):
-        service.sign_up(f"lory{n}")
-        ip = f"2001:db8:{n:x}::1"
-        both = [login(who, ip, "a wrong password") for who in (f"lory{n}", f"lory{n}@126.com")]
-        for guess in both:
-            assert [service.post(*guess)[1] for _ in range(4)] == [1002] * 4
-        return both * 4
-
-    race(prepare, winner=1002, winners=2, losers={429})
+    race(prepare, losers={1009})
 
 
 def test_right_passwords_of_one_client(race, service):
     service.sign_up("lory")
-    race(lambda n: [login("lory", f"2001:db8:{n:x}::1")] * 8, winners=8)
-
-
-def test_last_right_password_of_a_client(race, service, sql):
-    service.sign_up("lory")
-
-    def prepare(n):
-        ip = f"2001:db8:{n:x}::1"
-        assert service.post(*login("lory", ip))[1] == 0
-        sql("UPDATE throttle_counts SET count = 59 WHERE name = 'right-password'")
-        return [login("lory", ip)] * 8
-
-    race(prepare, losers={429})
-
-
-def test_last_try_of_strangers_and_of_the_owner(race, service, sql):
-    """Strangers and the owner have one try left each, and only the owner has the right code."""
-    service.sign_up("lory")
-
-    def prepare(n):
-        code = reset_code(service, sql, "lory@126.com")
-        sql("UPDATE mail_codes SET tries = 4, other_tries = 4")
-        right = {"email": "lory@126.com", "reg_code": code, "password": PASSWORD}
-        wrong = {**right, "reg_code": other_code(code)}
-        strangers = [("/reset-password", wrong, "", f"2001:db8:{n:x}::1")] * 4
-        return strangers + [("/reset-password", right)] * 4
-
-    race(prepare, losers={1008})
-
-
-def test_codes_of_many_clients_and_one_right_one(race, service, sql):
-    """Rows of many clients are locked in one order, so nobody waits for ever."""
-    service.sign_up("lory")
-
-    def prepare(n):
-        code = reset_code(service, sql, "lory@126.com")
-        sql(
-            "INSERT INTO mail_codes SELECT purpose, email_key, k.name, 'another', 0, 0, expires_at"
-            " FROM mail_codes, (SELECT '' AS name UNION SELECT 'a' UNION SELECT 'z') AS k"
-        )
-        right = {"email": "lory@126.com", "reg_code": code, "password": PASSWORD}
-        clients = ["", "", *(f"2001:db8:{n:x}:{k}::1" for k in range(6))]
-        return [("/reset-password", right, "", client) for client in clients]
-
-    race(prepare, losers={1008})
+    race(lambda n: [login("lory", network(n))] * 8, winners=8)

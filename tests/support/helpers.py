@@ -11,6 +11,8 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import sync_playwright
 
+from gateway.db import db
+
 TIMEOUT = 60  # seconds; only a broken server needs as many
 PASSWORD = "e10adc3949ba59abbe56e057f20f883e"  # what clients send for 123456
 TYPED = "seven green bottles"  # what a person types
@@ -34,6 +36,13 @@ def until(check, seconds=TIMEOUT):
     while not check():
         assert time.monotonic() < deadline, "it did not come true"
         time.sleep(0.001)
+
+
+def empty(sql):
+    """Delete every row, but what all nodes of a database must share."""
+    for table in reversed(db.metadata.sorted_tables):
+        if table.name != "stored_values":
+            sql(f"DELETE FROM {table.name}")
 
 
 def basic(key, secret):
