@@ -157,6 +157,8 @@ def check(purpose: str, address: str, code: str, asker: str, ip: str) -> None:
         return
     if purpose == INVITE:
         throttle.hit(limits.invitations(ip))
+    elif not stored:  # write as much as with an open code; otherwise the time would tell of one
+        throttle.hit(limits.without_code(asker))
     db.session.commit()
     raise ApiError(Code.WRONG_CODE)
 

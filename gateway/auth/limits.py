@@ -15,6 +15,7 @@ from typing import NamedTuple
 from flask import current_app
 
 from gateway import throttle
+from gateway.settings import INT32_MAX
 from gateway.throttle import DAY, HOUR, MINUTE, Counter
 from gateway.web.client import network
 
@@ -167,6 +168,11 @@ def _in_all(device: str, account: int | None) -> Counter:
 def invitations(ip: str) -> Counter:
     """Return the counter of wrong codes of invitations, which count for the network only."""
     return Counter("invitation-ip", network(ip), INVITATIONS, HOUR)
+
+
+def without_code(asker: str) -> Counter:
+    """Return a counter that is never full."""
+    return Counter("no-code", asker, INT32_MAX, MINUTE)
 
 
 def naming(purposes: Collection[str], *keys: str) -> tuple[Counter, ...]:

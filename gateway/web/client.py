@@ -8,10 +8,14 @@ import uuid
 
 from flask import current_app, g, has_request_context, request
 
+from gateway import log
+
 # As proxies write an address: bare, with a port, in brackets, in brackets with a port.
 _ADDRESS = re.compile(r"\[([0-9A-Fa-f:.]+(?:%[^\]]*)?)\](?::\d*)?|([\d.]+):\d*")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
 FORWARDED = {"forwarded", "via", "x-forwarded-for", "x-real-ip"}  # headers that proxies add
+LOCAL_PEERS = ("127.0.0.1", "::1", "::ffff:127.0.0.1", "")  # "" is a Unix socket
+_WARNED = "gateway.warned_of_proxy"  # key in app.extensions
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
@@ -43,7 +47,10 @@ def client_ip() -> str:
     hops = current_app.config["TRUSTED_PROXIES"]
     forwarded = request.headers.get("X-Forwarded-For", "").split(",")
     client = forwarded[-hops].strip() if 0 < hops <= len(forwarded) else ""
-    for text in (client, request.remote_addr or ""):
+    peer = request.remote_addr or ""
+    if forwarded != [""] and not hops and peer in LOCAL_PEERS:
+        _warn_of_proxy()
+    for text in (client, peer):
         written = _ADDRESS.fullmatch(text)
         bare = (written[1] or written[2]) if written else text
         try:
@@ -63,6 +70,16 @@ def _without_translation(
     if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address
+
+
+def _warn_of_proxy() -> None:
+    """Write one warning that a proxy is not believed, because then all people share one address."""
+    if _WARNED not in current_app.extensions:
+        current_app.extensions[_WARNED] = True
+        log.logger.warning(
+            "a proxy on this machine sends X-Forwarded-For, but TRUSTED_PROXIES is 0, so all people"
+            " share one address and its limits; set TRUSTED_PROXIES to the number of proxies"
+        )
 
 
 def network(ip: str, prefix: int = 64) -> str:

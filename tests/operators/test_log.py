@@ -100,3 +100,25 @@ def test_no_secret_is_logged(sign_up, outbox, sql, caplog):
     for secret in (PASSWORD, person.token, *made.values(), person.email):
         assert secret not in seen
     assert code not in seen
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "proxies", "warnings"),
+    [
+        ("127.0.0.1", "203.0.113.7", 0, 1),
+        ("::1", "203.0.113.7", 0, 1),
+        ("", "203.0.113.7", 0, 1),
+        ("127.0.0.1", None, 0, 0),
+        ("127.0.0.1", "203.0.113.7", 1, 0),
+        ("203.0.113.9", "203.0.113.7", 0, 0),  # a client's own header
+    ],
+)
+def test_proxy_that_is_not_believed(make_app, caplog, peer, forwarded, proxies, warnings):
+    client = make_app(TRUSTED_PROXIES=proxies).test_client()
+    headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+    for _ in range(3):
+        client.get("/healthz", headers=headers, environ_base={"REMOTE_ADDR": peer})
+        client.post("/api/v1/login", headers=headers, environ_base={"REMOTE_ADDR": peer})
+    found = [r.getMessage() for r in caplog.records if "TRUSTED_PROXIES" in r.getMessage()]
+    assert len(found) == warnings
+    assert all("set TRUSTED_PROXIES to the number of proxies" in line for line in found)
