@@ -36,7 +36,7 @@ def test_every_event_writes_one_line(api, sign_up, make_admin, caplog):
 
 
 def test_line_of_a_throttled_login_has_the_account(api, person, caplog):
-    for _ in range(6):
+    for _ in range(11):
         api("/login", {"user_name": "lory", "password": "wrong password"})
     assert lines(caplog)[-1] == "auth.login user=1 ip=127.0.0.1 code=429 status=429"
 
