@@ -164,6 +164,26 @@ def test_mail_is_sent_to_a_relay_without_8bitmime(make_app):
     assert seen.headers["Message-ID"].endswith("@example.com>")
 
 
+@pytest.mark.parametrize(
+    ("language", "day", "month"), [("en", " day", " month"), ("zh", "当日", "当月")]
+)
+@pytest.mark.parametrize("share", [80, 100])
+def test_mail_about_a_quota_names_its_period(write, monkeypatch, language, day, month, share):
+    monkeypatch.setitem(CONTENTS["quota"], "share", share)
+    _, daily = write("quota", language)
+    monkeypatch.setitem(CONTENTS["quota"], "day", "2024-03")
+    _, monthly = write("quota", language)
+    for text in (daily.text, daily.html):
+        assert day in text
+        assert month not in text
+    for text in (monthly.text, monthly.html):
+        assert month in text
+        assert day not in text
+    of_day, of_month = {"en": ("daily", "monthly"), "zh": ("今日", "本月")}[language]
+    assert of_day in daily.subject
+    assert of_month in monthly.subject
+
+
 def test_every_template_is_tried():
     folders = {path.name for path in TEMPLATES.iterdir() if path.is_dir()}
     assert folders == set(CONTENTS)
