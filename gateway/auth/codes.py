@@ -67,7 +67,7 @@ def send(
         throttle.undo(*(limits.of_address_only(counters) if is_refused else counters))
         db.session.commit()
         if is_refused:
-            text = "email is refused by the mail server; check its spelling"
+            text = "email is refused by the relay; check its spelling"
             raise ApiError(Code.INVALID_PARAMETER, text) from None
         raise ApiError(Code.MAIL_NOT_SENT) from None
 

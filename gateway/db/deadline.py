@@ -13,10 +13,10 @@ from sqlalchemy.exc import TimeoutError
 
 # Seconds. A reply takes less than 10 because all waits of a request share REQUEST_TIMEOUT.
 REQUEST_TIMEOUT = 8
-MIN_TIMEOUT = 1  # of a wait late in a request, because a relay may have used up the time
+MIN_TIMEOUT = 1  # minimum wait, also after the deadline
 POOL_TIMEOUT = 2  # for a connection that another thread uses
-MIN_LEFT = 3  # a wait for the pool that starts later would end too late to use the connection
-MAX_WAITED = 1  # for the pool; a request that has waited longer meets a pool that is too small
+MIN_LEFT = 3  # do not start to wait for a connection with less time left
+MAX_WAITED = 1  # longest total wait for connections in a request
 
 
 # SQLAlchemy names a pool's logger after its class. That one would be below the service's own.

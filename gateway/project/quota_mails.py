@@ -1,7 +1,7 @@
 """Mails to owners when a project has used 80 % and 100 % of its daily quota.
 
-The database gives each request of a day another count, so exactly one request reaches a share. It
-does not wait: its thread only compares two numbers, and the mail is promised behind the response.
+Counts are unique within a day and a month, so exactly one request reaches 80 % and one 100 %. It
+stores the mail after its response has been sent.
 """
 
 from __future__ import annotations

@@ -3,11 +3,12 @@
 Python's global interpreter lock (GIL) lets one thread run at a time. A thread releases it at each
 row that SQLite reads, and whenever it sends or receives. When others wait for the GIL, each time is
 a change of threads: with 8 requests at once, two fifths of the CPU of a list, a fifth of verify's.
-So there is a second lock, the turn, which a thread keeps while it answers one request after the
-other. It passes the turn on when it waits for something slow: ``with turns.aside()``.
+So a worker runs the Python code of one request at a time: ``_turn`` is a lock that a thread holds
+while it answers one request after the other. It releases the lock while it waits for something
+slow: ``with turns.aside()``.
 
-No request holds up the others. A turn that takes longer than SLOW, because a body or a relay is
-slow, passes to another thread, and the slow request goes on without it.
+No request holds up the others. When a turn takes longer than SLOW, because a body or a relay is
+slow, another thread gets the turn, and the slow request goes on without it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Pool:
         self._max_threads = threads
         self._guard = threading.Lock()  # of all that follows
         self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
-        # Each thread has a ticket, a lock that it waits for. Who gives it the turn releases it.
+        # Each thread waits on its own lock, its ticket; releasing that lock wakes the thread.
         self._returning: deque[threading.Lock] = deque()
         self._idle: list[threading.Lock] = []  # the last one worked last; its memory is in caches
         self._turn: threading.Lock | None = None

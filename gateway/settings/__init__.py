@@ -93,7 +93,7 @@ LIBRARY_NAMES = {
     "SQLALCHEMY_RECORD_QUERIES",
     "SQLALCHEMY_TRACK_MODIFICATIONS",
 }
-# What people write who know other services; these names are not close enough for difflib.
+# Common wrong names that difflib does not match.
 SYNONYMS = {"PORT": "BIND", "HOST": "BIND", "ADDRESS": "BIND", "LISTEN": "BIND"}
 _UNKNOWN = "gateway.unknown_names"  # key in app.extensions
 

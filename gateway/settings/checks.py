@@ -201,7 +201,7 @@ def folder(value: Any) -> str:
 
 
 def mail(config: Mapping[str, Any]) -> None:
-    """Check that the settings of the mail server fit together; the message is a whole sentence."""
+    """Check that the settings of the relay fit together; the message is a whole sentence."""
     if config["MAIL_USE_TLS"] and config["MAIL_USE_SSL"]:
         raise ValueError("MAIL_USE_TLS and MAIL_USE_SSL exclude each other; set one")
     for name, other in (("MAIL_USERNAME", "MAIL_PASSWORD"), ("MAIL_PASSWORD", "MAIL_USERNAME")):

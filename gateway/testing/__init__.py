@@ -86,7 +86,7 @@ def gateway_codes() -> Mailbox:
 
     This is the newest code of the address, for registration, a new password or anything else; a
     LookupError says who got mails instead. It first waits for mails that are sent behind an answer.
-    gateway_codes.mails are all mails. No mail server is needed: MAIL_SUPPRESS_SEND is set.
+    gateway_codes.mails are all mails. No relay is needed: MAIL_SUPPRESS_SEND is set.
     """
     from gateway.testing.mailbox import Mailbox
 

@@ -27,7 +27,7 @@ _FLOOD = "gateway.flood"  # key in app.extensions
 
 @dataclass
 class _Kind:
-    """Lines that differ only in their request: when the last was written, how many were not."""
+    """State of one kind of line: when the last was written, how many were left out since."""
 
     written: float
     line: str

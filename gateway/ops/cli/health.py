@@ -14,7 +14,7 @@ from gateway.ops.doctor.finding import FAULT
 def doctor(as_json: bool) -> None:
     """Say what is wrong with the installation, and how to fix it.
 
-    It checks settings, database, schema, mail server, clock and files.
+    It checks settings, database, schema, relay, clock and files.
 
     The exit code is 1 when there is a fault; a warning is not a fault.
     """
