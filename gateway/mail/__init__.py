@@ -26,17 +26,7 @@ from gateway.mail import relay
 from gateway.mail.failures import MailError, RecipientRefused
 from gateway.mail.message import Message
 
-__all__ = [
-    "LANGUAGES",
-    "MailError",
-    "RecipientRefused",
-    "compose",
-    "describe",
-    "init_app",
-    "is_possible",
-    "probe",
-    "send",
-]
+__all__ = ["MailError", "RecipientRefused"]  # from failures
 
 LANGUAGES = ("en", "zh")
 # The view of the console that a mail links, by template; the others link the projects.

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import click
 from flask import current_app
 from sqlalchemy import ColumnElement, select, true
 
 from gateway import mail
-from gateway.auth import admin, schemas
-from gateway.auth.models import User, email_key
+from gateway.auth import schemas
+from gateway.auth.models import User, email_key, name_key
 from gateway.db import db
-from gateway.errors import ApiError
 from gateway.mail import outbox
 from gateway.mail.outbox import OwedMail
 from gateway.ops.cli.output import PAGE_SIZE, Group, as_json, page_option, print_page
@@ -31,23 +28,18 @@ def list_owed(who: str | None, page: int, as_json: bool) -> None:
     """Show mails that are owed, and why the last try failed."""
     is_meant: ColumnElement[bool] = true()
     if who is not None:
-        user_id, address = 0, email_key(who)
-        with suppress(ApiError):  # no account has this address
-            user = admin.find(who)
-            user_id, address = user.id, user.email_key
-        is_meant = outbox.belong_to(address, user_id)
+        is_key = (User.name_key == name_key(who)) | (User.email_key == email_key(who))
+        user = db.session.scalar(select(User).where(is_key))
+        address = user.email_key if user else email_key(who)
+        is_meant = outbox.belong_to(address, user.id if user else 0)
     found, total = outbox.owed(is_meant, page, PAGE_SIZE)
-    ids = [each.details.get("user_id") or 0 for each in found]
-    addresses = dict(db.session.execute(select(User.id, User.email).where(User.id.in_(ids))).all())
-    rows = [
-        {
-            "purpose": each.kind,
-            "to": each.details.get("email") or addresses.get(user_id, each.key),
-            **state_of(each),
-        }
-        for each, user_id in zip(found, ids, strict=True)
-    ]
+    rows = [{"purpose": each.kind, "to": _recipient(each), **state_of(each)} for each in found]
     print_page(rows, total, page, as_json=as_json)
+
+
+def _recipient(owed: OwedMail) -> str:
+    account = f"user {owed.details.get('user_id')}"
+    return owed.details.get("email") or (owed.key if "@" in owed.key else account)
 
 
 def state_of(owed: OwedMail) -> dict[str, str | int]:
