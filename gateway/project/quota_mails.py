@@ -1,4 +1,4 @@
-"""Mails to owners when a project has used 80 % and 100 % of its daily quota.
+"""Mails to owners when a project has used 80 % and 100 % of its quota of the day or month.
 
 Counts are unique within a day and a month, so exactly one request reaches 80 % and one 100 %. It
 stores the mail after its response has been sent.
@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from datetime import date, timedelta
-from typing import NamedTuple
+from typing import Any
 
 from flask import current_app
 from sqlalchemy import select
@@ -27,37 +27,29 @@ from gateway.throttle import DAY, Counter
 from gateway.web import background
 
 KIND = "quota"  # of an owed mail, and the folder of mail/templates
+A_DAY, A_MONTH = "%Y-%m-%d", "%Y-%m"  # how a day names its period
 SHARES = (100, 80)  # percent of the quota
 MAILS_OF_ACCOUNT = 100  # a day; a thousand projects must not fill a mailbox
 SHORTEST_LIFE = timedelta(hours=1)  # of a promise that is made just before midnight
 PAUSE = 0.1  # seconds between two looks whether the mail at 80 % has been sent
 
 
-class Used(NamedTuple):
-    """What is used of a quota.
-
-    ``period`` is whose quota it is, such as "2024-03-07", with its last day. ``limit`` is 0 for
-    none.
-    """
-
-    project_id: int
-    period: str
-    last_day: date
-    limit: int
-    counted: int
-
-
-def announce(used: Used, cost: int) -> None:
+def announce(row: Any, cost: int) -> None:
     """Mail the project's owner after the response, when this request has reached a share.
 
-    :param used: with this request.
+    :param row: the project with this request, as verify's statement returns it.
     :param cost: what this request counts as.
     """
-    share = share_reached(used.limit, used.counted, cost)
-    if share and current_app.config["QUOTA_MAILS"] and mail.is_possible():
-        waiting, _ = _reached()
-        waiting.append((used, share))
-        background.run(_promise_first)
+    for period, limit, count in (
+        (A_DAY, row.request_max, row.day_count),
+        (A_MONTH, row.month_max, row.month_count),
+    ):
+        share = share_reached(limit, count, cost)
+        if share and current_app.config["QUOTA_MAILS"] and mail.is_possible():
+            waiting, _ = _reached()
+            used = {"share": share, "limit": limit, "used": count}
+            waiting.append((row.id, row.request_day, period, used))
+            background.run(_promise_first)
 
 
 def share_reached(limit: int, count: int, cost: int) -> int:
@@ -73,11 +65,16 @@ def share_reached(limit: int, count: int, cost: int) -> int:
 
 
 def owe_after_change(project: Project) -> None:
-    """Owe the mail about a share that a changed quota makes reached; the service sends it."""
-    day, count = project.request_day, limits.requests_on(project, *limits.days(clock.now()))
-    share = share_reached(project.request_max, count, count)
-    if share and day and current_app.config["QUOTA_MAILS"]:
-        _owe(Used(project.id, str(day), day, project.request_max, count), share)
+    """Owe the mails about shares that changed quotas make reached; the service sends them."""
+    now = clock.now()
+    for period, limit, count in (
+        (A_DAY, project.request_max, limits.requests_on(project, *limits.days(now))),
+        (A_MONTH, project.month_max, limits.requests_in_month(project, now)),
+    ):
+        share = share_reached(limit, count, count)
+        if share and project.request_day and current_app.config["QUOTA_MAILS"]:
+            used = {"share": share, "limit": limit, "used": count}
+            _owe(project.id, project.request_day, period, used)
 
 
 def _promise_first() -> None:
@@ -88,42 +85,49 @@ def _promise_first() -> None:
     outbox.send_soon()
 
 
-def _reached() -> tuple[deque[tuple[Used, int]], threading.Lock]:
+def _reached() -> tuple[deque[Any], threading.Lock]:
     """Return what requests have reached and nobody owes yet, in order, and the lock of who does."""
-    reached: tuple[deque[tuple[Used, int]], threading.Lock] = current_app.extensions.setdefault(
+    reached: tuple[deque[Any], threading.Lock] = current_app.extensions.setdefault(
         "gateway.quota_mails", (deque(), threading.Lock())
     )
     return reached
 
 
-def _owe(used: Used, share: int) -> None:
-    """Owe the mail, unless it was owed before; an operator may change the quota."""
+def _owe(project_id: int, day: date, period: str, used: dict[str, int]) -> None:
+    """Owe the mail, unless it was owed before; an operator may change the quota.
+
+    :param period: the format in which a day names its period.
+    :param used: which share of which limit, and how much that is.
+    """
     owner = db.session.execute(
-        select(User.id, User.language).join(Project).where(Project.id == used.project_id)
+        select(User.id, User.language).join(Project).where(Project.id == project_id)
     ).first()
     if owner is None or locks.hold(User.id == owner.id) is None:  # erased meanwhile
         db.session.rollback()
         return
-    key = f"{used.project_id} {used.period}"
-    once = [Counter("quota-mail", f"project {key} {each}", 1, 2 * DAY, owner.id) for each in SHARES]
+    key, days = f"{project_id} {day:{period}}", 32 if period == A_MONTH else 2
+    once = [
+        Counter("quota-mail", f"project {key} {each}", 1, days * DAY, owner.id) for each in SHARES
+    ]
     try:
         throttle.check(once[0])  # a mail at 80 % would be late
         throttle.hit(
-            once[SHARES.index(share)],
+            once[SHARES.index(used["share"])],
             Counter("quota-mail-user", f"user {owner.id}", MAILS_OF_ACCOUNT, DAY, owner.id),
         )
     except ApiError:
         db.session.rollback()
         return
+    last_day = limits.month_of(day)[1] if period == A_MONTH else day
     outbox.promise(
         KIND,
         key,
         owner.language,
-        max(timedelta(seconds=limits.seconds_left(used.last_day, clock.now())), SHORTEST_LIFE),
-        asker=str(share),
+        max(timedelta(seconds=limits.seconds_left(last_day, clock.now())), SHORTEST_LIFE),
+        asker=str(used["share"]),
         user_id=owner.id,
-        project_id=used.project_id,
-        context={"day": used.period, "share": share, "limit": used.limit, "used": used.counted},
+        project_id=project_id,
+        context={"day": f"{day:{period}}", **used},
     )
     db.session.commit()
 

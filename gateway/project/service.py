@@ -183,7 +183,7 @@ def change(*filters: ColumnElement[bool], **values: Any) -> Project | None:
     db.session.commit()
     if project is not None:
         db.session.refresh(project)
-        if "request_max" in values:
+        if not values.keys().isdisjoint(("request_max", "month_max")):
             quota_mails.owe_after_change(project)
     return project
 

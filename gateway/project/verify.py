@@ -40,7 +40,6 @@ from gateway.errors import ApiError, Code
 from gateway.project import credentials, limits, quota_mails
 from gateway.project.limits import Limit
 from gateway.project.models import POOL_NAME, Project, kept_requests
-from gateway.project.quota_mails import Used
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 COST = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
@@ -251,8 +250,7 @@ def decide(credential: tuple[str, str], pool: str | None, cost: int) -> Decision
     row = (COUNT_IN_ANY if pool is None else COUNT_IN_POOL).first(values)
     if row is None:
         raise _explain(_read(values), cost, now)
-    day = row.request_day
-    quota_mails.announce(Used(row.id, str(day), day, row.request_max, row.day_count), cost)
+    quota_mails.announce(row, cost)
     return _decision(row, row.pool_name if pool is None else pool, now)
 
 

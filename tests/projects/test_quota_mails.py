@@ -186,6 +186,40 @@ def test_a_relay_that_fails_gets_the_mail_later(start, outbox, clock):
     assert subjects(outbox) == [AT_80]
 
 
+def test_a_month_is_mailed_as_a_day_is(start, outbox, clock):
+    """80 % of 11 is 8.8, so the request that counts from 8 to 9 reaches it."""
+    person, project = start(REQUEST_MAX=0, REQUESTS_PER_MONTH=11)
+    use(person, project, 8)
+    assert subjects(outbox) == []
+    clock.advance(days=20)
+    use(person, project, 1)
+    use(person, project, 2)
+    assert subjects(outbox) == [
+        AT_80.replace("daily", "monthly"),
+        AT_100.replace("daily", "monthly"),
+    ]
+    text = outbox.mails[1].get_body(("plain",)).get_content()
+    assert "has used 11 of its 11" in text
+    assert "for 2024-03 (Asia/Shanghai)" in text
+    assert "until the month ends" in text
+    assert use(person, project, 1) == [403]
+    clock.advance(days=5)
+    runner = person.client.application.test_cli_runner()
+    assert runner.invoke(main, args=["project", "allow", "1", "--month", "12"]).exit_code == 0
+    use(person, project, 1)
+    assert len(outbox.mails) == 2  # no share of a month is mailed twice
+
+
+def test_a_month_below_what_is_used_is_told(start, outbox):
+    person, project = start(REQUEST_MAX=0)
+    use(person, project, 9)
+    runner = person.client.application.test_cli_runner()
+    assert runner.invoke(main, args=["project", "allow", "1", "--month", "10"]).exit_code == 0
+    with person.client.application.app_context():
+        owed.send_due()
+    assert subjects(outbox) == [AT_80.replace("daily", "monthly")]
+
+
 def test_the_mail_at_80_is_dropped_when_it_is_late(start, outbox, clock):
     person, project = start()
     outbox.refuse_data = "451 4.3.0 later"
