@@ -124,7 +124,6 @@ def _add_key(path: Path, old: list[str]) -> None:
 
 
 def new_key() -> str:
-    """Return a random key."""
     return secrets.token_urlsafe(48)
 
 

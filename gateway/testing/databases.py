@@ -71,7 +71,6 @@ class SqliteDatabases:
             file.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Delete the template."""
         self.give_back(f"sqlite:///{self.template}")
 
 

@@ -122,8 +122,6 @@ class Request(Schema):
     """The body of a request; fields that the schema does not know are dropped."""
 
     class Meta:
-        """Drop other fields."""
-
         unknown = EXCLUDE
 
 
@@ -134,8 +132,6 @@ class Reply(Schema):
     """
 
     class Meta:
-        """Leave the schema open in the description."""
-
         unknown = EXCLUDE
 
 

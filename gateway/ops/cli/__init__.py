@@ -66,7 +66,6 @@ class _Commands(FlaskGroup):
         return sorted([*self.commands, "db"])
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Return a command by its name."""
         if name != "db":
             return self.commands.get(name)
         # Only this command loads Alembic, because it takes 9 MiB.

@@ -221,7 +221,6 @@ def print_json(value: Any) -> None:
 
 
 def print_page(rows: Sequence[Mapping[str, Any]], total: int, page: int, *, as_json: bool) -> None:
-    """Print one page of a list."""
     if as_json:
         print_json({"total": total, "list": rows})
         return
