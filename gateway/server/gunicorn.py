@@ -140,6 +140,12 @@ def on_exit(server: Any) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def post_fork(_server: Any, _worker: Any) -> None:
+    """Let a worker that has not begun end at once; the master's handlers would only note that."""
+    for each in (signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_DFL)
+
+
 def pre_request(_worker: Any, request: Any) -> None:
     """Hang up after the answer to check if a body is announced, because nobody reads it."""
     announced = {name for name, _ in request.headers} & {"CONTENT-LENGTH", "TRANSFER-ENCODING"}

@@ -381,7 +381,10 @@ EARLY = """
 import os, signal
 from gateway.server.gunicorn import *
 
+begin = post_fork
+
 def post_fork(server, worker):
+    begin(server, worker)
     if worker.age == 1:
         os.kill(worker.pid, signal.SIGQUIT)
 """
@@ -392,7 +395,7 @@ def test_a_worker_that_just_begins_can_be_stopped(checkout):
     command = [sys.executable, "-m", "gunicorn", "-c", "early.py", "wsgi:app"]
     server = Server(command, checkout, free_port(), WEB_CONCURRENCY="1")
     try:
-        assert server.wait_for("serving on|Worker exiting") == "Worker exiting"
+        assert server.wait_for("serving on|was sent SIGQUIT") == "was sent SIGQUIT"
     finally:
         server.kill()
 
