@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import jwt
 from flask import Flask, Response, current_app, g, request
 from flask_jwt_extended import JWTManager, create_access_token
-from sqlalchemy import bindparam, exists, or_, select
+from sqlalchemy import and_, bindparam, exists, or_, select
+from werkzeug.exceptions import HTTPException
 
 from gateway import clock, crypto, log
 from gateway.auth.models import RevokedToken, User
@@ -27,16 +28,18 @@ _UNCHECKED: Any = {"verify_exp": False, "verify_iat": False, "verify_nbf": False
 _TOKEN = re.compile(r"\s*(?:bearer\s+)?([\w-]+\.[\w-]+\.[\w-]+)\s*", re.ASCII | re.IGNORECASE)
 
 _jti = bindparam("jti", type_=RevokedToken.jti.type)
+#: The filter for the account of a token that is not revoked; ``given()`` returns its values.
+IS_CALLER = and_(
+    User.id == bindparam("id", type_=User.id.type),
+    User.is_banned.is_(False),
+    or_(
+        User.token_generation == bindparam("generation", type_=User.token_generation.type),
+        User.kept_jti == _jti,
+    ),
+    ~exists().where(RevokedToken.jti == _jti),
+)
 _FIND_CALLER = HotStatement(
-    select(User.id, User.is_admin, User.password_hash, User.token_generation).where(
-        User.id == bindparam("id", type_=User.id.type),
-        User.is_banned.is_(False),
-        or_(
-            User.token_generation == bindparam("generation", type_=User.token_generation.type),
-            User.kept_jti == _jti,
-        ),
-        ~exists().where(RevokedToken.jti == _jti),
-    )
+    select(User.id, User.is_admin, User.password_hash, User.token_generation).where(IS_CALLER)
 )
 
 
@@ -90,22 +93,55 @@ def signed_in(view: View) -> View:
     """Require a valid token; without one, the caller gets 1001 and the view is not called."""
 
     @wraps(view)
-    def with_token(*args: Any, **kwargs: Any) -> Response:
-        g.caller = _caller_of(request.headers.get("Authorization", ""))
+    def checked(*args: Any, **kwargs: Any) -> Response:
+        caller()
         return view(*args, **kwargs)
+
+    return signed_in_by_view(checked)  # type: ignore[return-value]
+
+
+def signed_in_by_view(view: View) -> View:
+    """Require a token that we signed; the view itself asks the database whether it is revoked.
+
+    A refusal of the view's, such as that of its body, comes after that of a revoked token.
+    """
+
+    @wraps(view)
+    def with_token(*args: Any, **kwargs: Any) -> Response:
+        g.claims = _read(request.headers.get("Authorization", ""))
+        try:
+            return view(*args, **kwargs)
+        except (ApiError, HTTPException):
+            caller()
+            raise
 
     with_token.wants_token = True  # type: ignore[attr-defined]
     return with_token  # type: ignore[return-value]
 
 
+def given() -> dict[str, Any]:
+    """Return what the request's token says: ``id``, ``generation`` and ``jti``."""
+    claims = g.claims
+    return {"id": int(claims["sub"]), "generation": claims["generation"], "jti": claims["jti"]}
+
+
 def caller() -> Caller:
-    """Return the account of the request's token."""
+    """Return the account of the request's token.
+
+    :raises ApiError: 1001 when the token is revoked, or its account is banned or gone.
+    """
+    if "caller" not in g:
+        row = _FIND_CALLER.first(given())
+        if row is None:
+            raise ApiError(Code.UNAUTHENTICATED)
+        log.note(user=row.id)
+        g.caller = Caller(**row._asdict(), jti=g.claims["jti"], expires=g.claims["exp"])
     caller: Caller = g.caller
     return caller
 
 
-def _caller_of(authorization: str) -> Caller:
-    """Return the account of a valid token.
+def _read(authorization: str) -> dict[str, Any]:
+    """Return the claims of a token that we signed and that has not expired.
 
     PyJWT, on which Flask-JWT-Extended stands, decodes it. The extension's own ``decode_token``
     decodes each token three times, because a key may depend on the token, and takes 100 us more.
@@ -113,14 +149,11 @@ def _caller_of(authorization: str) -> Caller:
     :param authorization: ``Bearer <token>``, or the bare token, which clients also send.
     :raises ApiError: 1001.
     """
-    given = _TOKEN.fullmatch(authorization)
-    claims = _decode(given[1]) if given else {}
-    is_valid = _has_our_form(claims) and _is_current(claims)
-    caller = _find_caller(claims) if is_valid else None
-    if caller is None:
+    written = _TOKEN.fullmatch(authorization)
+    claims = _decode(written[1]) if written else {}
+    if not (_has_our_form(claims) and _is_current(claims)):
         raise ApiError(Code.UNAUTHENTICATED)
-    log.note(user=caller.id)
-    return caller
+    return claims
 
 
 def _decode(token: str) -> dict[str, Any]:
@@ -157,11 +190,3 @@ def _is_current(claims: dict[str, Any]) -> bool:
     """Tell whether a token was issued, and has not expired, by our clock."""
     now, leeway = clock.now().timestamp(), clock.LEEWAY.total_seconds()
     return bool(claims["iat"] - leeway <= now < claims["exp"] + leeway)
-
-
-def _find_caller(claims: dict[str, Any]) -> Caller | None:
-    """Return the account of a token that is not revoked, or None; one statement decides."""
-    row = _FIND_CALLER.first(
-        {"id": int(claims["sub"]), "generation": claims["generation"], "jti": claims["jti"]}
-    )
-    return Caller(**row._asdict(), jti=claims["jti"], expires=claims["exp"]) if row else None

@@ -10,8 +10,8 @@ from flask import current_app
 from sqlalchemy import BigInteger, bindparam, select, true
 
 from gateway import clock, crypto, log
+from gateway.auth import tokens
 from gateway.auth.models import User
-from gateway.auth.tokens import Caller
 from gateway.db.hot_sql import HotStatement
 from gateway.errors import ApiError, Code
 from gateway.project import limits, service
@@ -41,31 +41,35 @@ _page = (
     .offset(bindparam("skipped", type_=BigInteger))
     .subquery()
 )
-_LIST_PAGE = HotStatement(
-    select(User.live_projects, *_page.c)
-    .outerjoin(_page, true())
-    .where(User.id == bindparam("owner"))
-    .order_by(_page.c.id)
-)
+_of_owner = select(User.live_projects, *_page.c).outerjoin(_page, true()).order_by(_page.c.id)
+_LIST_PAGE = HotStatement(_of_owner.where(User.id == bindparam("owner")))
+# It also checks the token, because on Postgres a second statement costs a quarter of a page.
+_LIST_OWN_PAGE = HotStatement(_of_owner.where(tokens.IS_CALLER))
 
 
-def list_page(
-    caller: Caller, user_id: int, page_no: int, page_size: int
-) -> tuple[list[dict[str, Any]], int]:
+def list_page(user_id: int, page_no: int, page_size: int) -> tuple[list[dict[str, Any]], int]:
     """Return one page of an account's live projects, ordered by id, and the number of all.
 
     :param user_id: whose projects; 0 means the caller's.
-    :raises ApiError: 1000 when they are another user's and the caller is no admin.
+    :raises ApiError: 1000 when they are another user's and the caller is no admin; 1001.
     """
-    owner_id = user_id or caller.id
-    service.note_owner(caller, owner_id)
-    if owner_id != caller.id and not caller.is_admin:
-        raise ApiError(
-            Code.ACCESS_DENIED, "These projects are another user's; with user_id 0 you get yours"
-        )
-    rows = _LIST_PAGE.all(
-        {"owner": owner_id, "page_size": page_size, "skipped": page_no * page_size}
-    )
+    token = tokens.given()
+    owner_id = user_id or token["id"]
+    page_of_owner = {"owner": owner_id, "page_size": page_size, "skipped": page_no * page_size}
+    if owner_id == token["id"]:
+        rows = _LIST_OWN_PAGE.all({**token, **page_of_owner})
+        if not rows:  # the token is revoked: an empty page has one row
+            raise ApiError(Code.UNAUTHENTICATED)
+        log.note(user=owner_id)
+    else:
+        caller = tokens.caller()
+        service.note_owner(caller, owner_id)
+        if not caller.is_admin:
+            raise ApiError(
+                Code.ACCESS_DENIED,
+                "These projects are another user's; with user_id 0 you get yours",
+            )
+        rows = _LIST_PAGE.all(page_of_owner)
     total = rows[0].live_projects if rows else 0
     projects = [row for row in rows if row.id is not None]
     secrets = crypto.unseal_all(project.sealed_secret for project in projects)

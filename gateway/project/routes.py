@@ -10,7 +10,7 @@ from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter, Rule
 
 from gateway import log
-from gateway.auth.tokens import caller, signed_in
+from gateway.auth.tokens import caller, signed_in, signed_in_by_view
 from gateway.errors import ApiError, Code
 from gateway.project import credentials, listing, schemas, service
 from gateway.project import usage as usages
@@ -38,7 +38,7 @@ def create(**fields: Any) -> Response:
 
 
 @bp.post("/list", endpoint="list")
-@signed_in
+@signed_in_by_view
 @body(schemas.ListRequest)
 @responses(schemas.ProjectPage, Code.ACCESS_DENIED)
 def list_projects(**fields: int) -> Response:
@@ -47,7 +47,7 @@ def list_projects(**fields: int) -> Response:
     ``header.total`` counts all of them, ``header.count`` those on this page. Without a user_id, or
     with 0, they are the caller's. Only an admin sees another user's.
     """
-    items, total = listing.list_page(caller(), **fields)
+    items, total = listing.list_page(**fields)
     return reply({"list": items}, total=total, count=len(items))
 
 

@@ -212,3 +212,22 @@ def test_request_today_resets_at_midnight_of_the_time_zone(make_app, sign_up, cl
     clock.freeze(2024, 3, 7, 16, 0, 0)
     (project,) = person.projects()
     assert (project["request_today"], project["request_total"]) == (0, 5000000000)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"user_id": 1}, {"user_id": 2}, {"page_size": 0}, {"page_no": "1"}, {"x": "x" * 20_000}],
+)
+@pytest.mark.parametrize("end", ["logout", "ban", "erase"])
+def test_a_dead_token_is_told_before_anything_else(sign_up, sql, body, end):
+    person, other = sign_up("lory"), sign_up("other")
+    assert code_of(person.post("/project/list", {"user_id": 2})) == 1000
+    if end == "ban":
+        sql("UPDATE users SET is_banned = TRUE WHERE id = 1")
+    elif end == "erase":
+        person.post("/platform/delete-account", {"password": PASSWORD})
+    else:
+        person.post("/platform/logout")
+    refused = person.post("/project/list", body)
+    assert (refused.status_code, code_of(refused)) == (401, 1001)
+    assert code_of(other.post("/project/list", {"user_id": 2})) == 0
