@@ -17,12 +17,12 @@ run: $(VENV)/.run ## Set up what is missing, migrate the database, and serve
 	$(GATEWAY) db upgrade && \
 	exec $(VENV)/bin/gunicorn -c python:gateway.server.gunicorn wsgi:app
 
-check: $(VENV)/.dev ## Run the tests that need no nginx, no browser and no soak (2 minutes)
-	@echo 'Running the quick tests in two processes; this takes about 2 minutes.'
+check: $(VENV)/.dev ## Run the tests that need no nginx, no browser and no soak (3 to 7 minutes)
+	@echo 'Running the quick tests in two processes; this takes 3 to 7 minutes.'
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m 'not nginx and not browser and not soak'
 
-test: $(VENV)/.dev ## Run all tests; they start their own servers (10 minutes)
-	@echo 'Running all tests in three processes; this takes about 10 minutes.'
+test: $(VENV)/.dev ## Run all tests; they start their own servers (8 to 15 minutes)
+	@echo 'Running all tests in three processes; this takes 8 to 15 minutes.'
 	$(VENV)/bin/python -m pytest -n 3 --dist worksteal
 
 soak: $(VENV)/.dev ## Repeat races, faults and random input for two hours, and print what was lost
