@@ -7,19 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from flask import current_app
-from sqlalchemy import ColumnElement, func, not_, select, update
+from sqlalchemy import ColumnElement, false, func, not_, or_, select, update
 
 from gateway import crypto, mail, throttle
 from gateway.auth import codes, limits, login, passwords, register
 from gateway.auth.delete import LastAdmin, erase, leaves_an_admin
 from gateway.auth.email import move
 from gateway.auth.fields import Password
-from gateway.auth.models import User, email_key
+from gateway.auth.models import User, email_key, name_key
+from gateway.auth.tokens import Caller
 from gateway.db import db
 from gateway.errors import ApiError, Code
 from gateway.mail import outbox
+from gateway.settings import INT32_MAX
+
+_REVOKED = {"token_generation": User.token_generation + 1, "kept_jti": None}  # every token
 
 
 def find(who: str) -> User:
@@ -33,13 +38,21 @@ def find(who: str) -> User:
     return user
 
 
-def search(*, admins: bool, banned: bool, page_no: int, size: int) -> tuple[Sequence[User], int]:
+def search(
+    query: str = "", *, admins: bool = False, banned: bool = False, page_no: int, size: int
+) -> tuple[Sequence[User], int]:
     """Return one page of accounts, ordered by id, and the number of all matches.
 
+    :param query: an id, if it is digits only; else a part of a user name or of an address.
     :param admins: only admins.
     :param banned: only banned accounts.
     """
     filters = []
+    if query.isascii() and query.isdigit():
+        filters.append(User.id == int(query) if int(query) <= INT32_MAX else false())
+    elif query:
+        keys = (User.name_key, name_key(query)), (User.email_key, email_key(query))
+        filters.append(or_(*(column.contains(key, autoescape=True) for column, key in keys)))
     if admins:
         filters.append(User.is_admin.is_(True))
     if banned:
@@ -151,7 +164,7 @@ def locks(user: User) -> list[tuple[str, datetime]]:
 
 def revoke_tokens(who: str) -> User:
     """Revoke every token of an account."""
-    return _change(who, token_generation=User.token_generation + 1, kept_jti=None)
+    return _change(who, **_REVOKED)
 
 
 def set_banned(who: str, banned: bool, *, even_last_admin: bool = False) -> User:
@@ -162,8 +175,32 @@ def set_banned(who: str, banned: bool, *, even_last_admin: bool = False) -> User
     if not banned:
         return _change(who, is_banned=False)
     filters = [] if even_last_admin else [leaves_an_admin()]
-    revoked = {"token_generation": User.token_generation + 1, "kept_jti": None}
-    return _change(who, *filters, is_banned=True, **revoked)
+    return _change(who, *filters, is_banned=True, **_REVOKED)
+
+
+def edit(admin: Caller, user_id: int, **changes: Any) -> None:
+    """Do what an admin asks of an account.
+
+    :param changes: ``banned``; ``projects_max``, None for PROJECTS_PER_USER.
+    :raises ApiError: 1006; 1000 at one's own ban, and at that of the last admin.
+    """
+    filters = []
+    if "banned" in changes:
+        changes["is_banned"] = changes.pop("banned")
+    if changes.get("is_banned"):
+        if user_id == admin.id:
+            raise ApiError(Code.ACCESS_DENIED, "Nobody bans himself; let another admin do it")
+        filters = [leaves_an_admin()]
+        changes |= _REVOKED
+    user = db.session.get(User, user_id)
+    if user is None:
+        raise ApiError(Code.NOT_FOUND)
+    if not changes:
+        return
+    try:
+        _change(user.user_name, *filters, **changes)
+    except LastAdmin:
+        raise LastAdmin from None
 
 
 def set_admin(who: str, admin: bool, *, even_last_admin: bool = False) -> User:

@@ -10,7 +10,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway.db import Base, UtcDateTime
 
-ADMIN_PRIVILEGES = ["ProjectListAny", "ProjectDeleteAny", "ProjectRotateAny"]
+ADMIN_PRIVILEGES = [
+    "ProjectListAny",
+    "ProjectDeleteAny",
+    "ProjectRotateAny",
+    "ProjectEditAny",
+    "UserManage",
+]
 
 
 def name_key(user_name: str) -> str:

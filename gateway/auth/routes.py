@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, current_app, request
 
 from gateway import clock, log, mail
-from gateway.auth import delete, devices, passwords, schemas, tokens
+from gateway.auth import admin, delete, devices, passwords, schemas, tokens
 from gateway.auth.email import change as change_address
 from gateway.auth.email import send_code as send_address_code
 from gateway.auth.fields import Password
 from gateway.auth.login import log_in, log_out
 from gateway.auth.register import create_account
 from gateway.auth.register import send_code as send_registration_code
-from gateway.errors import Code
+from gateway.errors import ApiError, Code
 from gateway.mail.languages import look_up
 from gateway.version import __version__
 from gateway.web.body import body
@@ -192,6 +193,55 @@ def reset_password(**fields: Any) -> Response:
     response = reply()
     devices.remember(response, client, user_id)
     return response
+
+
+@bp.post("/admin/user-list")
+@tokens.signed_in
+@body(schemas.UserListRequest)
+@responses(schemas.UserPage, Code.ACCESS_DENIED)
+def list_users(query: str, page_no: int, page_size: int) -> Response:
+    """Return a page of accounts, ordered by id; only for admins.
+
+    ``header.total`` counts all that match, ``header.count`` those on this page.
+    """
+    _admin()
+    users, total = admin.search(query, page_no=page_no, size=page_size)
+    zone = ZoneInfo(current_app.config["TIMEZONE"])
+    items = [
+        {
+            "id": user.id,
+            "user_name": user.user_name,
+            "email": user.email,
+            "role": user.role,
+            "banned": user.is_banned,
+            "projects": user.live_projects,
+            "created_time": user.created_at.astimezone(zone).isoformat(" ", "seconds")[:19],
+        }
+        for user in users
+    ]
+    return reply({"list": items}, total=total, count=len(items))
+
+
+@bp.post("/admin/user-edit")
+@tokens.signed_in
+@body(schemas.UserEditRequest)
+@responses(Empty, Code.ACCESS_DENIED, Code.NOT_FOUND)
+def edit_user(id: int, **changes: Any) -> Response:
+    """Ban an account, lift its ban, or limit its projects; only for admins.
+
+    A ban revokes every token of the account and stops its keys. A field that is not sent stays.
+    """
+    log.note(account=id)
+    admin.edit(_admin(), id, **changes)
+    return reply()
+
+
+def _admin() -> tokens.Caller:
+    """Return the caller, who must be an admin."""
+    caller = tokens.caller()
+    if not caller.is_admin:
+        raise ApiError(Code.ACCESS_DENIED, "Only admins may do this")
+    return caller
 
 
 def _language() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from marshmallow import validate
-from marshmallow.fields import Integer, List, String
+from marshmallow.fields import Boolean, Integer, List, Nested, String
 
 from gateway.auth.fields import (
     ChosenPassword,
@@ -13,7 +13,7 @@ from gateway.auth.fields import (
     RegCode,
     UserName,
 )
-from gateway.web.fields import Reply, Request, output_field
+from gateway.web.fields import Flag, Int32, Reply, Request, Stripped, output_field
 
 DIGEST = "e10adc3949ba59abbe56e057f20f883e"  # the reference's example, of what clients send
 
@@ -134,4 +134,59 @@ class Login(Reply):
         String(),
         required=True,
         metadata={"example": [], "description": "What the role allows; empty for most"},
+    )
+
+
+class UserListRequest(Request):
+    """POST /api/v1/admin/user-list."""
+
+    query = Stripped(
+        0,
+        254,
+        load_default="",
+        metadata={
+            "example": "",
+            "description": "An id, or a part of a user name or of an address; empty finds all.",
+        },
+    )
+    page_no = Int32(
+        load_default=0, metadata={"example": 0, "description": "Which page; the first is 0"}
+    )
+    page_size = Int32(
+        1, 100, load_default=20, metadata={"example": 20, "description": "Accounts on a page"}
+    )
+
+
+class UserEditRequest(Request):
+    """POST /api/v1/admin/user-edit; a field that is not sent stays."""
+
+    # No account has the id 0, so whoever sends the example changes nothing.
+    id = Int32(required=True, metadata={"example": 0, "description": "The id of an account"})
+    banned = Flag(metadata={"example": False, "description": "Whether it may do nothing"})
+    projects_max = Int32(
+        allow_none=True,
+        metadata={
+            "example": 5,
+            "description": "How many projects it may have; null is the service's default",
+        },
+    )
+
+
+class ListedUser(Reply):
+    """An account, as admins see it."""
+
+    id = output_field(Integer, 2, "What user-edit and project/list want")
+    user_name = output_field(String, "lory", "Its name")
+    email = output_field(String, "lory@example.com", "Its address")
+    role = output_field(String, "", 'Its role, "" for most')
+    banned = output_field(Boolean, False, "Whether it is banned")
+    projects = output_field(Integer, 1, "How many projects it has")
+    created_time = output_field(String, "2024-03-07 15:47:02", "In the time zone of the service")
+
+
+class UserPage(Reply):
+    """One page of accounts."""
+
+    list = List(
+        Nested(ListedUser), required=True, metadata={"description": "The accounts, ordered by id"}
     )

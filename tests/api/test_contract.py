@@ -85,7 +85,13 @@ def test_login_of_an_admin(api, person, make_admin):
     make_admin(person)
     data = api("/login", {"user_name": "lory", "password": PASSWORD}).json["data"]
     assert data["role"] == "admin"
-    assert data["privilege"] == ["ProjectListAny", "ProjectDeleteAny", "ProjectRotateAny"]
+    assert data["privilege"] == [
+        "ProjectListAny",
+        "ProjectDeleteAny",
+        "ProjectRotateAny",
+        "ProjectEditAny",
+        "UserManage",
+    ]
     assert claims_of(data["auth_token"])["claim_is_admin"] is True
 
 

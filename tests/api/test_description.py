@@ -131,6 +131,8 @@ def test_it_says_what_credentials_an_endpoint_needs(operations, description):
         for path, operation in operations.items()
     }
     assert {path for path, names in wanted.items() if names == ["token"]} == {
+        "/api/v1/admin/user-list",
+        "/api/v1/admin/user-edit",
         "/api/v1/platform/logout",
         "/api/v1/platform/change-password",
         "/api/v1/platform/email-code",
@@ -184,6 +186,8 @@ def test_names_of_operations(operations):
         "/api/v1/reset-code": "reset_code",
         "/api/v1/reset-password": "reset_password",
         "/api/v1/project/create": "create_project",
+        "/api/v1/admin/user-list": "list_users",
+        "/api/v1/admin/user-edit": "edit_user",
         "/api/v1/project/list": "list_projects",
         "/api/v1/project/delete": "delete_project",
         "/api/v1/project/rotate": "rotate_project",

@@ -8,7 +8,14 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from playwright.sync_api import expect
-from support.console_page import Console, calls_of, check_view, count_request, token_of
+from support.console_page import (
+    Console,
+    calls_of,
+    check_view,
+    count_request,
+    run_command,
+    token_of,
+)
 from support.helpers import TYPED, basic
 
 pytestmark = pytest.mark.browser
@@ -275,3 +282,69 @@ def test_what_is_used_up_says_so_as_soon_as_somebody_looks(start_console):
     assert console.words("usage_sum", n=1) == "1 request in 30 days."
     console.open("projects")
     expect(main).to_contain_text(console.words("used_up_of", used=2, max=2))
+
+
+def test_an_admin_finds_an_account_limits_bans_and_blocks(visit):
+    service = visit.service
+    visit.sign_up("boss")
+    run_command(service, "user", "promote", "boss")
+    token = visit.sign_up("lory")
+    create(service, token, ["Shop"])
+    (project,) = service.post("/project/list", {}, token)[2]["list"]
+    console = visit()
+    page, words = console.page, console.words
+    console.log_in("boss", TYPED)
+    console.open("users")
+    console.expect_title(words("users"))
+    expect(page.locator(".rows tbody tr")).to_have_count(2)
+    console.fill(q="LORY@")
+    expect(page.locator(".rows tbody tr")).to_have_count(1)
+    expect(console.field("q")).to_have_value("LORY@")
+    check_view(console)
+    console.button("limit").click()
+    console.fill(projects_max=1)
+    console.submit()
+    console.expect_status(words("edited"))
+    assert (
+        service.post("/project/create", {"project_type": 1, "project_name": "x"}, token)[1] == 1009
+    )
+    page.get_by_role("link", name=words("projects_n", n=1)).click()
+    console.expect_title(words("projects_of", name="lory"))
+    page.locator(".rows .name").click()
+    console.expect_title("Shop")
+    console.button("set_limits").click()
+    console.fill(request_max=2, month_max=3, per_minute=4)
+    console.submit()
+    console.expect_status(words("edited"))
+    for text in (words("used_of", used=0, max=2), words("used_of", used=0, max=3), "4 requests"):
+        expect(page.locator("main")).to_contain_text(text)
+    console.button("block").click()
+    console.expect_status(words("was_blocked", name="Shop"))
+    assert count_request(service, project) == 403
+    console.button("unblock").click()
+    console.expect_status(words("was_unblocked", name="Shop"))
+    assert count_request(service, project) == 204
+    check_view(console)
+    console.open("users")
+    console.fill(q="lory")
+    expect(page.locator(".rows tbody tr")).to_have_count(1)
+    console.button("ban").click()
+    console.submit()
+    console.expect_status(words("was_banned", name="lory"))
+    assert count_request(service, project) == 401
+    console.button("unban").click()
+    console.expect_status(words("was_unbanned", name="lory"))
+    assert count_request(service, project) == 204
+
+
+def test_a_rotated_secret_says_until_when_it_works(visit):
+    token = visit.sign_up("lory")
+    create(visit.service, token, ["Shop"])
+    console = visit()
+    console.log_in("lory", TYPED)
+    console.page.locator(".rows .name").click()
+    console.button("rotate").click()
+    console.fill(grace_hours=5)
+    console.submit()
+    console.expect_status(console.words("rotated"))
+    expect(console.page.locator("main")).to_contain_text("The old secret works until")
