@@ -39,15 +39,21 @@ def read(headers: Headers, path: str = "") -> tuple[str, str]:
         pairs.add(_from_authorization(authorization))
     if api_key := headers.get("X-API-Key"):
         pairs.add(_from_dotted(api_key))
-    if in_path := _IN_PATH.match(path):
-        pairs.add(_from_dotted(in_path[1]))
-        path = path[in_path.end() :]
-    if _IN_TEXT.search(unquote(path)):
-        pairs.add(None)  # in another place of the path, or in another spelling
+    if path:
+        pairs |= _from_path(path)
     pair = pairs.pop() if len(pairs) == 1 else None
     if pair is None:
         raise refusal()
     return pair
+
+
+def _from_path(path: str) -> set[tuple[str, str] | None]:
+    in_path = _IN_PATH.match(path)
+    pairs = {_from_dotted(in_path[1])} if in_path else set()
+    rest = path[in_path.end() :] if in_path else path
+    if _IN_TEXT.search(unquote(rest)):
+        pairs.add(None)  # in another place of the path, or in another spelling
+    return pairs
 
 
 def _from_authorization(text: str) -> tuple[str, str] | None:

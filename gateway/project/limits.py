@@ -19,6 +19,7 @@ from flask import current_app
 
 from gateway import clock
 
+LEEWAY = int(clock.LEEWAY.total_seconds())
 MAX_COST = 10_000
 MAX_PER_MINUTE = 6_000_000
 SECOND = 10**9  # nanoseconds
@@ -107,8 +108,15 @@ def days(now: datetime) -> tuple[date, date]:
 
     A stored day in [today, latest] is today; another one is over, or came from a wrong clock.
     """
-    zone = ZoneInfo(current_app.config["TIMEZONE"])
-    return now.astimezone(zone).date(), (now + clock.LEEWAY).astimezone(zone).date()
+    return _days(int(now.timestamp() // LEEWAY), current_app.config["TIMEZONE"])
+
+
+@lru_cache(maxsize=8)
+def _days(leeways: int, timezone: str) -> tuple[date, date]:
+    """Return what ``days`` does. Midnight never falls between two multiples of the leeway."""
+    zone = ZoneInfo(timezone)
+    today, latest = (datetime.fromtimestamp(n * LEEWAY, zone) for n in (leeways, leeways + 1))
+    return today.date(), latest.date()
 
 
 @lru_cache(maxsize=8)

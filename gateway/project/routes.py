@@ -114,8 +114,9 @@ def verify() -> Response:
     With ``pool``, only projects of that pool pass; with an empty one, only those without a pool.
     The request counts as its ``cost``, or as 1.
     """
+    asked = request.args
     credential = credentials.read(request.headers)
-    question = verification.question(request.args.getlist("pool"), request.args.getlist("cost"))
+    question = verification.question(asked.getlist("pool"), asked.getlist("cost"))
     try:
         decision = verification.decide(credential, *question)
     except ApiError as error:

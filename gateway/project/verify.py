@@ -8,7 +8,7 @@ refusal takes a second statement, which explains it.
 from __future__ import annotations
 
 import re
-from datetime import datetime, timezone
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple, cast
 
@@ -41,7 +41,6 @@ from gateway.project import credentials, limits, quota_mails
 from gateway.project.limits import Limit
 from gateway.project.models import POOL_NAME, Project, kept_requests
 
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 COST = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 
 
@@ -294,8 +293,7 @@ def _values(
 
 
 def _nanoseconds(now: datetime) -> int:
-    since = now - EPOCH
-    return (since.days * limits.DAY + since.seconds) * limits.SECOND + since.microseconds * 1000
+    return int(now.timestamp() * 1_000_000) * 1000
 
 
 def _read(values: dict[str, Any]) -> Any:

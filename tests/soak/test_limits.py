@@ -53,6 +53,8 @@ class Race:
                     connection.close()
                 connection = None
                 self.unanswered += cost
+        if connection is not None:
+            connection.close()
 
     def run(self, meanwhile):
         threads = [threading.Thread(target=self.ask, args=(n,)) for n in range(len(COSTS))]

@@ -82,11 +82,11 @@ class Command(click.Command):
         for argument in self.params:
             if isinstance(argument, click.Argument) and argument.name in PLACEHOLDERS:
                 name, example, column = PLACEHOLDERS[argument.name]
-                argument.metavar = argument.metavar or name
+                in_usage = name if argument.required else f"[{name}]"
+                argument.metavar = argument.metavar or in_usage
                 if column is not None:
                     argument.shell_complete = partial(_complete, column)  # type: ignore[method-assign]
-                if argument.required:
-                    self._example.append(example)
+                self._example.append(example)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Example"):

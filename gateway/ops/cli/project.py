@@ -135,14 +135,14 @@ def _limit(value: int | None) -> str:
 @group.command("pause")
 @click.argument("id_or_key")
 def pause(id_or_key: str) -> None:
-    """Pause a project from the next request on; its owner cannot lift that."""
+    """Pause a project; its owner cannot lift that."""
     _block(id_or_key, True)
 
 
 @group.command("resume")
 @click.argument("id_or_key")
 def resume(id_or_key: str) -> None:
-    """Lift the pause of a project; one that its owner has set stays."""
+    """Lift a pause that an operator has set."""
     _block(id_or_key, False)
 
 

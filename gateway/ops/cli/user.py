@@ -229,7 +229,10 @@ def _number_or_default(_ctx: click.Context, param: click.Parameter, value: str) 
 @click.argument("who")
 @click.option("--projects", metavar="N", required=True, callback=_number_or_default)
 def allow(who: str, projects: int | None) -> None:
-    """Set how many projects an account may have; "default" is PROJECTS_PER_USER."""
+    """Set how many projects an account may have.
+
+    N may also be "default", which is PROJECTS_PER_USER.
+    """
     was = accounts.find(who).projects_max
     user = accounts.set_projects_max(who, projects)
     number, before = ("default" if n is None else n for n in (projects, was))
