@@ -70,7 +70,7 @@ def take_pictures(browser: object, server: Server, database: Path) -> None:
     console.page.locator("#language").click()
     console.page.emulate_media(color_scheme="dark")
     console.open("projects")
-    console.page.locator(".pill").nth(len(NAMES) - 1).wait_for()
+    console.page.locator(".rows .name").nth(len(NAMES) - 1).wait_for()
     console.page.mouse.move(0, 0)
     console.page.set_viewport_size({**SIZE, "height": 640})
     console.page.screenshot(path=HERE / "projects-zh.png")
