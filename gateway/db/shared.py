@@ -7,8 +7,7 @@ and with another PASSWORD_MD5 refuse right passwords. To add a setting, add an e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flask import Flask
@@ -25,6 +24,13 @@ OTHER_KEY = (
     "SECRET_KEY is not the key that this database was used with; set that key, or add it to"
     " SECRET_KEY_FALLBACKS; if it is lost, run: gateway secret-key accept"
 )
+_OTHER = "{name} is {ours} here, but {stored} in the database and on its other nodes; set {stored}"
+# What to say to a node that has another one than the database keeps.
+SHARED = {
+    "TIMEZONE": f"{_OTHER}, or change the database: stop all nodes and run: gateway set-timezone",
+    "PASSWORD_MD5": f"{_OTHER}, because its passwords are stored so",
+    "SECRET_KEY": OTHER_KEY,
+}
 
 
 class StoredValue(Base):
@@ -36,56 +42,18 @@ class StoredValue(Base):
     value: Mapped[str] = mapped_column(Text)
 
 
-@dataclass(frozen=True)
-class Shared:
-    """A setting that all nodes must share.
-
-    ``value`` returns what the database keeps of it, from a node's settings; ``conflict`` returns
-    why a node must not serve, from its settings and the stored value, or "".
-    """
-
-    value: Callable[[Config], str]
-    conflict: Callable[[Config, str], str]
-
-
-def _plain(name: str, cure: str) -> Shared:
-    """Return a setting that is stored as it is."""
-
-    def value(config: Config) -> str:
+def value(name: str, config: Config) -> str:
+    """Return what the database keeps of a setting; of keys only what tells them from each other."""
+    if name != "SECRET_KEY":
         return str(int(config[name]) if isinstance(config[name], bool) else config[name])
-
-    def conflict(config: Config, stored: str) -> str:
-        if stored == value(config):
-            return ""
-        return (
-            f"{name} is {value(config)} here, but {stored} in the database and on its other nodes;"
-            f" set {stored}{cure}"
-        )
-
-    return Shared(value, conflict)
-
-
-def fingerprints(config: Config) -> str:
-    """Return what tells keys from each other, and nothing about them: SECRET_KEY, its fallbacks."""
     keys = (config["SECRET_KEY"], *config["SECRET_KEY_FALLBACKS"])
     return " ".join(derive_key(key, "fingerprint").hex()[:32] for key in keys)
 
 
-def _other_key(config: Config, stored: str) -> str:
+def _agree(ours: str, stored: str) -> bool:
     # During a rotation one node has the new key and the old one below it; the others are next.
-    ours, theirs = fingerprints(config).split(), stored.split()
-    if ours[0] in theirs or theirs[0] in ours:
-        return ""
-    return OTHER_KEY
-
-
-SHARED = {
-    "TIMEZONE": _plain(
-        "TIMEZONE", ", or change the database: stop all nodes and run: gateway set-timezone"
-    ),
-    "PASSWORD_MD5": _plain("PASSWORD_MD5", ", because its passwords are stored so"),
-    "SECRET_KEY": Shared(fingerprints, _other_key),
-}
+    here, there = ours.split(), stored.split()
+    return here[0] in there or there[0] in here
 
 
 def stored(connection: Connection) -> dict[str, str]:
@@ -104,9 +72,10 @@ def conflict(values: Mapping[str, str], config: Config) -> str:
 
 def conflicts(values: Mapping[str, str], config: Config) -> Iterator[str]:
     """Return each reason why a node with these settings must not serve a database."""
-    for name, setting in SHARED.items():
-        if name in values and (reason := setting.conflict(config, values[name])):
-            yield reason
+    for name, sentence in SHARED.items():
+        ours, stored = value(name, config), values.get(name)
+        if stored is not None and not _agree(ours, stored):
+            yield sentence.format(name=name, ours=ours, stored=stored)
 
 
 def store(connection: Connection, name: str, value: str) -> None:
@@ -141,11 +110,10 @@ def _claim(connection: Connection, config: Config) -> dict[str, str]:
     kept = stored(connection)
     if conflict(kept, config):
         return kept
-    ours = {name: setting.value(config) for name, setting in SHARED.items()}
-    for name, value in ours.items():
-        if name not in kept:  # another node may be faster
-            new = dialect().insert(StoredValue).values(name=name, value=value)
-            connection.execute(new.on_conflict_do_nothing())
+    ours = {name: value(name, config) for name in SHARED}
+    for name in SHARED.keys() - kept.keys():  # another node may be faster
+        new = dialect().insert(StoredValue).values(name=name, value=ours[name])
+        connection.execute(new.on_conflict_do_nothing())
     connection.commit()
     kept = stored(connection)
     if kept["SECRET_KEY"] != ours["SECRET_KEY"] and not conflict(kept, config):

@@ -39,7 +39,7 @@ def copy_from(url: str, report: Callable[[int, int], None] | None = None) -> dic
     that was used in the source is never given again here.
 
     :param url: of the source, ``sqlite:///`` or ``postgresql://``; its schema must be current.
-    :param report: called with the number of rows copied, and of all.
+    :param report: called with the number of rows copied, and 0.
     :returns: the number of copied rows, by table.
     :raises ApiError: 1003 when the copy is refused or differs.
     """
@@ -47,16 +47,16 @@ def copy_from(url: str, report: Callable[[int, int], None] | None = None) -> dic
     try:
         with _snapshot(source_engine) as source, db.engine.begin() as target:
             _check(source, target)
-            copied = _reporter(source, report)
-            counts = {
-                table.name: _copy(table, source, target, copied)
-                for table in db.metadata.sorted_tables
-            }
+            counts = dict.fromkeys(db.metadata.tables, 0)
+            for table in db.metadata.sorted_tables:
+                for rows in _copy(table, source, target):
+                    counts[table.name] += rows
+                    if report:
+                        report(sum(counts.values()), 0)
             for table in db.metadata.sorted_tables:
                 if _digest(table, source) != _digest(table, target):
-                    raise _refusal(
-                        f"{table.name} is not the same on both sides; nothing was copied"
-                    )
+                    what = f"{table.name} is not the same on both sides; nothing was copied"
+                    raise _refusal(what)
             _check_keys(target)
             return counts
     except UnicodeDecodeError:
@@ -112,36 +112,13 @@ def _check(source: Connection, target: Connection) -> None:
             raise _refusal(f"The target is not empty: {table.name} has rows")
 
 
-def _reporter(
-    source: Connection, report: Callable[[int, int], None] | None
-) -> Callable[[int], None]:
-    """Return a function to call with the number of rows that were just copied."""
-    if report is None:
-        return lambda rows: None
-    tables = db.metadata.sorted_tables
-    total = sum(source.scalar(select(func.count()).select_from(table)) or 0 for table in tables)
-    done = 0
-
-    def copied(rows: int) -> None:
-        nonlocal done
-        done += rows
-        report(done, total)
-
-    return copied
-
-
-def _copy(
-    table: Table, source: Connection, target: Connection, copied: Callable[[int], None]
-) -> int:
-    """Copy a table; return the number of its rows."""
-    count = 0
+def _copy(table: Table, source: Connection, target: Connection) -> Iterator[int]:
+    """Copy a table; yield the numbers of rows that were copied."""
     for batch in _batches(table, source):
         target.execute(insert(table), [dict(row._mapping) for row in batch])
-        count += len(batch)
-        copied(len(batch))
+        yield len(batch)
     if "id" in table.c:
         _continue_ids_after(table, _last_id(table, source), target)
-    return count
 
 
 def _batches(table: Table, connection: Connection) -> Iterator[Sequence[Row[Any]]]:

@@ -10,6 +10,7 @@ burst ahead of the clock.
 from __future__ import annotations
 
 import math
+from calendar import monthrange
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -123,7 +124,7 @@ def _days(leeways: int, timezone: str) -> tuple[date, date]:
 def month_of(day: date) -> tuple[date, date]:
     """Return the first and the last day of a day's month."""
     first = day.replace(day=1)
-    return first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+    return first, first.replace(day=monthrange(first.year, first.month)[1])
 
 
 def requests_on(project: Any, today: date, latest: date) -> int:

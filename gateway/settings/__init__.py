@@ -44,6 +44,7 @@ class Setting:
 
 INSTANCE_PATH = Setting("INSTANCE_PATH", None, checks.folder)
 BIND = Setting("BIND", DEFAULT_BIND, checks.bind)
+WEB_CONCURRENCY = Setting("WEB_CONCURRENCY", None, checks.integer(1, MAX_WORKERS))
 # These two are needed before config.py can be read, so only the environment can set them.
 ENVIRONMENT_ONLY = (INSTANCE_PATH, BIND)
 SETTINGS = (
@@ -110,8 +111,6 @@ def instance_path() -> str | None:
     :raises ConfigError: when it is no absolute path, or there is no such folder.
     """
     path: str | None = _from_environment(INSTANCE_PATH)
-    if path and not os.path.isdir(path):
-        raise ConfigError(f"INSTANCE_PATH: there is no folder {path}; make it, or correct its name")
     return path
 
 
@@ -137,19 +136,17 @@ def load(app: Flask, overrides: Mapping[str, Any] | None = None, *, make_key: bo
     app.config["HAS_END_POINTS"] = app.config["END_POINTS"] is not defaults["END_POINTS"]
     for setting in SETTINGS:
         app.config[setting.name] = _checked(setting, app.config[setting.name])
-    try:
-        checks.mail(app.config)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    _check_web_concurrency()
-    folder = Path(app.instance_path)
+    checks.mail(app.config)
+    # gunicorn reads this one itself, before ours, and ends with a traceback when it is no number.
+    # The database's migration, which comes earlier at every start, ends here.
+    _from_environment(WEB_CONCURRENCY, prefix="")
     if app.config["SECRET_KEY"] is None:
         app.config["SECRET_KEY"], *older = instance.read_keys(app, make=make_key)
         app.config["SECRET_KEY_FALLBACKS"] = [*older, *app.config["SECRET_KEY_FALLBACKS"]]
     if app.config["SQLALCHEMY_DATABASE_URI"] is None:
-        instance.make_private(folder)
+        instance.make_private(Path(app.instance_path))
         # Not as text, from which SQLAlchemy 2.0 (Python 3.10) would not read a ? back.
-        url = URL.create("sqlite", database=str(folder / "gateway.db"))
+        url = URL.create("sqlite", database=os.path.join(app.instance_path, "gateway.db"))
         app.config["SQLALCHEMY_DATABASE_URI"] = url
     _fix_flask_settings(app)
 
@@ -235,8 +232,8 @@ def _remarks(given: Iterable[str], prefix: str, where: str) -> list[str]:
     return remarks
 
 
-def _from_environment(setting: Setting) -> Any:
-    return _checked(setting, os.environ.get(f"GATEWAY_{setting.name}") or setting.default)
+def _from_environment(setting: Setting, prefix: str = "GATEWAY_") -> Any:
+    return _checked(setting, os.environ.get(f"{prefix}{setting.name}") or setting.default)
 
 
 def _checked(setting: Setting, value: Any) -> Any:
@@ -246,16 +243,6 @@ def _checked(setting: Setting, value: Any) -> Any:
         return setting.check(value)
     except ValueError as error:
         raise ConfigError(f"{setting.name} {error}") from None
-
-
-def _check_web_concurrency() -> None:
-    """Check gunicorn's own variable, because gunicorn ends with a traceback when it is no number.
-
-    gunicorn reads it before our settings for gunicorn. The database's migration comes earlier,
-    both in ``make run`` and in the systemd unit, and ends here.
-    """
-    workers = Setting("WEB_CONCURRENCY", None, checks.integer(1, MAX_WORKERS))
-    _checked(workers, os.environ.get(workers.name) or None)
 
 
 def _fix_flask_settings(app: Flask) -> None:

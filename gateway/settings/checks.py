@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,6 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from gateway.errors import ConfigError
 
 MIN_SECRET_BYTES = 32
 MAX_SERVICE_NAME = 64  # characters; the name stands in the subject of a mail
@@ -38,14 +41,31 @@ def service_name(value: Any) -> str:
     return str(value).strip()
 
 
-def end_point(value: Any) -> str:
-    """Return the template of an end point; it may hold only the placeholders that exist."""
-    if re.search("[{}]", re.sub(r"\{(?:pool_name|pool/|credential)\}", "", text(value))):
-        raise ValueError(
-            "must have no placeholders but {pool_name}, {pool/} (the name and a slash, or nothing)"
-            " and {credential}"
-        )
-    return str(value)
+def matching(pattern: str, sentence: str) -> Callable[[Any], str]:
+    """Return a validator for texts that match a regular expression as a whole."""
+
+    def check_text(value: Any) -> str:
+        if not re.fullmatch(pattern, text(value)):
+            raise ValueError(sentence)
+        return str(value)
+
+    return check_text
+
+
+def one_of(*words: str) -> Callable[[Any], str]:
+    """Return a validator for one of a few words."""
+    return matching("|".join(words), f"must be one of: {', '.join(words)}")
+
+
+end_point = matching(
+    r"(?:[^{}]|\{(?:pool_name|pool/|credential)\})+",
+    "must have no placeholders but {pool_name}, {pool/} (the name and a slash, or nothing) and"
+    " {credential}",
+)
+host = matching(
+    r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*",
+    "must be a host name or an IP address, without a port",
+)
 
 
 def list_of(check: Callable[[Any], str]) -> Callable[[Any], list[str]]:
@@ -84,17 +104,6 @@ def metrics(value: Any) -> bool:
     return flag(value)
 
 
-def one_of(*words: str) -> Callable[[Any], str]:
-    """Return a validator for one of a few words."""
-
-    def check_word(value: Any) -> str:
-        if value not in words:
-            raise ValueError(f"must be one of: {', '.join(words)}")
-        return str(value)
-
-    return check_word
-
-
 def domain(value: Any) -> str:
     """Return the domain of mail addresses, in lower case."""
     label = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
@@ -121,14 +130,6 @@ def secret(value: Any) -> str:
     """Return a secret that is long enough to be one."""
     if len(text(value).encode()) < MIN_SECRET_BYTES:
         raise ValueError(f"is too short; at least {MIN_SECRET_BYTES} random bytes are needed")
-    return str(value)
-
-
-def host(value: Any) -> str:
-    """Return a host name or an IP address."""
-    name, ipv6 = r"[A-Za-z0-9._-]+", r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
-    if not re.fullmatch(f"{name}|{ipv6}", text(value)):
-        raise ValueError("must be a host name or an IP address, without a port")
     return str(value)
 
 
@@ -194,24 +195,27 @@ def bind(value: Any) -> str:
 
 
 def folder(value: Any) -> str:
-    """Return the absolute path of a folder."""
-    if not Path(text(value)).is_absolute():
-        raise ValueError("must be an absolute path like /var/lib/gateway")
+    """Return the absolute path of a folder that is there."""
+    if not (Path(text(value)).is_absolute() and os.path.isdir(value)):
+        raise ValueError("must be a folder that is there, like /var/lib/gateway")
     return str(value)
 
 
 def mail(config: Mapping[str, Any]) -> None:
-    """Check that the settings of the relay fit together; the message is a whole sentence."""
+    """Check that the settings of the relay fit together.
+
+    :raises ConfigError: when they do not.
+    """
     if config["MAIL_USE_TLS"] and config["MAIL_USE_SSL"]:
-        raise ValueError("MAIL_USE_TLS and MAIL_USE_SSL exclude each other; set one")
+        raise ConfigError("MAIL_USE_TLS and MAIL_USE_SSL exclude each other; set one")
     for name, other in (("MAIL_USERNAME", "MAIL_PASSWORD"), ("MAIL_PASSWORD", "MAIL_USERNAME")):
         # Flask-Mail would send without logging in, and say nothing.
         if config[name] is not None and config[other] is None:
-            raise ValueError(f"{other} must be set, because {name} is")
+            raise ConfigError(f"{other} must be set, because {name} is")
     encrypted = config["MAIL_USE_TLS"] or config["MAIL_USE_SSL"] or config["MAIL_SUPPRESS_SEND"]
     server = config["MAIL_SERVER"]
     if config["MAIL_USERNAME"] and server and not encrypted and not is_this_machine(server):
-        raise ValueError(
+        raise ConfigError(
             "MAIL_USERNAME and MAIL_PASSWORD would cross the network readable;"
             " set MAIL_USE_TLS or MAIL_USE_SSL"
         )

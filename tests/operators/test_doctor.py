@@ -113,12 +113,6 @@ def test_asks_the_public_url(examine, status, body, finding):
     assert words in found[state, "public URL"]
 
 
-def test_finds_a_clock_that_is_behind(examine, person, clock):
-    clock.advance(hours=-1)
-    found = examine()
-    assert found.keys() == {("FAULT", "clock")}
-
-
 @sqlite_only
 @pytest.mark.parametrize("name", ["gateway.db", "gateway.db-wal"])
 def test_finds_a_database_file_that_others_can_read(examine, tmp_path, name, person):

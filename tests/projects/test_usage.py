@@ -336,7 +336,7 @@ def test_a_day_that_turns_between_two_reads_is_counted_once(project, clock, monk
     assert [entry["requests"] for entry in usage(person, days=2)["data"]["list"]] == [3, 1]
 
 
-@pytest.mark.parametrize("arguments", [["--top", "0"], ["--top", "9" * 20], ["--month", "9999-12"]])
+@pytest.mark.parametrize("arguments", [["--top", "0"], ["--top", "9" * 20], ["--month", "10000-1"]])
 def test_the_usage_command_refuses_what_no_database_takes(project, arguments):
     runner = project[0].client.application.test_cli_runner()
     result = runner.invoke(main_command(), args=["usage", *arguments])
@@ -350,4 +350,4 @@ def test_the_usage_command_refuses_months_that_do_not_exist(project, month):
     runner = project[0].client.application.test_cli_runner()
     result = runner.invoke(main, args=["usage", "--month", month])
     assert result.exit_code == 2
-    assert "a month looks like 2024-03" in result.output
+    assert "does not match the format" in result.output

@@ -256,7 +256,7 @@ def test_settings_reach_the_server(serve, outbox):
         (
             "GATEWAY_INSTANCE_PATH",
             "/dev/null/x",
-            "gateway cannot start: INSTANCE_PATH: there is no folder /dev/null/x",
+            "gateway cannot start: INSTANCE_PATH must be a folder that is there",
         ),
         (
             "GATEWAY_SQLALCHEMY_DATABASE_URI",

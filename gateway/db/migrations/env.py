@@ -91,17 +91,8 @@ def holders() -> list[str]:
         ]
 
 
-def write_sql() -> None:
-    context.configure(url=str(db.engine.url), target_metadata=db.metadata, literal_binds=True)
-    with context.begin_transaction():
-        context.run_migrations()
-
-
-if context.is_offline_mode():
-    write_sql()
-else:
-    try:
-        run()
-    except DBAPIError as error:
-        # No traceback: the operator's database is down, or its address is wrong.
-        raise CommandError(f"the database cannot be reached: {first_line(error)}") from None
+try:
+    run()
+except DBAPIError as error:
+    # No traceback: the operator's database is down, or its address is wrong.
+    raise CommandError(f"the database cannot be reached: {first_line(error)}") from None

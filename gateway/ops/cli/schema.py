@@ -34,16 +34,17 @@ def _checked(given: click.Command) -> click.Command:
     """Return one of Flask-Migrate's commands that first looks at the database's file and schema."""
     original: Callable[..., Any] = given.callback  # type: ignore[assignment]
     upgrades = given.name == "upgrade"
+    offline = {each.name: False for each in given.params if each.name == "sql"}  # nobody needs it
 
     @with_appcontext
     def run(new: bool = False, **options: Any) -> None:
         Migrate(current_app, db, directory=Path(current_app.root_path) / "db" / "migrations")
         g.directory, g.x_arg = None, []  # options of Flask-Migrate's own group
         _check_file(new)
-        if upgrades and options["revision"] == "head" and not options["sql"]:
-            _upgrade(lambda: original(**options))
+        if upgrades and options["revision"] == "head":
+            _upgrade(lambda: original(**options, **offline))
         else:
-            original(**options)
+            original(**options, **offline)
 
     @click.pass_context
     def start(ctx: click.Context, /, **options: Any) -> None:
@@ -51,7 +52,9 @@ def _checked(given: click.Command) -> click.Command:
             ctx.ensure_object(ScriptInfo).data[MAKES_KEY] = True
         ctx.invoke(run, **options)
 
-    params = [*given.params, NEW] if upgrades else given.params
+    params = [each for each in given.params if each.name != "sql"]
+    if upgrades:
+        params.append(NEW)
     command = Command(given.name, params=params, callback=start, help=given.help)
     command.hidden = given.name not in FOR_OPERATORS
     # Each start of the service upgrades, and speaks only of failures.

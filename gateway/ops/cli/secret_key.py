@@ -45,7 +45,7 @@ def accept(yes: bool) -> None:
     """
     with db.engine.connect() as connection:
         kept = shared.stored(connection).get("SECRET_KEY")
-        ours = shared.fingerprints(current_app.config)
+        ours = shared.value("SECRET_KEY", current_app.config)
         if kept == ours:
             click.echo("The database was used with this key; nothing was changed.")
             return

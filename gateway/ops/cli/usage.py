@@ -6,7 +6,7 @@ import csv
 import re
 import sys
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import datetime
 from itertools import chain
 from typing import Any
 
@@ -18,24 +18,14 @@ from gateway.project import limits
 from gateway.project import usage as usages
 from gateway.settings import INT32_MAX
 
-LAST_YEAR = 9998  # Python's dates end with the next one
-
-
-def _month(_ctx: click.Context, _param: click.Parameter, value: str | None) -> date | None:
-    """Return the first day of a month."""
-    if value is None:
-        return None
-    try:
-        month = datetime.strptime(value, "%Y-%m").date()  # noqa: DTZ007 - a month has no zone
-    except ValueError:
-        month = None
-    if month is None or month.year > LAST_YEAR:
-        raise click.BadParameter("a month looks like 2024-03")
-    return month
-
 
 @command("usage")
-@click.option("--month", metavar="YYYY-MM", callback=_month, help="By default the present month.")
+@click.option(
+    "--month",
+    metavar="YYYY-MM",
+    type=click.DateTime(["%Y-%m"]),
+    help="By default the present month.",
+)
 @click.option("--today", is_flag=True, help="Only what was counted today.")
 @click.option("--user", "owner", metavar="WHO", help="Only projects of this name or address.")
 @click.option("--users", "of_users", is_flag=True, help="Sum up the projects of each user.")
@@ -46,7 +36,7 @@ def _month(_ctx: click.Context, _param: click.Parameter, value: str | None) -> d
 @as_json
 def usage(
     *,
-    month: date | None,
+    month: datetime | None,
     today: bool,
     owner: str | None,
     of_users: bool,
@@ -64,7 +54,7 @@ def usage(
         raise click.UsageError("Give --month or --today, not both.")
     days = limits.days(clock.now())
     count = usages.by_owner if of_users else usages.by_project
-    rows = count(days if today else limits.month_of(month or days[0]), owner, top)
+    rows = count(days if today else limits.month_of(month.date() if month else days[0]), owner, top)
     if as_json:
         print_list(rows)
     elif as_csv:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import URL, Engine, text
+from sqlalchemy import URL, text
 
 from gateway.db import db, deadline, readiness, shared
 from gateway.db.schema import schema_of
@@ -68,34 +68,13 @@ def log_size() -> tuple[Path, int]:
 
 
 def describe_server() -> str:
-    """Say what a Postgres server is: its encoding, its default isolation, a pooler between."""
+    """Say what a Postgres server is: its encoding, and whether a pooler is between."""
     from gateway.db.postgres import server  # noqa: PLC0415 - each dialect is loaded alone
 
     with db.engine.connect() as connection:
         driver: Any = connection.connection.dbapi_connection
         state = server.state(driver)
-        pooler = server.has_pooler(driver, state)
-        default = connection.scalar(text(_DEFAULT_ISOLATION)) or "read committed"
-    said = [state.encoding]
-    if default != "read committed":
-        said.append(f"default isolation {default}, of which the service makes read committed")
-    said.append(f"a pooler {_mode(db.engine)}" if pooler else "no pooler")
-    return ", ".join(said)
-
-
-def _mode(engine: Engine) -> str:
-    """Return the mode of a pooler: in transaction mode two clients may get the same session."""
-    from gateway.db.postgres import server  # noqa: PLC0415 - each dialect is loaded alone
-
-    with engine.connect() as one, engine.connect() as two:
-        one.rollback()
-        two.rollback()
-        drivers: list[Any] = [each.connection.dbapi_connection for each in (one, two)]
-        for _ in range(5):
-            first, second = (server.state(driver).process for driver in drivers)
-            if first == second:
-                return "in transaction mode"
-    return "in session mode, or busy"
+    return f"{state.encoding}, {'a' if server.has_pooler(driver, state) else 'no'} pooler"
 
 
 def standbys() -> Iterator[Finding]:
@@ -118,13 +97,6 @@ def standbys() -> Iterator[Finding]:
             yield Finding(OK, "standby", what)
 
 
-_DEFAULT_ISOLATION = (
-    "SELECT split_part(setting, '=', 2) FROM pg_db_role_setting, unnest(setconfig) AS setting"
-    " WHERE setting LIKE 'default_transaction_isolation=%'"
-    " AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))"
-    " AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = current_user))"
-    " ORDER BY setrole DESC, setdatabase DESC LIMIT 1"
-)
 # A user without the role pg_monitor sees the rows without a state, which says nothing.
 _REPLICATION = (
     "SELECT application_name, sync_state,"
