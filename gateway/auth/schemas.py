@@ -13,7 +13,7 @@ from gateway.auth.fields import (
     RegCode,
     UserName,
 )
-from gateway.web.fields import Flag, Int32, Reply, Request, Stripped, output_field
+from gateway.web.fields import Flag, Int32, PageRequest, Reply, Request, Stripped, output_field
 
 DIGEST = "e10adc3949ba59abbe56e057f20f883e"  # the reference's example, of what clients send
 
@@ -137,7 +137,7 @@ class Login(Reply):
     )
 
 
-class UserListRequest(Request):
+class UserListRequest(PageRequest):
     """POST /api/v1/admin/user-list."""
 
     query = Stripped(
@@ -148,12 +148,6 @@ class UserListRequest(Request):
             "example": "",
             "description": "An id, or a part of a user name or of an address; empty finds all.",
         },
-    )
-    page_no = Int32(
-        load_default=0, metadata={"example": 0, "description": "Which page; the first is 0"}
-    )
-    page_size = Int32(
-        1, 100, load_default=20, metadata={"example": 20, "description": "Accounts on a page"}
     )
 
 

@@ -6,7 +6,7 @@ from marshmallow import validate
 from marshmallow.fields import Boolean, Integer, List, Nested, String
 
 from gateway.project.limits import MAX_PER_MINUTE
-from gateway.web.fields import Flag, Int32, Reply, Request, Stripped, output_field
+from gateway.web.fields import Flag, Int32, PageRequest, Reply, Request, Stripped, output_field
 
 NAME = "我的ChatGPT项目"
 KEY = "p4Sx9mcEIcDzZOjG"
@@ -30,17 +30,11 @@ class CreateRequest(Request):
     )
 
 
-class ListRequest(Request):
+class ListRequest(PageRequest):
     """POST /api/v1/project/list; ``user_id`` 0 is the caller."""
 
     user_id = Int32(
         load_default=0, metadata={"example": 0, "description": "Whose projects; 0 means your own"}
-    )
-    page_no = Int32(
-        load_default=0, metadata={"example": 0, "description": "Which page; the first is 0"}
-    )
-    page_size = Int32(
-        1, 100, load_default=20, metadata={"example": 20, "description": "Projects on a page"}
     )
 
 

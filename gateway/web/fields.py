@@ -125,6 +125,17 @@ class Request(Schema):
         unknown = EXCLUDE
 
 
+class PageRequest(Request):
+    """The body of a request for a page of a list."""
+
+    page_no = Int32(
+        load_default=0, metadata={"example": 0, "description": "Which page; the first is 0"}
+    )
+    page_size = Int32(
+        1, 100, load_default=20, metadata={"example": 20, "description": "Entries on a page"}
+    )
+
+
 class Reply(Schema):
     """The ``data`` of a reply: these fields, all of them. A later version may add fields.
 

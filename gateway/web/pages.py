@@ -12,13 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import NamedTuple
 
 import flask_swagger_ui
 from flask import Blueprint, Flask, abort, current_app, redirect, render_template, request
 from flask.helpers import send_from_directory
 from werkzeug.exceptions import NotFound
-from werkzeug.http import generate_etag
 from werkzeug.wrappers import Response
 
 from gateway.web import openapi
@@ -77,30 +75,16 @@ def init_app(app: Flask) -> None:
         app.register_blueprint(console)
 
 
-class Description(NamedTuple):
-    """The description as it is sent."""
-
-    content: bytes
-    etag: str
-
-
 @description.get("/openapi.json")
 def openapi_json() -> Response:
-    """Describe the API in OpenAPI 3.1."""
-    made = _description()
-    response = current_app.response_class(made.content, mimetype="application/json")
-    response.set_etag(made.etag)
-    return response.make_conditional(request)
-
-
-def _description() -> Description:
-    """Return the description, which is made once in a process, at its first request."""
-    made: Description | None = current_app.extensions.get("gateway-description")
+    """Describe the API in OpenAPI 3.1. The description is made once in a process."""
+    made = current_app.extensions.get("gateway-description")
     if made is None:
-        content = current_app.json.dumps(openapi.describe(current_app)).encode()
-        made = Description(content, generate_etag(content))
+        made = current_app.json.dumps(openapi.describe(current_app)).encode()
         current_app.extensions["gateway-description"] = made
-    return made
+    response = current_app.response_class(made, mimetype="application/json")
+    response.add_etag()
+    return response.make_conditional(request)
 
 
 @console.get("/")

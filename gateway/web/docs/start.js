@@ -4,11 +4,14 @@ function EndpointsFirst({ React }) {
   const paragraphs = (info) => (info.get("description") ?? "").trim().split("\n\n");
   return {
     components: {
-      EndpointsFirst: ({ getComponent, specSelectors }) => h("div", null,
-        h(getComponent("BaseLayout", true)),
-        h("section", { className: "swagger-ui", id: "about", "aria-labelledby": "about-title" },
-          h("h2", { id: "about-title" }, "About every endpoint"),
-          h(getComponent("Markdown", true), { source: paragraphs(specSelectors.info()).slice(1).join("\n\n") }))),
+      EndpointsFirst: ({ getComponent, specSelectors }) => {
+        const words = paragraphs(specSelectors.info()).slice(1).join("\n\n"); // none before the description has come
+        return h("div", null,
+          h(getComponent("BaseLayout", true)),
+          words && h("section", { className: "swagger-ui", id: "about", "aria-labelledby": "about-title" },
+            h("h2", { id: "about-title" }, "About every endpoint"),
+            h(getComponent("Markdown", true), { source: words })));
+      },
     },
     // A link inside a button is of no use; the button writes the address, too.
     wrapComponents: { DeepLink: () => ({ text }) => h("span", null, text) },
