@@ -82,6 +82,7 @@ def every(app: Flask, name: str, seconds: float, function: Callable[[], Any]) ->
 
     :param name: of the thread.
     :param function: called in an application context.
+    :raises RuntimeError: when no thread can be started.
     """
     stopped, threads = _state(app)
 
@@ -92,13 +93,10 @@ def every(app: Flask, name: str, seconds: float, function: Callable[[], Any]) ->
             pause = max(seconds, min(2 * pause, LONGEST_PAUSE)) if has_failed else seconds
             stopped.wait(pause)
 
-    thread = threading.Thread(target=repeat, name=name, daemon=True)
-    if not stopped.is_set() and threads.setdefault(name, thread) is thread:
-        try:
-            thread.start()
-        except RuntimeError as error:  # no thread can be started; the next call tries again
-            del threads[name]
-            log.logger.error("the thread %s cannot begin: %s", name, error)
+    if name not in threads and not stopped.is_set():
+        thread = threading.Thread(target=repeat, name=name, daemon=True)
+        thread.start()
+        threads[name] = thread
 
 
 def stops(app: Flask) -> bool:
