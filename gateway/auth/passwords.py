@@ -180,7 +180,6 @@ def _id_of(address: str) -> int | None:
     return db.session.scalar(select(User.id).where(User.email_key == address))
 
 
-@outbox.sender(codes.RESET)
 def mail_reset_code(owed: OwedMail) -> None:
     """Mail a promised code, if the address has an account.
 
@@ -217,6 +216,9 @@ def mail_reset_code(owed: OwedMail) -> None:
             throttle.undo(*counters)
             owed.details = {**owed.details, "counted": False}
         raise
+
+
+outbox.senders[codes.RESET] = mail_reset_code
 
 
 def reset(email: str, reg_code: str, password: Password, client: Client) -> int:

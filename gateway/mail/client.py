@@ -7,8 +7,9 @@ import smtplib
 import socket
 import ssl
 from contextlib import suppress
+from io import BufferedReader
 from types import SimpleNamespace
-from typing import Any, BinaryIO
+from typing import Any
 
 from gateway.mail.failures import MailError
 
@@ -51,7 +52,7 @@ class Client(smtplib.SMTP):
     def getreply(self) -> tuple[int, bytes]:
         """Read one reply, with a limit on all replies together."""
         if self.file is None:
-            self.file = _Limited(self.sock.makefile("rb"))  # type: ignore[union-attr]
+            self.file = _Limited(self.sock.makefile("rb", 0))  # type: ignore[union-attr]
         return super().getreply()
 
     def ehlo_or_helo_if_needed(self) -> None:
@@ -61,14 +62,11 @@ class Client(smtplib.SMTP):
         """
         if self.helo_resp is not None or self.ehlo_resp is not None:
             return
-        status, words = self.ehlo()
-        if status // 100 == 2:  # noqa: PLR2004 - the statuses of success in SMTP
-            return
-        if status != UNAVAILABLE:
-            with suppress(smtplib.SMTPServerDisconnected):
-                if self.helo()[0] // 100 == 2:  # noqa: PLR2004
-                    return
-        raise smtplib.SMTPHeloError(status, words)
+        first = self.ehlo()
+        with suppress(smtplib.SMTPServerDisconnected):
+            if _is_good(first) or (first[0] != UNAVAILABLE and _is_good(self.helo())):
+                return
+        raise smtplib.SMTPHeloError(*first)
 
     def login(self, user: str, password: str, **_options: Any) -> tuple[int, bytes]:
         """Log in with the first mechanism that works.
@@ -123,21 +121,20 @@ class Client(smtplib.SMTP):
             self.raw_socket.close()
 
 
-class _Limited:
+class _Limited(BufferedReader):
     """The relay's replies: whole lines, up to MAX_REPLY_BYTES. smtplib alone has no limit."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self.left = MAX_REPLY_BYTES
+    left = MAX_REPLY_BYTES
 
-    def readline(self, size: int) -> bytes:
-        line = self.file.readline(size)
+    def readline(self, size: int | None = -1) -> bytes:
+        line = super().readline(size)
         self.left -= len(line)
         if self.left < 0:
             raise OSError("the relay talks without end")
-        if line and not line.endswith(b"\n") and len(line) < size:
+        if line and not line.endswith(b"\n") and len(line) != size:
             raise OSError("the relay broke off within a line")
         return line
 
-    def close(self) -> None:
-        self.file.close()
+
+def _is_good(answer: tuple[int, bytes]) -> bool:
+    return str(answer[0]).startswith("2")

@@ -33,53 +33,31 @@ NOBODY = (
     " that this host may send"
 )
 # The first class that fits names the cure.
-CURES: tuple[tuple[type[Exception], str], ...] = (
-    (
-        smtplib.SMTPHeloError,
-        "set MAIL_DEFAULT_SENDER to an address of your own domain, because the service gives that"
-        " domain as its name in EHLO",
+CURES: dict[type[Exception] | tuple[type[Exception], ...], str] = {
+    (smtplib.SMTPHeloError, smtplib.SMTPSenderRefused): (
+        "set MAIL_DEFAULT_SENDER to an address of your own domain that the relay lets this service"
+        " use; the service names the domain in EHLO. With 530 the relay wants MAIL_USERNAME"
     ),
-    (
-        smtplib.SMTPAuthenticationError,
+    smtplib.SMTPAuthenticationError: (
         "check MAIL_USERNAME and MAIL_PASSWORD; many providers want a password made for one"
-        " application; a relay may also want MAIL_USE_TLS=1 first",
+        " application; a relay may also want MAIL_USE_TLS=1 first"
     ),
-    (
-        smtplib.SMTPSenderRefused,
-        "set MAIL_DEFAULT_SENDER to an address that the relay lets this service use; with status"
-        " 530 it wants MAIL_USERNAME and MAIL_PASSWORD",
-    ),
-    (
-        smtplib.SMTPRecipientsRefused,
-        "if the relay refuses every recipient, it wants MAIL_USERNAME and MAIL_PASSWORD, or must be"
-        " told that this host may send",
-    ),
-    (smtplib.SMTPDataError, "look into the relay's log: it refused the mail itself"),
-    (
-        smtplib.SMTPConnectError,
-        "ask whoever runs the relay whether this host may use it; it refused the connection",
-    ),
-    (smtplib.SMTPServerDisconnected, f"the relay hung up; {REACH}"),
-    (
-        ssl.SSLCertVerificationError,
+    smtplib.SMTPRecipientsRefused: f"check the address; if {NOBODY}",
+    smtplib.SMTPDataError: "look into the relay's log: it refused the mail itself",
+    smtplib.SMTPConnectError: "ask who runs the relay whether this host may use it",
+    smtplib.SMTPServerDisconnected: f"the relay hung up; {REACH}",
+    ssl.SSLCertVerificationError: (
         "set MAIL_SERVER to the name in the relay's certificate; the certificate of a private"
-        " authority belongs into the file that SSL_CERT_FILE names",
+        " authority belongs into the file that SSL_CERT_FILE names"
     ),
-    (
-        ssl.SSLError,
+    (ssl.SSLError, smtplib.SMTPNotSupportedError): (
         "check MAIL_PORT: MAIL_USE_SSL is for TLS from the first byte, usually port 465, and"
-        " MAIL_USE_TLS for STARTTLS, usually port 587",
+        " MAIL_USE_TLS for STARTTLS, usually port 587"
     ),
-    (
-        smtplib.SMTPNotSupportedError,
-        "check MAIL_PORT: STARTTLS is usually at port 587; for port 465 set MAIL_USE_SSL instead of"
-        " MAIL_USE_TLS",
-    ),
-    (socket.gaierror, "check MAIL_SERVER and this host's DNS: no address is known for the name"),
-    (UnicodeError, "check MAIL_SERVER: this is no name that DNS knows"),
-    (OSError, REACH),
-    (Exception, "check the MAIL_ settings, and that the relay can be reached from here"),
-)
+    (socket.gaierror, UnicodeError): "check MAIL_SERVER and this host's DNS: it knows no such name",
+    OSError: REACH,
+    Exception: "check the MAIL_ settings, and that the relay can be reached from here",
+}
 
 
 class MailError(Exception):
@@ -106,7 +84,7 @@ def explain(error: BaseException, *, begun: bool) -> MailError:
         return error
     status, _ = _codes(error)
     is_of_one_mail = isinstance(error, ONE_MAIL) and status in CURES_BY_STATUS
-    by_class = next(cure for kind, cure in CURES if isinstance(error, kind))
+    by_class = next(cure for kind, cure in CURES.items() if isinstance(error, kind))
     made = RecipientRefused if _is_recipient_for_good(error) else MailError
     return made(_cause(error), CURES_BY_STATUS[status] if is_of_one_mail else by_class, begun=begun)
 

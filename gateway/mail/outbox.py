@@ -41,7 +41,7 @@ POLL = 2  # seconds between two looks at what other processes left, or what is t
 class OwedMail(Base):
     """One mail that is owed.
 
-    :param kind: a name given to ``sender``, or a folder of ``mail/templates``.
+    :param kind: a name in ``senders``, or a folder of ``mail/templates``.
     :param key: what the mail is about.
     :param asker: who asked for it. A second promise with the same kind, key and asker replaces the
         first; of two askers each gets a mail.
@@ -69,22 +69,10 @@ class OwedMail(Base):
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
 
-_senders: dict[str, Callable[[OwedMail], None]] = {}
-
-
-def sender(kind: str) -> Callable[[Callable[[OwedMail], None]], Callable[[OwedMail], None]]:
-    """Register the function that sends the mails of one kind.
-
-    It has no transaction open while it talks to the relay. What it stores after that, ``send_next``
-    commits together with the end of the promise. It raises ``MailError`` when the mail is to be
-    tried again; what it stored before is committed, too.
-    """
-
-    def register(function: Callable[[OwedMail], None]) -> Callable[[OwedMail], None]:
-        _senders[kind] = function
-        return function
-
-    return register
+# What sends the mails of one kind. It has no transaction open while it talks to the relay. What it
+# stores after that, ``send_next`` commits together with the end of the promise. It raises
+# ``MailError`` when the mail is to be tried again; what it stored before is committed, too.
+senders: dict[str, Callable[[OwedMail], None]] = {}
 
 
 def promise(
@@ -232,7 +220,7 @@ def _send(owed: OwedMail) -> None:
     """Send a claimed mail. Delete its row, or put off the next try."""
     g.request_id = owed.details["request_id"]  # for the log
     try:
-        _senders.get(owed.kind, _send_template)(owed)
+        senders.get(owed.kind, _send_template)(owed)
     except mail.RecipientRefused as error:
         _log(owed, "and not tried again", str(error), error.cure)
     except mail.MailError as error:

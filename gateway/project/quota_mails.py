@@ -132,7 +132,6 @@ def _owe(project_id: int, day: date, period: str, used: dict[str, int]) -> None:
     db.session.commit()
 
 
-@outbox.sender(KIND)
 def _send(owed: outbox.OwedMail) -> None:
     """Send a promised mail to whom the project belongs now.
 
@@ -160,3 +159,6 @@ def _send(owed: outbox.OwedMail) -> None:
             timezone=current_app.config["TIMEZONE"],
             **owed.details["context"],
         )
+
+
+outbox.senders[KIND] = _send

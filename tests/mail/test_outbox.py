@@ -14,7 +14,7 @@ from support import faulty_smtp
 from support.faulty_smtp import Fault
 from support.helpers import PASSWORD, TIMEOUT, code_of, sqlite_only
 
-from gateway.auth import codes, passwords
+from gateway.auth import codes
 from gateway.db import db
 from gateway.db.purge import purge_expired
 from gateway.mail import outbox as owed
@@ -418,7 +418,3 @@ def test_operators_see_what_is_owed_and_why(flask, person, outbox, clock, caplog
         assert "reset" in flask("mail", "list", "--to", who).output
     assert "reset" not in flask("mail", "list", "--to", "other@126.com").output
     assert "SMTPDataError 451" in flask("user", "show", "lory").output
-
-
-def test_sender_of_reset_codes_is_registered():
-    assert owed._senders[codes.RESET] is passwords.mail_reset_code
