@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 from sqlalchemy import select, update
 
-from gateway import crypto, log, throttle
+from gateway import crypto, log
 from gateway.auth import devices, limits, passwords
 from gateway.auth.devices import Client
 from gateway.auth.fields import Password
@@ -28,11 +28,10 @@ def log_in(user_name: str, password: Password, client: Client, language: str | N
     if user_id:
         log.note(user=user_id)
     device = devices.of(client, user_id)
-    if not device:
-        throttle.SIGN_INS.take()
     tries = limits.of_login(_key(user_name), user_id, client.ip, device)
     password_hash = user.password_hash if user else None
-    if not passwords.is_right(password, password_hash, tries) or user is None:
+    is_right = passwords.is_right(password, password_hash, tries, by_stranger=not device)
+    if not is_right or user is None:
         raise ApiError(Code.WRONG_CREDENTIALS)
     if user.is_banned:
         raise ApiError(Code.BANNED)

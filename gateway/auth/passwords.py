@@ -41,16 +41,21 @@ def prove(
     return device
 
 
-def is_right(password: Password, password_hash: str | None, tries: Tries) -> bool:
+def is_right(
+    password: Password, password_hash: str | None, tries: Tries, *, by_stranger: bool = False
+) -> bool:
     """Tell whether a password is right. Without a hash, take the same time and say no.
 
     Right and wrong passwords are counted, and a right one clears the wrong ones. Check the counters
     again after hashing, so that parallel guesses cannot exceed the limit.
 
     :param tries: the counters, from ``gateway.auth.limits``.
+    :param by_stranger: whether nothing but the password says who asks.
     :raises ApiError: 429.
     """
     throttle.check(*tries.wrong, tries.right)
+    if by_stranger:  # after the counters, so that who is refused anyway takes nobody's place
+        throttle.SIGN_INS.take()
     is_right = crypto.password_matches(password.proof, password_hash)
     if is_right:
         throttle.check(*tries.wrong)
@@ -159,6 +164,7 @@ def send_reset_code(email: str, client: Client, language: str) -> None:
     address = email_key(email)
     device = devices.of(client, _id_of(address))
     if not device:
+        throttle.check(*limits.mails(codes.RESET, address, client.ip))
         throttle.MAILS.take()
     user_id = locks.hold(User.email_key == address)
     counters = limits.mails(codes.RESET, address, client.ip, device=device, account=user_id)

@@ -100,8 +100,8 @@ def _write_line(response: Response) -> Response:
     repeated: int | None = 0
     is_common = request.endpoint in QUESTIONS
     if is_common or response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
-        same = [value for name, value in notes.items() if name != "ip"]
-        repeated = flood.count((request.endpoint, network(notes["ip"]), *same), line)
+        same = request.endpoint, network(notes["ip"]), notes["code"], notes.get("project")
+        repeated = flood.count(same, line)
     if repeated is not None:
         log.logger.info("%s%s", line, f" repeated={repeated}" if repeated else "")
     return response

@@ -8,6 +8,8 @@ the same connections that ask what nginx itself answers with 404; the median of 
 """
 
 import json
+import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,9 +21,12 @@ from statistics import median
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from ask import PASSWORD, SECRET, make_app, settings  # noqa: E402 - beside this file
+from ask import PASSWORD, SECRET, make_app, numbered, settings  # noqa: E402 - beside this file
+from sqlalchemy import text  # noqa: E402
 from support.nginx_front import NginxFront, Upstream  # noqa: E402
 from support.servers import GUNICORN, ROOT, Server, free_port, postgres  # noqa: E402
+
+from gateway.db import db  # noqa: E402
 
 CONNECTIONS = 30
 FLOODS = {
@@ -29,6 +34,11 @@ FLOODS = {
     "auth-code": ("/api/v1/auth-code", {"user_name": "nobody{n}", "email": "nobody{n}@126.com"}),
     "login": ("/api/v1/login", {"user_name": "nobody{n}", "password": PASSWORD}),
 }
+ROWS = 1_000_000
+EXPIRED = """
+INSERT INTO project_days (project_id, user_id, day, requests, expires_at)
+SELECT i, 1, DATE '2023-01-01', 1, TIMESTAMP '2024-01-01 00:00:00' FROM n
+"""
 QUIET = ("/nothing/here", {})
 
 
@@ -40,16 +50,17 @@ class Floods:
 
     def __init__(self, stack, uri):
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-floods-")))
-        make_app(uri, 64)
+        self.app, _ = make_app(uri, 64)
+        self.folder = folder
         (folder / "wsgi.py").write_text((ROOT / "wsgi.py").read_text())
-        environment = {
+        self.environment = {
             f"GATEWAY_{name}": str(int(value) if value is True else value)
             for name, value in {**settings(uri), "MAILS_PER_HOUR": 10**9}.items()
         }
         port, upstream = free_port(), Upstream()
         stack.callback(upstream.close)
         self.service = Server(
-            GUNICORN, folder, port, WEB_CONCURRENCY="2", PYTHONPATH=str(ROOT), **environment
+            GUNICORN, folder, port, WEB_CONCURRENCY="2", PYTHONPATH=str(ROOT), **self.environment
         )
         stack.callback(self.service.stop)
         self.service.wait_for("serving on")
@@ -82,6 +93,23 @@ class Floods:
         connection.close()
         return sorted(times)
 
+    def beside_purge(self, seconds=10):
+        """Return the customer's slowest times in ms, without and beside a purge of ROWS rows."""
+        with self.app.app_context():
+            with db.engine.begin() as connection:
+                is_sqlite = db.engine.dialect.name == "sqlite"
+                insert = re.sub("DATE |TIMESTAMP ", "", EXPIRED) if is_sqlite else EXPIRED
+                connection.execute(text(numbered(insert, ROWS, is_sqlite)))
+            db.engine.dispose()
+        quiet = self.ask(seconds)
+        command = [sys.executable, "-c", "from gateway.ops.cli import main; main()", "purge"]
+        start = time.monotonic()
+        purge = subprocess.Popen(command, env={**os.environ, **self.environment}, cwd=self.folder)
+        busy = self.ask(seconds)
+        is_running = purge.poll() is None
+        assert purge.wait(600) == 0
+        return quiet[-1], busy[-1], p95(busy), is_running, time.monotonic() - start
+
     def ratios(self, seconds=10, pairs=5):
         """Return the median ratio, and the median p95 in ms, beside each flood."""
         found = {}
@@ -107,10 +135,12 @@ def main(database="sqlite", seconds="10", pairs="5"):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-floods-"))
             uri = f"sqlite:///{folder}/x.db"
         else:
-            uri = stack.enter_context(postgres()).get_uri()
+            uri = stack.enter_context(postgres(in_memory=False)).get_uri()
         floods = Floods(stack, uri)
         floods.ask(1)
-        floods.ratios(int(seconds), int(pairs))
+        print("purge", floods.beside_purge(), flush=True)
+        if int(pairs):
+            floods.ratios(int(seconds), int(pairs))
         for name, flood in FLOODS.items():
             times, statuses = floods.wait_beside(*flood, 3, connections=300)
             print(f"{name}, 300 connections: p95 {p95(times):.1f}", statuses, flush=True)

@@ -80,6 +80,18 @@ def test_a_flood_is_refused_before_any_write(app, api, now, path, body, sql, mon
     assert ask(31).status_code == 200
 
 
+def test_who_is_refused_anyway_takes_nobodys_place(api, now, monkeypatch):
+    for name in ("SIGN_INS", "MAILS"):
+        monkeypatch.setattr(throttle, name, Bucket(20))
+        getattr(throttle, name).per_second = 5
+    for _ in range(40):  # 5 of which are asked for the password, and one for a mail
+        api("/login", WRONG)
+        api("/reset-code", {"email": "lory@126.com"})
+    assert refused(throttle.SIGN_INS, 15) == 0
+    assert refused(throttle.MAILS, 19) == 0
+    assert refused(throttle.MAILS, 1) == refused(throttle.SIGN_INS, 1) == 1
+
+
 def test_only_counters_wait_for_no_disk(app, api, person):
     """The last writing transaction tells: of a wrong login, and of a project that is created."""
     asked = []
