@@ -51,14 +51,14 @@ def search(
 
 def _order(sort: str | None) -> list[ColumnElement[int]]:
     """Return what to sort projects by, before their ids."""
-    if sort is None:
-        return []
-    if sort == "total":
-        return [Project.request_total.desc()]
     today, latest = limits.days(clock.now())
-    first, last = (today, latest) if sort == "today" else limits.month_of(today)
-    used = Project.day_count if sort == "today" else Project.month_count
-    return [case((Project.request_day.between(first, last), used), else_=0).desc()]
+    if sort == "today":
+        is_now, used = Project.request_day.between(today, latest), Project.day_count
+    elif sort == "month":
+        is_now, used = Project.request_day.between(*limits.month_of(today)), Project.month_count
+    else:
+        return [Project.request_total.desc()] if sort else []
+    return [case((is_now, used), else_=0).desc()]
 
 
 def assign(id_or_key: str, pool_name: str) -> Project:

@@ -26,7 +26,8 @@ MAX_PER_MINUTE = 6_000_000
 SECOND = 10**9  # nanoseconds
 DAY = 86_400  # seconds, but for the two days on which a clock is changed
 MIN_BURST = 5
-BURSTS_A_MINUTE = 6  # a burst is 10 seconds' worth
+BURSTS = 6  # in a minute, because a burst is 10 seconds' worth
+SLOW = MIN_BURST * BURSTS  # a slower rate has a larger burst
 
 
 class Limit(NamedTuple):
@@ -86,7 +87,7 @@ def never_fits(row: Any, cost: int) -> bool:
 
 def burst(per_minute: int) -> int:
     """Return the cost that passes at once after a pause."""
-    return max(MIN_BURST, per_minute // BURSTS_A_MINUTE)
+    return max(MIN_BURST, per_minute // BURSTS)
 
 
 def rate_debt(row: Any) -> int:
@@ -98,6 +99,11 @@ def rate_debt(row: Any) -> int:
 def whole_burst(per_minute: int) -> int:
     """Return the nanoseconds after which a whole burst passes again."""
     return burst(per_minute) * _interval(per_minute)
+
+
+def nanoseconds(now: datetime) -> int:
+    """Return a moment in unix nanoseconds."""
+    return int(now.timestamp() * 1_000_000) * 1000
 
 
 def _interval(per_minute: int) -> int:

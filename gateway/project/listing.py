@@ -17,24 +17,14 @@ from gateway.errors import ApiError, Code
 from gateway.project import limits, service
 from gateway.project.models import Project
 
-# The account's own count is the total, so a page costs no more than its rows. The count comes with
-# every row, and in one row without a project when the page is empty.
+_COLUMNS = (
+    *("id", "project_name", "project_type", "project_key", "sealed_secret", "deleted"),
+    *("created_at", "request_total", "request_day", "day_count", "request_max", "pool_id"),
+    "pool_name",
+)
+# Each row repeats the account's number of projects. An empty page is one row with ``id`` NULL.
 _page = (
-    select(
-        Project.id,
-        Project.project_name,
-        Project.project_type,
-        Project.project_key,
-        Project.sealed_secret,
-        Project.deleted,
-        Project.created_at,
-        Project.request_total,
-        Project.request_day,
-        Project.day_count.label("day_count"),
-        Project.request_max,
-        Project.pool_id,
-        Project.pool_name.label("pool_name"),
-    )
+    select(*(getattr(Project, name).label(name) for name in _COLUMNS))
     .where(Project.user_id == bindparam("owner"), Project.deleted.is_(False))
     .order_by(Project.id)
     .limit(bindparam("page_size", type_=BigInteger))

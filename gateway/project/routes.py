@@ -118,12 +118,12 @@ def verify() -> Response:
     credential = credentials.read(request.headers)
     question = verification.question(asked.getlist("pool"), asked.getlist("cost"))
     try:
-        decision = verification.decide(credential, *question)
+        headers = verification.decide(credential, *question)
     except ApiError as error:
         if error.code is Code.TOO_MANY_REQUESTS:
             error.status = HTTPStatus.FORBIDDEN.value  # auth_request passes on only 401 and 403
         raise
-    return Response(status=HTTPStatus.NO_CONTENT.value, headers=decision.headers())
+    return Response(status=HTTPStatus.NO_CONTENT.value, headers=headers)
 
 
 def check(**_path: str) -> Response:
@@ -138,9 +138,9 @@ def check(**_path: str) -> Response:
     path = slash + below or request.headers.get("X-Forwarded-Uri", "").partition("?")[0]
     pools = {"-": [""], "_": []}.get(pool, [pool or "?"])
     credential = credentials.read(request.headers, path)
-    decision = verification.decide(credential, *verification.question(pools, [cost]))
+    headers = verification.decide(credential, *verification.question(pools, [cost]))
     response = reply()
-    response.headers.update(decision.headers())
+    response.headers.update(headers)
     return response
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from marshmallow import validate
 from marshmallow.fields import Boolean, Integer, List, Nested, String
 
@@ -13,85 +15,60 @@ KEY = "p4Sx9mcEIcDzZOjG"
 SECRET = "wzZwy8jxsdjuHDk1kBgaMYWh7C8XJa5yUGPRRFGOQqwwY4gt"  # noqa: S105 - the reference's example
 
 
-_PROJECT_ID = "The id of a project, from project/list"
-_QUOTA = "What is allowed in a"
 _ADMINS = "only an admin may send it"
+
+
+def _says(example: Any, description: str) -> dict[str, Any]:
+    return {"metadata": {"example": example, "description": description}}
 
 
 class CreateRequest(Request):
     """POST /api/v1/project/create."""
 
-    project_type = Int32(
-        required=True,
-        metadata={"example": 1, "description": "A category; what it means is up to you"},
-    )
-    project_name = Stripped(
-        1, 128, required=True, metadata={"example": NAME, "description": "Need not be unique."}
-    )
+    project_type = Int32(required=True, **_says(1, "A category; what it means is up to you"))
+    project_name = Stripped(1, 128, required=True, **_says(NAME, "Need not be unique."))
 
 
 class ListRequest(PageRequest):
     """POST /api/v1/project/list; ``user_id`` 0 is the caller."""
 
-    user_id = Int32(
-        load_default=0, metadata={"example": 0, "description": "Whose projects; 0 means your own"}
-    )
+    user_id = Int32(load_default=0, **_says(0, "Whose projects; 0 means your own"))
 
 
 class DeleteRequest(Request):
     """POST /api/v1/project/delete."""
 
     # No project has the id 0, so whoever sends the example changes nothing.
-    id = Int32(required=True, metadata={"example": 0, "description": _PROJECT_ID})
+    id = Int32(required=True, **_says(0, "The id of a project, from project/list"))
 
 
-class RotateRequest(Request):
+class RotateRequest(DeleteRequest):
     """POST /api/v1/project/rotate; the old secret works for ``grace_hours`` more."""
 
-    id = Int32(required=True, metadata={"example": 0, "description": _PROJECT_ID})
     grace_hours = Int32(
-        0,
-        168,
-        load_default=0,
-        metadata={"example": 24, "description": "How many hours the old secret still works"},
+        0, 168, load_default=0, **_says(24, "Hours that the old secret still works")
     )
 
 
-class EditRequest(Request):
+class EditRequest(DeleteRequest):
     """POST /api/v1/project/edit; a field that is not sent stays.
 
     ``active_until`` is in unix seconds; 0 is for ever, and a time that has come pauses the project.
     """
 
-    id = Int32(required=True, metadata={"example": 0, "description": _PROJECT_ID})
-    project_name = Stripped(1, 128, metadata={"example": NAME, "description": "A new name"})
-    project_type = Int32(metadata={"example": 1, "description": "A new category"})
-    active_until = Int32(
-        metadata={
-            "example": 0,
-            "description": "When the project pauses, in unix seconds; 0 means never",
-        }
-    )
-    request_max = Int32(metadata={"example": 30, "description": f"{_QUOTA} day; {_ADMINS}"})
-    month_max = Int32(metadata={"example": 0, "description": f"{_QUOTA} month; {_ADMINS}"})
-    per_minute = Int32(
-        0,
-        MAX_PER_MINUTE,
-        metadata={"example": 0, "description": f"{_QUOTA} minute; {_ADMINS}"},
-    )
-    blocked = Flag(metadata={"example": False, "description": f"Pause it; {_ADMINS}"})
+    project_name = Stripped(1, 128, **_says(NAME, "A new name"))
+    project_type = Int32(**_says(1, "A new category"))
+    active_until = Int32(**_says(0, "When the project pauses, in unix seconds; 0 means never"))
+    request_max = Int32(**_says(30, f"What is allowed in a day; {_ADMINS}"))
+    month_max = Int32(**_says(0, f"What is allowed in a month; {_ADMINS}"))
+    per_minute = Int32(0, MAX_PER_MINUTE, **_says(0, f"What is allowed in a minute; {_ADMINS}"))
+    blocked = Flag(**_says(False, f"Pause it; {_ADMINS}"))
 
 
-class UsageRequest(Request):
+class UsageRequest(DeleteRequest):
     """POST /api/v1/project/usage."""
 
-    id = Int32(required=True, metadata={"example": 0, "description": _PROJECT_ID})
-    days = Int32(
-        1,
-        400,
-        load_default=30,
-        metadata={"example": 30, "description": "How many; the last is today"},
-    )
+    days = Int32(1, 400, load_default=30, **_says(30, "How many; the last is today"))
 
 
 class KeyAndSecret(Reply):
@@ -118,10 +95,10 @@ class Project(Reply):
     end_points = List(
         String(),
         required=True,
-        metadata={
-            "example": ["https://api.hobbychain.org//rpc", "wss://api.hobbychain.org//ws"],
-            "description": "The URLs that take requests of this project",
-        },
+        **_says(
+            ["https://api.hobbychain.org//rpc", "wss://api.hobbychain.org//ws"],
+            "The URLs that take requests of this project",
+        ),
     )
     deleted = output_field(Boolean, False, "Always false, because deleted projects are not listed")
     created_time = output_field(
@@ -179,9 +156,7 @@ class Standing(Reply):
 
 
 def _standing(description: str, **example: int) -> Nested:
-    return Nested(
-        Standing, required=True, metadata={"example": example, "description": description}
-    )
+    return Nested(Standing, required=True, **_says(example, description))
 
 
 class Quota(Reply):

@@ -60,13 +60,12 @@ def create(owner: Caller, project_type: int, project_name: str) -> tuple[int, st
     """
     config = current_app.config
     most = config["PROJECTS_PER_USER"]
-    limit = {"owner": owner.id, "max_projects": most}
-    own_limit = db.session.scalar(_COUNT_LIVE_PROJECT, limit)
-    if own_limit is None:
+    own = db.session.scalar(_COUNT_LIVE_PROJECT, {"owner": owner.id, "max_projects": most})
+    if own is None:
         if db.session.scalar(select(User.id).where(User.id == owner.id)) is None:
             raise ApiError(Code.UNAUTHENTICATED)  # the account has been erased meanwhile
         raise _limit("This account holds as many projects as it may; delete one first")
-    most = max(most, own_limit)
+    most = max(most, own)
     try:
         throttle.hit(Counter("project-create", f"user {owner.id}", most, DAY, owner.id))
     except ApiError:
@@ -153,15 +152,13 @@ def edit(caller: Caller, project_id: int, **fields: Any) -> None:
     may_lift: ColumnElement[bool] = true()
     if not caller.is_admin:
         if ADMINS_COLUMNS & fields.keys():
-            raise ApiError(
-                Code.ACCESS_DENIED, f"Only an admin may change {', '.join(sorted(ADMINS_COLUMNS))}"
-            )
+            text = f"Only an admin may change {', '.join(sorted(ADMINS_COLUMNS))}"
+            raise ApiError(Code.ACCESS_DENIED, text)
         if "active_until" in fields:
             may_lift = Project.blocked.is_(False)
-    if until := fields.get("active_until"):
-        fields["active_until"] = datetime.fromtimestamp(until, timezone.utc)
-    elif "active_until" in fields:
-        fields["active_until"] = None
+    if "active_until" in fields:
+        until = fields["active_until"]
+        fields["active_until"] = datetime.fromtimestamp(until, timezone.utc) if until else None
     values = {name: fields[name] for name in (OWNERS_COLUMNS | ADMINS_COLUMNS) & fields.keys()}
     filters = may_change(caller, project_id)
     # With nothing to change, the statement still tells whether the project is there.
@@ -169,9 +166,7 @@ def edit(caller: Caller, project_id: int, **fields: Any) -> None:
     if project is None:
         if db.session.scalar(select(Project.id).where(*filters)) is None:
             raise no_such_project()
-        raise ApiError(
-            Code.ACCESS_DENIED, "An admin has blocked this project; ask who runs this service"
-        )
+        raise ApiError(Code.ACCESS_DENIED, "This project is blocked; ask who runs this service")
     note_owner(caller, project.user_id)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -105,11 +105,7 @@ _interval = (literal(60 * limits.SECOND - 1, BigInteger) + Project.per_minute) /
     Project.per_minute, 0, type_=Integer
 )
 _burst = case(
-    (
-        Project.per_minute < limits.MIN_BURST * limits.BURSTS_A_MINUTE,
-        limits.MIN_BURST,
-    ),
-    else_=Project.per_minute // limits.BURSTS_A_MINUTE,
+    (Project.per_minute < limits.SLOW, limits.MIN_BURST), else_=Project.per_minute // limits.BURSTS
 )
 _columns = (
     Project.id,
@@ -179,38 +175,27 @@ READ_PROJECT = HotStatement(
 )
 
 
-class Decision(NamedTuple):
-    """A request that may pass and was counted, with the limits of its project."""
+def _headers(row: Any, pool_name: str, found: list[Limit]) -> dict[str, str]:
+    """Return the headers that a proxy passes on.
 
-    project_id: int
-    project_key: str
-    pool_name: str
-    limits: list[Limit]
-
-    def headers(self) -> dict[str, str]:
-        """Return the headers that a proxy passes on.
-
-        The last two are those of draft-ietf-httpapi-ratelimit-headers.
-        """
-        headers = {
-            "X-Gateway-Project": str(self.project_id),
-            "X-Gateway-Key": self.project_key,
-            "X-Gateway-Pool": self.pool_name,
-        }
-        if not self.limits:
-            return headers
-        first = self.limits[0]
-        if first.name == "day":
-            headers["RateLimit-Limit"] = str(first.maximum)
-            headers["RateLimit-Remaining"] = str(first.remaining)
-            headers["RateLimit-Reset"] = str(first.reset)
-        headers["RateLimit-Policy"] = ", ".join(
-            [f'"{one.name}";q={one.maximum};w={one.window}' for one in self.limits]
-        )
-        headers["RateLimit"] = ", ".join(
-            [f'"{one.name}";r={one.remaining};t={one.reset}' for one in self.limits]
-        )
-        return headers
+    The last two are those of draft-ietf-httpapi-ratelimit-headers.
+    """
+    headers = {
+        "X-Gateway-Project": str(row.id),
+        "X-Gateway-Key": row.project_key,
+        "X-Gateway-Pool": pool_name,
+    }
+    if row.request_max:
+        _, most, left, reset, _ = found[0]
+        headers["RateLimit-Limit"] = str(most)
+        headers["RateLimit-Remaining"] = str(left)
+        headers["RateLimit-Reset"] = str(reset)
+    if found:
+        policy = [f'"{name}";q={most};w={window}' for name, most, _, _, window in found]
+        headers["RateLimit-Policy"] = ", ".join(policy)
+        state = [f'"{name}";r={left};t={reset}' for name, _, left, reset, _ in found]
+        headers["RateLimit"] = ", ".join(state)
+    return headers
 
 
 def question(pools: list[str], costs: list[str]) -> tuple[str | None, int]:
@@ -222,20 +207,19 @@ def question(pools: list[str], costs: list[str]) -> tuple[str | None, int]:
     :raises ApiError: 1003 when one is malformed or given twice.
     """
     pool, cost = pools[0] if pools else None, costs[0] if costs else "1"
+    rule = ""
     if len(pools) > 1 or (pool and not POOL_NAME.fullmatch(pool)):
-        raise _bad_question("pool", "must be the name of one pool")
-    if len(costs) > 1 or not COST.fullmatch(cost) or int(cost) > limits.MAX_COST:
-        raise _bad_question("cost", f"must be one integer from 1 to {limits.MAX_COST}")
+        rule = "pool must be the name of one pool"
+    elif len(costs) > 1 or not COST.fullmatch(cost) or int(cost) > limits.MAX_COST:
+        rule = f"cost must be one integer from 1 to {limits.MAX_COST}"
+    if rule:
+        log.logger.error("a proxy asks with a bad %s; its configuration sets it", rule)
+        raise ApiError(Code.INVALID_PARAMETER, rule)
     return pool, int(cost)
 
 
-def _bad_question(name: str, rule: str) -> ApiError:
-    log.logger.error("a proxy asks with a bad %s, which its configuration sets; it %s", name, rule)
-    return ApiError(Code.INVALID_PARAMETER, f"{name} {rule}")
-
-
-def decide(credential: tuple[str, str], pool: str | None, cost: int) -> Decision:
-    """Let one request of a project pass and count it, or refuse it.
+def decide(credential: tuple[str, str], pool: str | None, cost: int) -> dict[str, str]:
+    """Count one request of a project and return the headers that let it pass, or refuse it.
 
     :param credential: the project's key and secret.
     :param pool: the pool whose end point was called, "" for none, None for any.
@@ -250,7 +234,7 @@ def decide(credential: tuple[str, str], pool: str | None, cost: int) -> Decision
     if row is None:
         raise _explain(_read(values), cost, now)
     quota_mails.announce(row, cost)
-    return _decision(row, row.pool_name if pool is None else pool, now)
+    return _headers(row, row.pool_name if pool is None else pool, limits.of(row, now))
 
 
 def standing(credential: tuple[str, str]) -> dict[str, Any]:
@@ -262,13 +246,10 @@ def standing(credential: tuple[str, str]) -> dict[str, Any]:
     row = _read(_values(credential, None, 1, now))
     if not row.is_active:
         raise ApiError(Code.ACCESS_DENIED, _PAUSED)
-    found = {limit.name: limit for limit in limits.of(row, now)}
+    found = {name: numbers for name, *numbers in limits.of(row, now)}
+    names = ("limit", "remaining", "reset")
     return {
-        name: {
-            "limit": found[name].maximum if name in found else 0,
-            "remaining": found[name].remaining if name in found else 0,
-            "reset": found[name].reset if name in found else 0,
-        }
+        name: dict(zip(names, found.get(name, (0, 0, 0)), strict=False))
         for name in ("day", "month", "minute")
     }
 
@@ -284,16 +265,12 @@ def _values(
         "pool": pool,
         "cost": cost,
         "now": now,
-        "moment": _nanoseconds(now),
+        "moment": limits.nanoseconds(now),
         "today": today,
         "latest_day": latest_day,
         "month_begin": month_begin,
         "month_end": month_end,
     }
-
-
-def _nanoseconds(now: datetime) -> int:
-    return int(now.timestamp() * 1_000_000) * 1000
 
 
 def _read(values: dict[str, Any]) -> Any:
@@ -309,51 +286,35 @@ def _read(values: dict[str, Any]) -> Any:
     return row
 
 
-def _decision(row: Any, pool_name: str, now: datetime) -> Decision:
-    return Decision(row.id, row.project_key, pool_name, limits.of(row, now))
-
-
 _PAUSED = (
     "This project is paused, has expired or was blocked by an admin; project/edit sets active_until"
 )
-_FULL = {
-    "day": "The quota of the day is used up; try again in {} seconds",
-    "month": "The quota of the month is used up; try again in {} seconds",
-    "minute": "The requests of the minute are used up; try again in {} seconds",
-}
 
 
 def _explain(row: Any, cost: int, now: datetime) -> ApiError:
     """Return the refusal of a request that was not counted."""
     if not row.is_active:
-        return _refusal(Code.ACCESS_DENIED, _PAUSED)
-    decision = _decision(row, row.pool_name, now)
+        return _refusal(Code.ACCESS_DENIED, _PAUSED, {})
+    found = limits.of(row, now)
+    headers = _headers(row, row.pool_name, found)
     if limits.never_fits(row, cost):
         text = f"A request here costs {cost}, which is more than a whole limit of this project"
-        return _refusal(Code.LIMIT_REACHED, text, decision)
+        return _refusal(Code.LIMIT_REACHED, text, headers)
     _forget_wrong_clock(row)
     # When a limit had room again before it was read, the client may try again at once.
-    waits = limits.waits(row, cost, decision.limits) or {"minute": 1}
-    name = max(waits, key=waits.__getitem__)
-    text = _FULL[name].format(waits[name])
-    return _refusal(Code.TOO_MANY_REQUESTS, text, decision, waits[name])
+    waits = limits.waits(row, cost, found) or {"minute": 1}
+    name, wait = max(waits.items(), key=lambda each: each[1])
+    text = f"The quota of the {name} is used up; try again in {wait} seconds"
+    return _refusal(Code.TOO_MANY_REQUESTS, text, headers, wait)
 
 
 def _refusal(
-    code: Code, text: str, decision: Decision | None = None, retry_after: int | None = None
+    code: Code, text: str, headers: dict[str, str], retry_after: int | None = None
 ) -> ApiError:
     """Return a refusal with headers that tell nginx what to answer."""
-    return ApiError(
-        code,
-        text,
-        status=None if retry_after else HTTPStatus.FORBIDDEN,
-        retry_after=retry_after,
-        headers={
-            **(decision.headers() if decision else {}),
-            "X-Gateway-Code": str(code.number),
-            "X-Gateway-Message": text,
-        },
-    )
+    headers |= {"X-Gateway-Code": str(code.number), "X-Gateway-Message": text}
+    status = None if retry_after else HTTPStatus.FORBIDDEN
+    return ApiError(code, text, status=status, retry_after=retry_after, headers=headers)
 
 
 def _forget_wrong_clock(row: Any) -> None:
@@ -368,6 +329,6 @@ def _forget_wrong_clock(row: Any) -> None:
         lock.where(_projects.c.rate_moment > moment() + used_up).values(
             rate_moment=moment() + used_up
         ),
-        {"moment": _nanoseconds(clock.now())},
+        {"moment": limits.nanoseconds(clock.now())},
     )
     db.session.commit()

@@ -110,26 +110,17 @@ def allow(id_or_key: str, requests: int | None, **given: int | None) -> None:
 
     REQUESTS is those of a day. At once it may make what it may in 10 seconds, at least 5.
     """
-    if requests is not None:
-        given["request_max"] = requests
-    given = {name: value for name, value in given.items() if value is not None}
-    if not given:
+    given["request_max"] = given["request_max"] if requests is None else requests
+    new = {name: value for name, value in given.items() if value is not None}
+    if not new:
         raise click.UsageError("Give --day, --month or --per-minute.")
     before = admin.find(id_or_key)[0]
-    was = {name: getattr(before, name) for name in given}
-    changed = admin.change(id_or_key, **given)
-    log.logger.info(
-        "operator project=%d %s", changed.id, " ".join(f"{n}={v}" for n, v in given.items())
-    )
-    for name, words in {"request_max": "day", "month_max": "month", "per_minute": "minute"}.items():
-        if name in given:
-            click.echo(
-                f"project {changed.id}: {_limit(given[name])} a {words}, was {_limit(was[name])}"
-            )
-
-
-def _limit(value: int | None) -> str:
-    return str(value or "no limit")
+    was = {name: getattr(before, name) or "no limit" for name in new}
+    changed = admin.change(id_or_key, **new)
+    for name, value in new.items():
+        log.logger.info("operator project=%d %s=%d", changed.id, name, value)
+        period = {"request_max": "day", "month_max": "month"}.get(name, "minute")
+        click.echo(f"project {changed.id}: {value or 'no limit'} a {period}, was {was[name]}")
 
 
 @group.command("pause")
