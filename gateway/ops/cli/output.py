@@ -74,7 +74,7 @@ COMPLETIONS = 50  # at most
 class Command(click.Command):
     """A command that reports a failure in one line, without a traceback."""
 
-    leaves_trail = True
+    is_upgrade = False
 
     def __init__(self, *args: Any, **attributes: Any) -> None:
         super().__init__(*args, **attributes)
@@ -97,7 +97,8 @@ class Command(click.Command):
 
         :raises click.ClickException: when the command, the relay or the database refuses or fails.
         """
-        if not self.leaves_trail:
+        if self.is_upgrade:
+            ctx.ensure_object(ScriptInfo).data[MAKES_KEY] = True
             return self._invoke(ctx)
         with trail.line(ctx.command_path.partition(" ")[2]):
             return self._invoke(ctx)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 from flask import current_app, g
-from flask.cli import ScriptInfo, with_appcontext
+from flask.cli import with_appcontext
 from flask_migrate import Migrate, cli
 from sqlalchemy.exc import DBAPIError
 
@@ -16,7 +16,7 @@ from gateway import log, settings
 from gateway.db import db, readiness, shared
 from gateway.db.schema import Schema, schema_of
 from gateway.errors import ConfigError
-from gateway.ops.cli.output import MAKES_KEY, Command
+from gateway.ops.cli.output import Command
 from gateway.project import admin, service
 from gateway.settings import instance
 
@@ -46,19 +46,13 @@ def _checked(given: click.Command) -> click.Command:
         else:
             original(**options, **offline)
 
-    @click.pass_context
-    def start(ctx: click.Context, /, **options: Any) -> None:
-        if upgrades:
-            ctx.ensure_object(ScriptInfo).data[MAKES_KEY] = True
-        ctx.invoke(run, **options)
-
     params = [each for each in given.params if each.name != "sql"]
     if upgrades:
         params.append(NEW)
-    command = Command(given.name, params=params, callback=start, help=given.help)
+    command = Command(given.name, params=params, callback=run, help=given.help)
     command.hidden = given.name not in FOR_OPERATORS
-    # Each start of the service upgrades, and speaks only of failures.
-    command.leaves_trail = not upgrades
+    # Each start of the service upgrades: it may make a key, and speaks only of failures.
+    command.is_upgrade = upgrades
     return command
 
 

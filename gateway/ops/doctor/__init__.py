@@ -36,7 +36,7 @@ from gateway.ops.doctor.database import (
     standbys,
     writes,
 )
-from gateway.ops.doctor.finding import FAULT, OK, WARNING, Finding
+from gateway.ops.doctor.finding import FAULT, OK, WARNING, Finding, judge
 from gateway.settings import SETTINGS, instance, unknown_names
 
 MIN_FREE_BYTES = 100 * 2**20  # bytes
@@ -149,18 +149,15 @@ def _public_url() -> Iterator[Finding]:
         return
     if not is_ours:
         yield Finding(FAULT, "public URL", f"at {url} another program answers", fix)
-    elif not url.startswith("https:"):
-        yield Finding(WARNING, "public URL", f"{url} is not encrypted", "set up TLS at the proxy")
-    else:
-        yield Finding(OK, "public URL", f"{url} leads here; mails link the console there")
+        return
+    is_plain = url.startswith("http:")
+    what = f"{url} {'is not encrypted' if is_plain else 'leads here; mails link the console there'}"
+    yield judge("public URL", what, "set up TLS at the proxy", is_bad=is_plain)
 
 
 def _clock() -> Iterator[Finding]:
-    if reason := readiness.clocks_differ(db.session.connection()):
-        what, _, fix = reason.partition("; ")
-        yield Finding(FAULT, "clock", what, fix)
-    else:
-        yield Finding(OK, "clock", f"{clock.now():%F %T} UTC")
+    what, _, fix = readiness.clocks_differ(db.session.connection()).partition("; ")
+    yield Finding(FAULT if what else OK, "clock", what or f"{clock.now():%F %T} UTC", fix)
 
 
 def _sqlite() -> Iterator[Finding]:
@@ -172,11 +169,8 @@ def _sqlite() -> Iterator[Finding]:
         return
     log, size = log_size()
     what = f"{sqlite3.sqlite_version}, {size / 2**20:.1f} MiB in {log.name}"
-    if size > MAX_LOG_BYTES:
-        fix = f"end the program that reads for long (fuser {log}), then run: gateway purge"
-        yield Finding(WARNING, "sqlite", what, fix)
-    else:
-        yield Finding(OK, "sqlite", what)
+    fix = f"end the program that reads for long (fuser {log}), then run: gateway purge"
+    yield judge("sqlite", what, fix, is_bad=size > MAX_LOG_BYTES)
 
 
 def _files() -> Iterator[Finding]:
@@ -185,17 +179,17 @@ def _files() -> Iterator[Finding]:
     private = [instance.key_file(current_app), folder / "config.py", *files]
     # Nobody else can read a file in a folder that nobody else may enter.
     closed = folder.is_dir() and not folder.stat().st_mode & OTHERS
-    fine = True
-    for path in private:
-        safe_place = closed and path.parent == folder
-        if path.exists() and not safe_place and path.stat().st_mode & OTHERS:
-            fine = False
-            yield Finding(FAULT, "files", f"others may read {path}", f"chmod go= {path}")
-    for path in instance.closed_files(files[0]) if files else ():
-        fine = False
-        what, _, fix = instance.cannot_use(path, "written").partition("; ")
+    exposed = [path for path in private if path.exists() and path.stat().st_mode & OTHERS]
+    said = [
+        f"others may read {path}; chmod go= {path}"
+        for path in exposed
+        if not (closed and path.parent == folder)
+    ]
+    if files:
+        said += [instance.cannot_use(path, "written") for path in instance.closed_files(files[0])]
+    for what, _, fix in (each.partition("; ") for each in said):
         yield Finding(FAULT, "files", what, fix)
-    if fine:
+    if not said:
         yield Finding(OK, "files", f"{folder} and the database are this user's alone")
 
 
@@ -205,10 +199,8 @@ def _disk() -> Iterator[Finding]:
         return
     free = shutil.disk_usage(files[0].parent).free
     what = f"{free // 2**20} MiB free at {files[0].parent}"
-    if free < MIN_FREE_BYTES:
-        yield Finding(WARNING, "disk", what, "make room: a full disk refuses all that writes")
-    else:
-        yield Finding(OK, "disk", what)
+    fix = "make room: a full disk refuses all that writes"
+    yield judge("disk", what, fix, is_bad=free < MIN_FREE_BYTES)
 
 
 def _backup() -> Iterator[Finding]:
@@ -221,10 +213,8 @@ def _backup() -> Iterator[Finding]:
     folder = Path(place)
     age = clock.now() - datetime.fromisoformat(moment)
     what = f"the last one is {age.days} days old, in {folder}"
-    if age > MAX_BACKUP_AGE:
-        yield Finding(WARNING, "backup", what, "see: systemctl status gateway-backup.timer")
-    else:
-        yield Finding(OK, "backup", what)
+    fix = "see: systemctl status gateway-backup.timer"
+    yield judge("backup", what, fix, is_bad=age > MAX_BACKUP_AGE)
     for draft in instance.drafts_in(folder):
         if draft.exists():
             fix = "the next backup removes it; if none runs now, remove it"

@@ -12,7 +12,7 @@ from sqlalchemy import URL, text
 
 from gateway.db import db, deadline, readiness, shared
 from gateway.db.schema import schema_of
-from gateway.ops.doctor.finding import FAULT, OK, WARNING, Finding
+from gateway.ops.doctor.finding import FAULT, Finding, judge
 from gateway.project import admin
 from gateway.settings.instance import sqlite_file, sqlite_files
 
@@ -90,11 +90,8 @@ def standbys() -> Iterator[Finding]:
         yield Finding(FAULT, "standby", what, fix)
     for row in rows:
         what = f"{row.application_name or 'unnamed'} ({row.sync_state}) is {row.lag} s behind"
-        if row.lag > MAX_LAG_SECONDS:
-            fix = "see why it is slow; a failover would lose what it has not received"
-            yield Finding(WARNING, "standby", what, fix)
-        else:
-            yield Finding(OK, "standby", what)
+        fix = "see why it is slow; a failover would lose what it has not received"
+        yield judge("standby", what, fix, is_bad=row.lag > MAX_LAG_SECONDS)
 
 
 # A user without the role pg_monitor sees the rows without a state, which says nothing.

@@ -15,3 +15,8 @@ class Finding:
     name: str
     what: str
     fix: str = ""
+
+
+def judge(name: str, what: str, fix: str, *, is_bad: bool) -> Finding:
+    """Return a warning with its fix, or that all is well."""
+    return Finding(WARNING, name, what, fix) if is_bad else Finding(OK, name, what)

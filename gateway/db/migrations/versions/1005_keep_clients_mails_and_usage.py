@@ -19,13 +19,6 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-PROJECT_COLUMNS = (
-    ("extra_count", sa.BigInteger()),
-    ("month_count", sa.BigInteger()),
-    ("month_max", sa.Integer()),
-    ("per_minute", sa.Integer()),
-    ("rate_moment", sa.BigInteger()),
-)
 KEEP_DAY = """
 INSERT INTO project_days (project_id, user_id, day, requests, expires_at)
 VALUES (OLD.id, OLD.user_id, OLD.request_day, OLD.request_count + OLD.extra_count, {expires_at})
@@ -69,36 +62,59 @@ def lock() -> bool:
     return on_postgres
 
 
+MOMENT = sa.DateTime(timezone=True)
+
+
+def column(name: str, kind: sa.types.TypeEngine, default: str | None = None) -> sa.Column:
+    return sa.Column(name, kind, nullable=False, server_default=default)
+
+
+def new_columns() -> dict[str, list[sa.Column]]:
+    """Return the columns that tables get; Postgres rewrites no row for a constant default."""
+    return {
+        "users": [column("language", sa.String(8), "en"), sa.Column("projects_max", sa.Integer())],
+        "throttle_counts": [column("name", sa.String(32), ""), sa.Column("account", sa.Integer())],
+        "projects": [
+            sa.Column("expires_at", MOMENT),
+            sa.Column("active_until", MOMENT),
+            column("extra_count", sa.BigInteger(), "0"),
+            column("month_count", sa.BigInteger(), "0"),
+            column("month_max", sa.Integer(), "0"),
+            column("per_minute", sa.Integer(), "0"),
+            column("rate_moment", sa.BigInteger(), "0"),
+            sa.Column("blocked", sa.Boolean(), nullable=False, server_default=sa.false()),
+        ],
+    }
+
+
 def upgrade() -> None:
     on_postgres = lock()
-    op.add_column(
-        "users", sa.Column("language", sa.String(length=8), nullable=False, server_default="en")
-    )
+    for table, columns in new_columns().items():
+        for each in columns:
+            op.add_column(table, each)
     with op.batch_alter_table("mail_codes") as codes:
-        codes.add_column(sa.Column("asker", sa.String(64), nullable=False, server_default=""))
-        codes.add_column(sa.Column("other_tries", sa.Integer(), nullable=False, server_default="0"))
+        codes.add_column(column("asker", sa.String(64), ""))
+        codes.add_column(column("other_tries", sa.Integer(), "0"))
         codes.drop_constraint("pk_mail_codes", type_="primary")
         codes.create_primary_key("pk_mail_codes", ["purpose", "email_key", "asker"])
-    op.add_column(
-        "throttle_counts",
-        sa.Column("name", sa.String(length=32), nullable=False, server_default=""),
-    )
-    op.add_column("throttle_counts", sa.Column("account", sa.Integer()))
     op.create_index("ix_throttle_counts_account", "throttle_counts", ["account"])
+    is_deleted = sa.text("expires_at IS NOT NULL")  # few are, so the index is made at once
+    where = {"postgresql_where": is_deleted, "sqlite_where": is_deleted}
+    op.create_index("ix_projects_expires_at", "projects", ["expires_at"], **where)
     op.create_table(
         "owed_mails",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("kind", sa.String(length=32), nullable=False),
-        sa.Column("key", sa.String(length=254), nullable=False),
-        sa.Column("asker", sa.String(length=64), nullable=False, server_default=""),
-        sa.Column("language", sa.String(length=8), nullable=False),
-        sa.Column("details", sa.JSON(), nullable=False),
-        sa.Column("promised_at", sa.DateTime(timezone=True)),
-        sa.Column("tries", sa.Integer(), nullable=False),
-        sa.Column("cause", sa.String(length=255), nullable=False, server_default=""),
-        sa.Column("next_try", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("claimed_until", sa.DateTime(timezone=True)),
-        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        column("id", sa.Integer()),
+        column("kind", sa.String(32)),
+        column("key", sa.String(254)),
+        column("asker", sa.String(64), ""),
+        column("language", sa.String(8)),
+        column("details", sa.JSON()),
+        sa.Column("promised_at", MOMENT),
+        column("tries", sa.Integer()),
+        column("cause", sa.String(255), ""),
+        column("next_try", MOMENT),
+        sa.Column("claimed_until", MOMENT),
+        column("expires_at", MOMENT),
         sa.PrimaryKeyConstraint("id", name="pk_owed_mails"),
         sa.UniqueConstraint("kind", "key", "asker", name="uq_owed_mails_kind"),
         sqlite_autoincrement=True,
@@ -107,37 +123,21 @@ def upgrade() -> None:
     op.create_index("ix_owed_mails_expires_at", "owed_mails", ["expires_at"])
     op.create_table(
         "stored_values",
-        sa.Column("name", sa.String(length=32), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        column("name", sa.String(32)),
+        column("value", sa.Text()),
         sa.PrimaryKeyConstraint("name", name="pk_stored_values"),
     )
-    for column in ("expires_at", "active_until"):
-        op.add_column("projects", sa.Column(column, sa.DateTime(timezone=True)))
-    is_deleted = sa.text("expires_at IS NOT NULL")  # few are, so the index is made at once
-    op.create_index(
-        "ix_projects_expires_at",
-        "projects",
-        ["expires_at"],
-        postgresql_where=is_deleted,
-        sqlite_where=is_deleted,
-    )
-    for name, kind in PROJECT_COLUMNS:
-        op.add_column("projects", sa.Column(name, kind, nullable=False, server_default="0"))
-    op.add_column(
-        "projects", sa.Column("blocked", sa.Boolean(), nullable=False, server_default=sa.false())
-    )
-    op.add_column("users", sa.Column("projects_max", sa.Integer()))
     op.create_table(
         "project_days",
-        sa.Column("project_id", sa.Integer(), nullable=False),
-        sa.Column("user_id", sa.Integer(), nullable=False),
-        sa.Column("day", sa.Date(), nullable=False),
-        sa.Column("requests", sa.BigInteger(), nullable=False),
-        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        column("project_id", sa.Integer()),
+        column("user_id", sa.Integer()),
+        column("day", sa.Date()),
+        column("requests", sa.BigInteger()),
+        column("expires_at", MOMENT),
         sa.PrimaryKeyConstraint("project_id", "day", name="pk_project_days"),
     )
-    for column in ("user_id", "day", "expires_at"):
-        op.create_index(f"ix_project_days_{column}", "project_days", [column])
+    for name in ("user_id", "day", "expires_at"):
+        op.create_index(f"ix_project_days_{name}", "project_days", [name])
     for statement in ON_POSTGRES if on_postgres else (ON_SQLITE,):
         op.execute(statement)
 
@@ -150,17 +150,14 @@ def downgrade() -> None:
         op.execute("DROP FUNCTION kept_requests(integer, date, date)")
     for table in ("project_days", "stored_values", "owed_mails"):
         op.drop_table(table)
-    for table, column in (("projects", "expires_at"), ("throttle_counts", "account")):
-        op.drop_index(f"ix_{table}_{column}", table)
-        op.drop_column(table, column)
-    for name in ("active_until", "blocked", *(name for name, _ in PROJECT_COLUMNS)):
-        op.drop_column("projects", name)
-    op.drop_column("users", "projects_max")
-    op.drop_column("throttle_counts", "name")
+    op.drop_index("ix_projects_expires_at", "projects")
+    op.drop_index("ix_throttle_counts_account", "throttle_counts")
     op.execute("DELETE FROM mail_codes WHERE asker <> ''")
     with op.batch_alter_table("mail_codes") as codes:
         codes.drop_constraint("pk_mail_codes", type_="primary")
         codes.create_primary_key("pk_mail_codes", ["purpose", "email_key"])
-        for column in ("asker", "other_tries"):
-            codes.drop_column(column)
-    op.drop_column("users", "language")
+        codes.drop_column("asker")
+        codes.drop_column("other_tries")
+    for table, columns in new_columns().items():
+        for each in columns:
+            op.drop_column(table, each.name)
