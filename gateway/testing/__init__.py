@@ -50,14 +50,11 @@ def gateway_databases(
     from gateway.errors import ConfigError
     from gateway.testing.databases import PostgresDatabases, SqliteDatabases
 
-    databases: Databases
-    if url := request.config.getoption("gateway_database"):
-        try:
-            databases = PostgresDatabases(url)
-        except ConfigError as error:
-            pytest.fail(str(error), pytrace=False)
-    else:
-        databases = SqliteDatabases(tmp_path_factory.mktemp("gateway"))
+    url, folder = request.config.getoption("gateway_database"), tmp_path_factory.mktemp("gateway")
+    try:
+        databases = PostgresDatabases(url) if url else SqliteDatabases(folder)
+    except ConfigError as error:
+        pytest.fail(str(error), pytrace=False)
     yield databases
     databases.close()
 
@@ -113,7 +110,7 @@ def gateway_app(
     An application costs about 10 ms. Fixtures of a wider scope cannot use it.
     """
     from gateway import log
-    from gateway.testing.apps import Apps
+    from gateway.testing.apps import applications
 
     for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
         monkeypatch.delenv(name)
@@ -121,9 +118,8 @@ def gateway_app(
     monkeypatch.setattr(log.logger, "handlers", [logging.NullHandler()])
     folder = tmp_path_factory.getbasetemp() / "gateway-instance"
     folder.mkdir(exist_ok=True)
-    apps = Apps(gateway_databases, gateway_codes, gateway_settings, folder)
-    yield apps.make
-    apps.close()
+    with applications(gateway_databases, gateway_codes, gateway_settings, folder) as make:
+        yield make
 
 
 @pytest.fixture

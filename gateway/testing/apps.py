@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,59 +23,43 @@ class Client(FlaskClient):
     """A test client that closes each reply, as servers do: work behind an answer begins then."""
 
     def open(self, *args: Any, **kwargs: Any) -> Any:
-        """Send a request; return the reply."""
         kwargs.setdefault("buffered", True)
         return super().open(*args, **kwargs)
 
 
-class Apps:
-    """Makes the applications of one test, and cleans up after them.
+@contextmanager
+def applications(
+    databases: Databases, mailbox: Mailbox, settings: dict[str, Any], folder: Path
+) -> Iterator[Callable[..., Flask]]:
+    """Return a function that makes applications of one test; clean up after them.
 
-    :param settings: of every application; those of ``make`` go before them.
+    Its arguments are settings, as in the instance's ``config.py``; it raises ``ConfigError`` when
+    one is invalid. With SQLALCHEMY_DATABASE_URI the application uses that database as it is, and
+    does not delete it.
+
+    :param settings: of every application; those of the function go before them.
     :param folder: an empty instance folder.
     """
+    apps: list[Flask] = []
+    urls: list[str] = []
 
-    def __init__(
-        self, databases: Databases, mailbox: Mailbox, settings: dict[str, Any], folder: Path
-    ) -> None:
-        self._databases = databases
-        self._mailbox = mailbox
-        self._settings = settings
-        self._folder = folder
-        self._apps: list[Flask] = []
-        self._urls: list[str] = []
-
-    def make(self, **settings: Any) -> Flask:
-        """Build a migrated application.
-
-        :param settings: as in the instance's ``config.py``. With SQLALCHEMY_DATABASE_URI it uses
-            that database as it is, and does not delete it.
-        :raises ConfigError: when a setting is invalid.
-        """
-        given = {
-            "SECRET_KEY": SECRET_KEY,
-            "MAIL_SUPPRESS_SEND": True,
-            **self._settings,
-            **settings,
-        }
+    def make(**more: Any) -> Flask:
+        given = {"SECRET_KEY": SECRET_KEY, "MAIL_SUPPRESS_SEND": True, **settings, **more}
         # No config.py of this machine is under test, unless the test names its folder.
-        folder = {"GATEWAY_INSTANCE_PATH": str(self._folder), **os.environ}
-        with mock.patch.dict(os.environ, folder):
+        with mock.patch.dict(os.environ, {"GATEWAY_INSTANCE_PATH": str(folder), **os.environ}):
             if "SQLALCHEMY_DATABASE_URI" not in given:
-                given["SQLALCHEMY_DATABASE_URI"] = self._databases.new()
-                self._urls.append(given["SQLALCHEMY_DATABASE_URI"])
-            app = create_app(given)
-        app.test_client_class = Client
-        self._mailbox.watch(app)
-        self._apps.append(app)
-        return app
+                urls.append(databases.new())
+                given["SQLALCHEMY_DATABASE_URI"] = urls[-1]
+            apps.append(create_app(given))
+        apps[-1].test_client_class = Client
+        mailbox.watch(apps[-1])
+        return apps[-1]
 
-    def close(self) -> None:
-        """Wait for work behind answers, stop threads, close connections, give databases back."""
-        wait_for_background()
-        for app in self._apps:
-            background.stop(app)
-            with app.app_context():
-                db.engine.dispose()
-        for url in self._urls:
-            self._databases.give_back(url)
+    yield make
+    wait_for_background()
+    for app in apps:
+        background.stop(app)
+        with app.app_context():
+            db.engine.dispose()
+    for url in urls:
+        databases.give_back(url)

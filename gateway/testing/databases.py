@@ -7,7 +7,6 @@ import uuid
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Protocol
 
 from sqlalchemy import create_engine, delete, text
 from sqlalchemy.engine import make_url
@@ -22,19 +21,6 @@ from gateway.settings import database_url
 from gateway.settings.instance import sqlite_files
 
 SECRET_KEY = "a secret of tests, long enough to be one"  # noqa: S105 - protects nothing
-
-
-class Databases(Protocol):
-    """Makes databases with tables and without rows; a URL names each."""
-
-    def new(self) -> str:
-        """Make a database; return its URL."""
-
-    def give_back(self, url: str) -> None:
-        """Take one back that ``new`` made and nobody needs any more."""
-
-    def close(self) -> None:
-        """Delete what has not been deleted."""
 
 
 def migrated(url: str) -> str:
@@ -91,7 +77,6 @@ class PostgresDatabases:
         self._admin = create_engine(self._url, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
         self._template = f"gateway_test_{uuid.uuid4().hex[:12]}"  # unlike that of any other run
         self._names = (f"{self._template}_{number}" for number in count())
-        self._made: set[str] = set()
         try:
             # template1 may have another encoding, or objects of its own.
             self._run(f"CREATE DATABASE {self._template} TEMPLATE template0 ENCODING 'UTF8'")
@@ -103,7 +88,6 @@ class PostgresDatabases:
     def new(self) -> str:
         """Copy the template; return the URL of the copy."""
         name = next(self._names)
-        self._made.add(name)
         self._run(f"CREATE DATABASE {name} TEMPLATE {self._template}")
         return self._url_of(name)
 
@@ -113,12 +97,13 @@ class PostgresDatabases:
 
     def close(self) -> None:
         """Drop the template and the copies that are left, and close the connections."""
-        for name in (*self._made, self._template):
-            self._drop(name)
+        with suppress(DBAPIError), self._admin.connect() as connection:  # the server may be gone
+            ours = text("SELECT datname FROM pg_database WHERE starts_with(datname, :template)")
+            for name in connection.scalars(ours, {"template": self._template}).all():
+                self._drop(name)
         self._admin.dispose()
 
     def _drop(self, name: str) -> None:
-        self._made.discard(name)
         with suppress(DBAPIError):  # the server may be gone by now
             self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
@@ -128,3 +113,6 @@ class PostgresDatabases:
 
     def _url_of(self, name: str) -> str:
         return self._url.set(database=name).render_as_string(hide_password=False)
+
+
+Databases = SqliteDatabases | PostgresDatabases

@@ -44,7 +44,7 @@ class Mailbox:
         mails = self.mails
         for mail in reversed(mails):
             code = code_in(mail.subject or "")
-            if code and _is_for(mail, address):
+            if code and address.casefold() in [str(to).casefold() for to in mail.recipients]:
                 return code
         got = ", ".join(sorted({str(to) for mail in mails for to in mail.recipients})) or "nobody"
         raise LookupError(f"no code was mailed to {address}; mails went to: {got}")
@@ -54,10 +54,6 @@ def code_in(subject: str) -> str | None:
     """Return the code with which the subject of a mail ends, if it does."""
     found = re.search(r"\d{4,12}$", subject)
     return found and found[0]
-
-
-def _is_for(mail: Message, address: str) -> bool:
-    return address.casefold() in [str(recipient).casefold() for recipient in mail.recipients]
 
 
 def wait_for_background() -> None:

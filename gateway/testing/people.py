@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from itertools import count
+from typing import Any, TypeVar
 
 import jwt
 from flask.testing import FlaskClient
@@ -12,13 +13,6 @@ from werkzeug.test import TestResponse
 PASSWORD = "seven green bottles"  # noqa: S105 - protects nothing
 
 AnyAccount = TypeVar("AnyAccount", bound="Account")
-
-
-class Codes(Protocol):
-    """Holds the newest code of each address: the mailbox, or a relay of a test."""
-
-    def __getitem__(self, address: str, /) -> str:
-        """Return the newest code of an address."""
 
 
 @dataclass
@@ -72,13 +66,14 @@ class Account:
     def register(
         cls: type[AnyAccount],
         client: FlaskClient,
-        codes: Codes,
+        codes: Any,
         user_name: str,
         email: str,
         password: str = PASSWORD,
     ) -> AnyAccount:
         """Register with a mailed code, and sign in.
 
+        :param codes: the newest code of each address: the mailbox, or another mapping.
         :raises AssertionError: when the service refuses; the message says why.
         """
         ask(client, "auth-code", {"user_name": user_name, "email": email})
@@ -117,12 +112,10 @@ class Account:
         """
         body = {"project_type": project_type, "project_name": project_name}
         made = self.ask("project/create", body)
-        page_no = 0
-        while True:  # by id, the newest last
-            for listed in self.ask("project/list", {"page_no": page_no, "page_size": 100})["list"]:
-                if listed["project_key"] == made["project_key"]:
-                    return Project(self.client, listed["id"], **made)
-            page_no += 1
+        pages = (self.ask("project/list", {"page_no": n, "page_size": 100}) for n in count())
+        projects = (listed for page in pages for listed in page["list"])
+        ids = (p["id"] for p in projects if p["project_key"] == made["project_key"])
+        return Project(self.client, next(ids), **made)
 
 
 def ask(

@@ -15,7 +15,7 @@ from support.servers import ROOT
 
 import gateway.testing
 from gateway.db import db
-from gateway.testing.apps import Apps
+from gateway.testing.apps import applications
 from gateway.testing.databases import PostgresDatabases, SqliteDatabases, migrated
 from gateway.testing.mailbox import Mailbox
 
@@ -87,9 +87,9 @@ def test_a_template_is_migrated_once(database_kind, postgres_server, tmp_path, m
         databases = SqliteDatabases(tmp_path)
     else:
         databases = PostgresDatabases(postgres_server.get_uri())
-    apps = Apps(databases, Mailbox(), {}, tmp_path / "instance")
-    ready = [apps.make().test_client().get("/readyz").status_code for _ in range(3)]
-    apps.close()
+    (tmp_path / "instance").mkdir()
+    with applications(databases, Mailbox(), {}, tmp_path / "instance") as make:
+        ready = [make().test_client().get("/readyz").status_code for _ in range(3)]
     databases.close()
     assert (ready, len(migrations)) == ([200, 200, 200], 1)
 
