@@ -266,6 +266,6 @@ def test_recipes_of_the_guide(by_the_guide):
     for name in ("lory", "mallory"):
         create = f"gateway user create {name} {name}@example.com --password-stdin"
         by_the_guide(f"echo 'violet harbour 77' | {create}")
-    for words in ("user unlock lory", "usage --top 10", "secret-key rotate"):
+    for words in ("user unlock lory", "usage --today", "secret-key rotate"):
         by_the_guide.block(words)
     by_the_guide("gateway user show mallory | grep -q 'banned *yes'")
