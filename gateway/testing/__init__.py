@@ -117,7 +117,6 @@ def gateway_app(
     # pytest shows the log by itself; the service's own handler would show it a second time.
     monkeypatch.setattr(log.logger, "handlers", [logging.NullHandler()])
     folder = tmp_path_factory.getbasetemp() / "gateway-instance"
-    folder.mkdir(exist_ok=True)
     with applications(gateway_databases, gateway_codes, gateway_settings, folder) as make:
         yield make
 

@@ -38,8 +38,9 @@ def applications(
     does not delete it.
 
     :param settings: of every application; those of the function go before them.
-    :param folder: an empty instance folder.
+    :param folder: an empty instance folder; it is made if it is not there.
     """
+    folder.mkdir(exist_ok=True)
     apps: list[Flask] = []
     urls: list[str] = []
 
