@@ -124,7 +124,7 @@ def _operation(rule: Rule, view: Callable[..., Any], tag: str) -> dict[str, Any]
     if rule.endpoint == "project.quota":
         operation["security"] = PROJECT_SECURITY
     if Code.MAIL_NOT_SENT in codes:
-        operation["parameters"] = [_language()]
+        operation["parameters"] = [LANGUAGE]
     if hasattr(view, "schema"):
         operation["requestBody"] = {
             "content": {JSON: {"schema": declared.schema, "example": example_of(declared.schema)}},
@@ -152,13 +152,18 @@ def _operation_id(rule: Rule, view: Callable[..., Any]) -> str:
     return name if feature != "project" or feature in name else f"{name}_{feature}"
 
 
-def _language() -> dict[str, Any]:
-    return {
-        "name": "Accept-Language",
-        "in": "header",
-        "description": "The language of the mail: English or Simplified Chinese, `zh-CN`.",
-        "schema": {"type": "string"},
-    }
+def _parameter(name: str, place: str, description: str, **schema: Any) -> dict[str, Any]:
+    shape = {"type": "string", **schema}
+    return {"name": name, "in": place, "description": description, "schema": shape}
+
+
+LANGUAGE = _parameter(
+    "Accept-Language", "header", "The language of the mail: English or Simplified Chinese, `zh-CN`"
+)
+POOL = _parameter("pool", "query", "The pool whose end point was called")
+POOL["allowEmptyValue"] = True
+COST = _parameter("cost", "query", "1 to 10,000; without it the request is 1", type="integer")
+COST["schema"] |= {"minimum": 1, "maximum": 10_000}
 
 
 PROJECT_SECURITY: list[dict[str, list[str]]] = [{name: []} for name in SECURITY if name != "token"]
@@ -178,22 +183,9 @@ def _verify() -> dict[str, Any]:
         name: reply_header(words, kind, required=not name.startswith("RateLimit"))
         for name, kind, words in VERIFY_HEADERS
     }
-    pool = {
-        "name": "pool",
-        "in": "query",
-        "description": "The pool whose end point was called",
-        "schema": {"type": "string"},
-        "allowEmptyValue": True,
-    }
-    cost = {
-        "name": "cost",
-        "in": "query",
-        "description": "What the request counts as",
-        "schema": {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 1},
-    }
     return {
         "security": PROJECT_SECURITY,
-        "parameters": [pool, cost],
+        "parameters": [POOL, COST],
         "responses": {
             "204": {"description": "The request may pass, and is counted", "headers": passed},
             "400": response(Empty, [Code.INVALID_PARAMETER]),
