@@ -238,7 +238,7 @@ def packages(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def relay():
+def relay_server():
     relay = Relay()
     relay.controller.start()
     yield relay
@@ -246,10 +246,10 @@ def relay():
 
 
 @pytest.fixture
-def outbox(relay):
+def relay(relay_server):
     """The relay that gets the application's mails, empty at the start of each test."""
-    relay.reset()
-    return relay
+    relay_server.reset()
+    return relay_server
 
 
 @pytest.fixture
@@ -301,7 +301,7 @@ def database_uri(request):
 
 
 @pytest.fixture
-def make_app(gateway_app, database_uri, outbox, monkeypatch):
+def make_app(gateway_app, database_uri, relay, monkeypatch):
     """Return a function that builds the application with the settings of a test."""
     monkeypatch.setattr(log.logger, "handlers", [])  # the service adds its own
 
@@ -310,7 +310,7 @@ def make_app(gateway_app, database_uri, outbox, monkeypatch):
             "SQLALCHEMY_DATABASE_URI": database_uri,
             "SECRET_KEY": SECRET_KEY,
             "MAIL_SERVER": "127.0.0.1",
-            "MAIL_PORT": outbox.port,
+            "MAIL_PORT": relay.port,
             "MAIL_SUPPRESS_SEND": False,
             "REG_CODE_DIGITS": 10,  # four digits could stand in a log by chance
         }
@@ -340,23 +340,23 @@ def api(client):
 
 
 @pytest.fixture
-def get_code(outbox):
+def get_code(relay):
     """Return a function that requests a code and reads it from the mail."""
 
     def get(client, user_name, email):
         client.post("/api/v1/auth-code", json={"user_name": user_name, "email": email})
-        return outbox.code()
+        return relay.code()
 
     return get
 
 
 @pytest.fixture
-def sign_up(client, outbox):
+def sign_up(client, relay):
     """Return a function that registers a user and logs in, through HTTP."""
 
     def sign_up(user_name="lory", email=None, client=client):
         email = email or f"{user_name}@126.com"
-        return Person.register(client, outbox.codes, user_name, email, PASSWORD)
+        return Person.register(client, relay.codes, user_name, email, PASSWORD)
 
     return sign_up
 
@@ -367,13 +367,13 @@ def person(sign_up):
 
 
 @pytest.fixture
-def make_admin(flask):
+def make_admin(command):
     """Return a function that makes a person an admin with the operator's command."""
-    return lambda person: flask("user", "promote", person.user_name)
+    return lambda person: command("user", "promote", person.user_name)
 
 
 @pytest.fixture
-def flask(app):
+def command(app):
     """Return a function that runs an operator command; its result has output and exit_code."""
     return lambda *arguments, **kwargs: app.test_cli_runner().invoke(
         main, args=[str(argument) for argument in arguments], **kwargs
@@ -402,9 +402,9 @@ def statements(app):
 
 
 @pytest.fixture
-def start_service(database_uri, outbox, tmp_path):
+def start_service(database_uri, relay, tmp_path):
     """Return a function that starts gunicorn with the settings of a test."""
-    with services(database_uri, outbox, tmp_path) as start:
+    with services(database_uri, relay, tmp_path) as start:
         yield start
 
 

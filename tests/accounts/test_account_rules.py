@@ -59,11 +59,11 @@ def test_names_of_many_scripts(sign_up, name):
     assert sign_up(name, "new@126.com").token
 
 
-def test_name_of_before_can_still_log_in(api, sign_up, sql, flask):
+def test_name_of_before_can_still_log_in(api, sign_up, sql, command):
     sign_up("lory")
     sql("UPDATE users SET user_name = '--help', name_key = '--help'")
     assert code_of(login(api, "--help")) == 0
-    assert flask("user", "show", "--", "--help").exit_code == 0
+    assert command("user", "show", "--", "--help").exit_code == 0
 
 
 # Passwords: what is typed and its MD5 digest are one password
@@ -81,7 +81,7 @@ WEAK += [digest("long-name@126.com").upper()]
 
 
 @pytest.fixture
-def choose(request, api, client, flask, get_code, outbox):
+def choose(request, api, client, command, get_code, relay):
     """Return a function that chooses a password where the test says; it returns an outcome.
 
     The account is long-name. The outcome is 0, or the field of a refusal 1003.
@@ -90,7 +90,7 @@ def choose(request, api, client, flask, get_code, outbox):
     account = {"user_name": "long-name", "email": email}
     stdin = ["--password-stdin"]
     if where not in ("register", "create"):
-        flask("user", "create", "long-name", email, *stdin, input=TYPED)
+        command("user", "create", "long-name", email, *stdin, input=TYPED)
 
     def outcome(reply):
         if code_of(reply) == 1003:
@@ -102,7 +102,7 @@ def choose(request, api, client, flask, get_code, outbox):
             return get_code(client, **account)
         assert code_of(api("/reset-code", {"email": email})) == 0
         wait_for_background()
-        return outbox.code()
+        return relay.code()
 
     reg_code = ask_the_code() if where in ("register", "reset") else ""
 
@@ -120,7 +120,7 @@ def choose(request, api, client, flask, get_code, outbox):
             headers = {"Authorization": token}
             return outcome(api("/platform/change-password", body, headers=headers))
         words = ["create", "long-name", email] if where == "create" else [where, "long-name"]
-        result = flask("user", *words, *stdin, input=password)
+        result = command("user", *words, *stdin, input=password)
         assert result.exit_code == (1 if "Error: " in result.output else 0)
         return result.output.split()[1] if result.exit_code else 0
 
@@ -154,11 +154,11 @@ def test_account_works_in_every_client(choose, api, made):
 
 @pytest.mark.parametrize("given", FORMS)
 @pytest.mark.parametrize("path", ["change-password", "change-email", "delete-account"])
-def test_password_is_proved_in_each_form(sign_up, outbox, path, given):
+def test_password_is_proved_in_each_form(sign_up, relay, path, given):
     person, proof = sign_up(), FORMS[given]("123456")  # shorter than one that may be chosen
     if path == "change-email":
         assert code_of(person.post("/platform/email-code", {"email": "new@126.com"})) == 0
-    code = outbox.code() if path == "change-email" else ""
+    code = relay.code() if path == "change-email" else ""
     body = {
         "change-password": {"old_password": proof, "new_password": NEWER},
         "change-email": {"password": proof, "email": "new@126.com", "reg_code": code},
@@ -225,36 +225,36 @@ def test_list_of_common_passwords_has_ten_thousand():
 # Bans and admins
 
 
-def test_unban_does_not_revive_a_token(api, flask, person):
+def test_unban_does_not_revive_a_token(api, command, person):
     kept = {"old_password": PASSWORD, "new_password": "another digest"}
     person.post("/platform/change-password", kept)  # this token is kept by its id
-    flask("user", "ban", "lory")
-    flask("user", "unban", "lory")
+    command("user", "ban", "lory")
+    command("user", "unban", "lory")
     assert code_of(person.post("/project/list")) == 1001
     assert code_of(login(api, password="another digest")) == 0
 
 
 @pytest.mark.parametrize("command", ["demote", "ban"])
-def test_last_admin_stays(flask, sign_up, sql, command):
+def test_last_admin_stays(command, sign_up, sql, call):
     sign_up("lory")
     sign_up("libin")
     sign_up("third")
     for name in ("lory", "libin"):
-        flask("user", "promote", name)
-    flask("user", "ban", "libin")  # a banned admin can do nothing
-    result = flask("user", command, "lory")
+        command("user", "promote", name)
+    command("user", "ban", "libin")  # a banned admin can do nothing
+    result = command("user", call, "lory")
     assert (result.exit_code, result.output) == (
         1,
         "Error: lory is the last admin; give --yes to do it anyway\n",
     )
-    assert flask("user", command, "third").exit_code == 0
-    flask("user", "unban", "libin")
-    assert flask("user", command, "lory").exit_code == 0
-    assert flask("user", command, "libin").exit_code == 1
-    assert flask("user", command, "libin", "--yes").exit_code == 0
+    assert command("user", call, "third").exit_code == 0
+    command("user", "unban", "libin")
+    assert command("user", call, "lory").exit_code == 0
+    assert command("user", call, "libin").exit_code == 1
+    assert command("user", call, "libin", "--yes").exit_code == 0
 
 
-def test_two_commands_at_once_leave_an_admin(app, flask, sign_up, sql):
+def test_two_commands_at_once_leave_an_admin(app, command, sign_up, sql):
     from gateway.auth import admin  # noqa: PLC0415
 
     names = ["lory", "libin"]
@@ -272,7 +272,7 @@ def test_two_commands_at_once_leave_an_admin(app, flask, sign_up, sql):
     with ThreadPoolExecutor(2) as pool:
         for _ in range(20):
             for name in names:
-                flask("user", "promote", name)
+                command("user", "promote", name)
             assert sorted(pool.map(demote, names)) == [0, 1]
 
 
@@ -285,52 +285,52 @@ def client(app):
     return app.test_client(use_cookies=False)
 
 
-def test_show_says_what_is_locked_and_unlock_lifts_it(flask, api, person, clock):
+def test_show_says_what_is_locked_and_unlock_lifts_it(command, api, person, clock):
     clock.freeze(2024, 3, 7, 15, 44, 43)
-    assert "cannot" not in flask("user", "show", "lory").output
+    assert "cannot" not in command("user", "show", "lory").output
     for number in range(20):
         at = {"environ_base": {"REMOTE_ADDR": f"10.0.{number}.1"}}
         for _ in range(5):
             login(api, "lory", "a wrong password", **at)
-    shown = flask("user", "show", "lory").output.splitlines()[-1]
+    shown = command("user", "show", "lory").output.splitlines()[-1]
     assert shown == (
         "cannot     log in from new devices until 2024-03-08 15:44:43,"
         " log in from a network that guessed until 2024-03-07 15:59:43"
     )
     new = {"environ_base": {"REMOTE_ADDR": "10.9.9.9"}}
     assert code_of(login(api, **new)) == 429
-    assert flask("user", "unlock", "LORY@126.com").output == "lory: unlocked\n"
-    assert "cannot" not in flask("user", "show", "lory").output
+    assert command("user", "unlock", "LORY@126.com").output == "lory: unlocked\n"
+    assert "cannot" not in command("user", "show", "lory").output
     assert code_of(login(api, **new)) == 0
 
 
-def test_unlock_gives_new_mails(flask, api, person, clock, outbox):
+def test_unlock_gives_new_mails(command, api, person, clock, relay):
     for _ in range(5):
         assert code_of(api("/reset-code", {"email": person.email})) == 0
         wait_for_background()
         clock.advance(minutes=1, seconds=1)
     assert code_of(api("/reset-code", {"email": person.email})) == 429
-    assert "get more codes for a new password until" in flask("user", "show", "lory").output
-    flask("user", "unlock", "lory")
+    assert "get more codes for a new password until" in command("user", "show", "lory").output
+    command("user", "unlock", "lory")
     assert code_of(api("/reset-code", {"email": person.email})) == 0
     wait_for_background()
 
 
-def test_unlock_touches_no_other_account(flask, api, sign_up, sql):
+def test_unlock_touches_no_other_account(command, api, sign_up, sql):
     sign_up("lory")
     sign_up("libin")
     for name in ("lory", "libin", "nobody"):
         for _ in range(5):
             login(api, name, "a wrong password")
-    flask("user", "unlock", "lory")
+    command("user", "unlock", "lory")
     assert code_of(login(api, "lory")) == 0
     assert code_of(login(api, "libin")) == 429
     assert code_of(login(api, "nobody")) == 429
 
 
-def test_set_password_lifts_the_locks(flask, api, person):
+def test_set_password_lifts_the_locks(command, api, person):
     for _ in range(5):
         login(api, "lory", "a wrong password")
     assert code_of(login(api)) == 429
-    flask("user", "set-password", "lory", "--password-stdin", input="another digest")
+    command("user", "set-password", "lory", "--password-stdin", input="another digest")
     assert code_of(login(api, password="another digest")) == 0

@@ -30,10 +30,10 @@ def test_code_has_the_configured_number_of_digits(make_app, get_code, digits):
     assert code.isdecimal()
 
 
-def test_mail_contains_the_code_as_text_and_html(api, outbox):
+def test_mail_contains_the_code_as_text_and_html(api, relay):
     api("/auth-code", LORY)
-    (mail,) = outbox.mails
-    code = outbox.code()
+    (mail,) = relay.mails
+    code = relay.code()
     assert mail["To"] == "civet148@126.com"
     assert mail["From"] == "gateway@localhost"
     assert mail["Subject"] == f"gateway: your registration code is {code}"
@@ -54,40 +54,40 @@ def test_mail_contains_the_code_as_text_and_html(api, outbox):
         ("", "code"),
     ],
 )
-def test_mail_is_in_the_language_of_accept_language(api, outbox, accepted, word):
+def test_mail_is_in_the_language_of_accept_language(api, relay, accepted, word):
     api("/auth-code", LORY, headers={"Accept-Language": accepted})
-    (mail,) = outbox.mails
+    (mail,) = relay.mails
     parts = (mail.get_body(("plain",)), mail.get_body(("html",)))
     assert word in mail["Subject"]
     assert all(word in part.get_content() for part in parts)
 
 
 @pytest.mark.parametrize("refusal", ["refuse_recipient", "refuse_data"])
-def test_mail_that_was_not_sent_changes_nothing(api, outbox, clock, refusal):
+def test_mail_that_was_not_sent_changes_nothing(api, relay, clock, refusal):
     api("/auth-code", LORY)
-    earlier = outbox.code()
+    earlier = relay.code()
     clock.advance(minutes=2)
-    setattr(outbox, refusal, "451 4.3.0 later")
+    setattr(relay, refusal, "451 4.3.0 later")
     for _ in range(10):
         reply = api("/auth-code", LORY)
         assert (reply.status_code, code_of(reply)) == (503, 1029)
-    outbox.refuse_recipient = outbox.refuse_data = None
+    relay.refuse_recipient = relay.refuse_data = None
     assert code_of(register(api, earlier)) == 0  # no unsent code has replaced it
 
 
-def test_retry_after_a_failed_mail_is_allowed_at_once(api, outbox):
-    outbox.refuse_recipient = "451 4.3.0 later"
+def test_retry_after_a_failed_mail_is_allowed_at_once(api, relay):
+    relay.refuse_recipient = "451 4.3.0 later"
     assert code_of(api("/auth-code", LORY)) == 1029
-    outbox.refuse_recipient = None
+    relay.refuse_recipient = None
     assert code_of(api("/auth-code", LORY)) == 0
     assert code_of(api("/auth-code", LORY)) == 429
-    assert code_of(register(api, outbox.code())) == 0
+    assert code_of(register(api, relay.code())) == 0
 
 
-def test_minute_starts_with_the_mail_that_was_sent(api, outbox, clock):
-    outbox.refuse_recipient = "451 4.3.0 later"
+def test_minute_starts_with_the_mail_that_was_sent(api, relay, clock):
+    relay.refuse_recipient = "451 4.3.0 later"
     assert code_of(api("/auth-code", LORY)) == 1029
-    outbox.refuse_recipient = None
+    relay.refuse_recipient = None
     clock.advance(seconds=50)
     assert code_of(api("/auth-code", LORY)) == 0
     clock.advance(seconds=20)

@@ -21,7 +21,7 @@ class Flow:
 
     purpose: str
     client: Any
-    outbox: Any
+    relay: Any
     command: Any
     person: Any = None
     names: list = field(default_factory=lambda: [f"new{n}" for n in range(99)])
@@ -47,7 +47,7 @@ class Flow:
             path = {"register": "auth-code", "reset": "reset-code", "email": "platform/email-code"}
             body = {"email": address, "user_name": "new"}
             assert self.post(f"/{path[self.purpose]}", body, ip) == 0
-        return self.outbox.codes[address]
+        return self.relay.codes[address]
 
     def use(self, code, ip=HOME, address=None, password=OTHER):
         """Use a code; return the code of the reply."""
@@ -61,9 +61,9 @@ class Flow:
 
 
 @pytest.fixture
-def flow(request, app, outbox, flask, sign_up):
+def flow(request, app, relay, command, sign_up):
     person = sign_up()
-    return Flow(request.param, app.test_client(use_cookies=False), outbox, flask, person)
+    return Flow(request.param, app.test_client(use_cookies=False), relay, command, person)
 
 
 each = pytest.mark.parametrize("flow", DIGITS, indirect=True)
@@ -191,10 +191,10 @@ def test_used_twice_at_once(flow):
 
 @pytest.mark.parametrize("flow", DIGITS, indirect=True)
 @pytest.mark.parametrize("other", DIGITS)
-def test_code_is_for_its_purpose(flow, other, outbox):
+def test_code_is_for_its_purpose(flow, other, relay):
     """Each code is for the same address, but the reset's, which is for the account's."""
     code = flow.ask()
-    use = Flow(other, flow.client, outbox, flow.command, flow.person)
+    use = Flow(other, flow.client, relay, flow.command, flow.person)
     is_same = {flow.purpose, other} in ({other}, {"register", "invite"})
     assert (use.use(code) == 0) == is_same
     if not is_same:
@@ -212,8 +212,8 @@ def test_new_address_is_for_one_account(flow_of_email, sign_up):
 
 
 @pytest.fixture
-def flow_of_email(app, outbox, flask, sign_up):
-    return Flow("email", app.test_client(use_cookies=False), outbox, flask, sign_up())
+def flow_of_email(app, relay, command, sign_up):
+    return Flow("email", app.test_client(use_cookies=False), relay, command, sign_up())
 
 
 @pytest.mark.parametrize("registration", ["open", "invited"])

@@ -96,7 +96,7 @@ def test_delete_account(api, person, sql):
     assert sql("SELECT * FROM users") == sql("SELECT * FROM projects") == []
 
 
-def test_nothing_names_an_erased_account(api, flask, sign_up, make_admin, sql, clock, caplog):
+def test_nothing_names_an_erased_account(api, command, sign_up, make_admin, sql, clock, caplog):
     """Every table had a row of it, and none has one afterwards."""
     clock.freeze(2024, 3, 7, 12)
     person, admin = sign_up("lory"), sign_up("boss")
@@ -138,7 +138,7 @@ def test_nothing_names_an_erased_account(api, flask, sign_up, make_admin, sql, c
     person.verify(project)
     login(api)
     admin.post("/project/list", {"user_id": person.user_id})
-    flask("user", "list")
+    command("user", "list")
     for word in ["lory", *words[2:4]]:
         assert word not in caplog.text
 
@@ -218,7 +218,7 @@ def test_bad_request_erases_nothing(person, body, code):
     assert is_in(person)
 
 
-def test_last_admin_stays(sign_up, make_admin, flask, sql):
+def test_last_admin_stays(sign_up, make_admin, command, sql):
     boss = sign_up("boss")
     sign_up("lory")
     make_admin(boss)
@@ -228,10 +228,10 @@ def test_last_admin_stays(sign_up, make_admin, flask, sql):
         "You are the last admin; let another account become one first"
     )
     assert_failure(leave(boss, "not the password"), 200, 1002)
-    flask("user", "promote", "lory")
-    flask("user", "ban", "lory")
+    command("user", "promote", "lory")
+    command("user", "ban", "lory")
     assert code_of(leave(boss)) == 1000  # a banned admin cannot act
-    flask("user", "unban", "lory")
+    command("user", "unban", "lory")
     assert code_of(leave(boss)) == 0
     assert sql("SELECT user_name FROM users") == [("lory",)]
 
@@ -250,24 +250,24 @@ def test_two_admins_cannot_both_leave(sign_up, make_admin, sql):
 # Commands
 
 
-def test_user_delete_asks(flask, api, person, sql):
+def test_user_delete_asks(command, api, person, sql):
     person.create_project()
-    result = flask("user", "delete", "lory@126.com", input="n\n")
+    result = command("user", "delete", "lory@126.com", input="n\n")
     assert result.exit_code == 1
     assert result.output.startswith("Erase lory with 1 project, for good? [y/N]: n\n")
     assert is_in(person)
-    result = flask("user", "delete", "lory", input="y\n")
+    result = command("user", "delete", "lory", input="y\n")
     assert result.exit_code == 0
     assert result.output.splitlines()[-1] == "lory: erased"
     assert not is_in(person)
     assert sql("SELECT * FROM users") == sql("SELECT * FROM projects") == []
-    result = flask("user", "delete", "lory")
+    result = command("user", "delete", "lory")
     assert result.output == "Error: There is no such account; see: user list\n"
 
 
-def test_user_delete_without_a_question(flask, person, caplog):
+def test_user_delete_without_a_question(command, person, caplog):
     caplog.clear()
-    result = flask("user", "delete", "lory", "--yes")
+    result = command("user", "delete", "lory", "--yes")
     assert (result.exit_code, result.output) == (0, "lory: erased\n")
     assert [record.getMessage() for record in caplog.records] == [
         f"operator user={person.user_id} erased",
@@ -275,46 +275,46 @@ def test_user_delete_without_a_question(flask, person, caplog):
     ]
 
 
-def test_user_delete_refuses_the_last_admin(flask, sign_up, make_admin, sql):
+def test_user_delete_refuses_the_last_admin(command, sign_up, make_admin, sql):
     make_admin(sign_up("boss"))
-    result = flask("user", "delete", "boss", input="y\n")
+    result = command("user", "delete", "boss", input="y\n")
     assert result.exit_code == 1
     # It asks no question whose answer it would not take.
     assert result.output == "Error: boss is the last admin; give --yes to do it anyway\n"
-    assert flask("user", "delete", "boss", "--yes").exit_code == 0
+    assert command("user", "delete", "boss", "--yes").exit_code == 0
     assert sql("SELECT * FROM users") == []
 
 
-def test_user_delete_of_a_banned_account(flask, person, sql):
-    flask("user", "ban", "lory")
-    assert flask("user", "delete", "lory", "--yes").exit_code == 0
+def test_user_delete_of_a_banned_account(command, person, sql):
+    command("user", "ban", "lory")
+    assert command("user", "delete", "lory", "--yes").exit_code == 0
     assert sql("SELECT * FROM users") == []
 
 
-def test_commands_that_come_too_late(flask, app, person, monkeypatch):
+def test_commands_that_come_too_late(command, app, person, monkeypatch):
     """The account is erased between the look-up and the change."""
     for arguments in (["ban"], ["promote"], ["logout"], ["set-email", NEW], ["delete", "--yes"]):
         again = arguments[0] != "ban"
         if again:
-            flask("user", "create", "lory", "a@126.com", "--password-stdin", input=PASSWORD)
-        erase_after_look_up(monkeypatch, flask)
-        result = flask("user", arguments[0], "lory", *arguments[1:])
+            command("user", "create", "lory", "a@126.com", "--password-stdin", input=PASSWORD)
+        erase_after_look_up(monkeypatch, command)
+        result = command("user", arguments[0], "lory", *arguments[1:])
         assert result.output == "Error: There is no such account; see: user list\n"
 
 
-def erase_after_look_up(monkeypatch, flask):
+def erase_after_look_up(monkeypatch, command):
     find = admin.find
 
     def find_and_erase(who):
         user = find(who)
         monkeypatch.setattr(admin, "find", find)
-        assert elsewhere(lambda: flask("user", "delete", who, "--yes")).exit_code == 0
+        assert elsewhere(lambda: command("user", "delete", who, "--yes")).exit_code == 0
         return user
 
     monkeypatch.setattr(admin, "find", find_and_erase)
 
 
-def test_user_export(api, flask, sign_up, sql, clock):
+def test_user_export(api, command, sign_up, sql, clock):
     clock.freeze(2024, 3, 7, 12)
     person = sign_up()
     sign_up("libin").create_project()
@@ -329,7 +329,7 @@ def test_user_export(api, flask, sign_up, sql, clock):
     api("/login", {"user_name": "lory", "password": "wrong password"})
     assert code_of(person.post("/platform/email-code", {"email": NEW})) == 0
     owe(sql)
-    result = flask("user", "export", "LORY@126.com")
+    result = command("user", "export", "LORY@126.com")
     found = json.loads(result.output)
     assert found["account"] == {
         "id": 1,
@@ -378,17 +378,17 @@ SECRETS = {
 }
 
 
-def test_export_of_a_new_account_and_of_nobody(flask, sql):
-    flask("user", "create", "lory", "lory@126.com", "--password-stdin", input=PASSWORD)
-    found = json.loads(flask("user", "export", "lory").output)
+def test_export_of_a_new_account_and_of_nobody(command, sql):
+    command("user", "create", "lory", "lory@126.com", "--password-stdin", input=PASSWORD)
+    found = json.loads(command("user", "export", "lory").output)
     assert [found[name] for name in list(found)[1:]] == [[], [], [], []]
-    result = flask("user", "export", "nobody")
+    result = command("user", "export", "nobody")
     assert result.output == "Error: There is no such account; see: user list\n"
 
 
 @pytest.mark.parametrize("command", ["invite", "set-email", "delete", "export"])
-def test_help_fits_a_terminal(flask, command):
-    help_text = flask("user", command, "--help").output
+def test_help_fits_a_terminal(command, call):
+    help_text = command("user", call, "--help").output
     assert max(map(len, help_text.splitlines())) <= 80
 
 
@@ -450,11 +450,11 @@ def test_login_that_comes_in_with_the_address(api, person, monkeypatch, nothing_
 
 @pytest.mark.parametrize("password", [PASSWORD, "not the password"])
 @pytest.mark.parametrize("path", ["change-password", "change-email", "delete-account"])
-def test_request_with_a_password(person, outbox, monkeypatch, nothing_is_left, path, password):
+def test_request_with_a_password(person, relay, monkeypatch, nothing_is_left, path, password):
     assert code_of(person.post("/platform/email-code", {"email": NEW})) == 0
     bodies = {
         "change-password": {"old_password": password, "new_password": OTHER},
-        "change-email": {"password": password, "email": NEW, "reg_code": outbox.code()},
+        "change-email": {"password": password, "email": NEW, "reg_code": relay.code()},
         "delete-account": {"password": password},
     }
     erase_during(monkeypatch, crypto, "password_matches", person)
@@ -464,10 +464,10 @@ def test_request_with_a_password(person, outbox, monkeypatch, nothing_is_left, p
 
 @pytest.mark.parametrize("path", ["change-email", "delete-account"])
 def test_password_that_is_changed_meanwhile_no_longer_allows_anything(
-    api, person, outbox, monkeypatch, path
+    api, person, relay, monkeypatch, path
 ):
     assert code_of(person.post("/platform/email-code", {"email": NEW})) == 0
-    body = {"password": PASSWORD, "email": NEW, "reg_code": outbox.code()}
+    body = {"password": PASSWORD, "email": NEW, "reg_code": relay.code()}
     change = {"old_password": PASSWORD, "new_password": OTHER}
     during(
         monkeypatch,
@@ -486,10 +486,10 @@ def test_new_password(person, monkeypatch, nothing_is_left):
     nothing_is_left(person)
 
 
-def test_reset(api, person, outbox, monkeypatch, nothing_is_left):
+def test_reset(api, person, relay, monkeypatch, nothing_is_left):
     assert code_of(api("/reset-code", {"email": person.email})) == 0
     wait_for_background()
-    body = {"email": person.email, "reg_code": outbox.code(), "password": OTHER}
+    body = {"email": person.email, "reg_code": relay.code(), "password": OTHER}
     erase_during(monkeypatch, crypto, "hash_password", person)
     assert_failure(api("/reset-password", body), 200, 1008)
     nothing_is_left(person)
@@ -520,7 +520,7 @@ def test_project(person, monkeypatch, nothing_is_left, path):
     nothing_is_left(person)
 
 
-def test_name_and_address_are_free_at_once(sign_up, person, outbox):
+def test_name_and_address_are_free_at_once(sign_up, person, relay):
     assert code_of(leave(person)) == 0
     again = sign_up("lory")
     assert again.email == person.email
@@ -595,7 +595,7 @@ def test_races_against_everything(service, sql, scale, tally, request):
     tally("rounds of 9 at once", f"erasure, {request.node.callspec.id}", rounds, lost)
 
 
-def test_races_against_changes(service, outbox, sql, scale, tally, request):
+def test_races_against_changes(service, relay, sql, scale, tally, request):
     """Whoever changes the password first stops the erasure; nothing is left by halves."""
     rounds, lost = scale(4, 200), []
     for n in range(rounds):
@@ -603,7 +603,7 @@ def test_races_against_changes(service, outbox, sql, scale, tally, request):
         token = service.sign_up(name)
         ((user_id,),) = sql("SELECT id FROM users WHERE user_name = :name", name=name)
         assert service.post("/platform/email-code", {"email": f"n{n}@a.com"}, token)[1] == 0
-        code = outbox.codes[f"n{n}@a.com"]
+        code = relay.codes[f"n{n}@a.com"]
         taken = service.code_for(f"other{n}", f"other{n}@126.com")
         change = {"old_password": PASSWORD, "new_password": OTHER}
         move = {"password": PASSWORD, "email": f"n{n}@a.com", "reg_code": code}

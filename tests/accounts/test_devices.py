@@ -86,7 +86,7 @@ def test_secure(make_app, sign_up, settings, kwargs):
         kwargs["headers"] = {**kwargs.get("headers", {}), "Authorization": token}
 
 
-def test_strangers_keep_nobody_out(api, stranger, person, outbox, clock):
+def test_strangers_keep_nobody_out(api, stranger, person, relay, clock):
     """100 wrong passwords, 5 mails and 5 codes, from other networks and from the owner's own."""
     lock(stranger, "lory", person.email)
     for _ in range(5):
@@ -98,7 +98,7 @@ def test_strangers_keep_nobody_out(api, stranger, person, outbox, clock):
     assert code_of(login(api)) == code_of(login(api, person.email)) == 0
     assert code_of(api("/reset-code", {"email": person.email})) == 0
     wait_for_background()
-    body = {"email": person.email, "reg_code": outbox.code(), "password": OTHER}
+    body = {"email": person.email, "reg_code": relay.code(), "password": OTHER}
     wrong = {**body, "reg_code": other_code(body["reg_code"])}
     for _ in range(12):
         assert code_of(stranger("/reset-password", wrong, **at(HOME))) == 1008
@@ -181,7 +181,7 @@ def test_right_login_renews_under_the_same_nonce(api, person, clock):
     assert later[4] != mac
 
 
-def test_only_a_right_password_or_a_reset_sets_it(api, stranger, person, flask, outbox):
+def test_only_a_right_password_or_a_reset_sets_it(api, stranger, person, command, relay):
     """No refusal touches it. Log-out, a change of the password or the address keep it."""
     before = cookie_of(person.client)
     body = {"email": person.email, "reg_code": "00000000", "password": OTHER}
@@ -195,12 +195,12 @@ def test_only_a_right_password_or_a_reset_sets_it(api, stranger, person, flask, 
         person.post("/platform/logout"),
     ]
     wait_for_background()
-    flask("user", "ban", "lory")
+    command("user", "ban", "lory")
     replies.append(login(api, password=OTHER))
     assert [code_of(r) for r in replies] == [1002, 1002, 0, 1008, 1002, 0, 0, 1012]
     assert [set_cookies(reply) for reply in replies] == [[]] * len(replies)
     assert cookie_of(person.client) == before
-    reply = stranger("/reset-password", {**body, "reg_code": outbox.code()})
+    reply = stranger("/reset-password", {**body, "reg_code": relay.code()})
     assert len(set_cookies(reply)) == 1
 
 
@@ -288,7 +288,7 @@ def test_where_a_token_comes_with_the_password(person, stranger):
     assert code_of(person.post("/platform/change-password", right)) == 0
 
 
-def test_mails_of_a_device_are_its_own(make_app, sign_up, outbox, clock):
+def test_mails_of_a_device_are_its_own(make_app, sign_up, relay, clock):
     """Neither MAILS_PER_IP nor MAILS_PER_HOUR binds it, but then it has 2 mails an hour."""
     client = make_app(MAILS_PER_IP=3, MAILS_PER_HOUR=3).test_client()
     person = sign_up(client=client)

@@ -24,13 +24,13 @@ def register(client, reg_code, email="lory@126.com", user_name="lory"):
 
 
 @pytest.fixture
-def email_code(outbox):
+def email_code(relay):
     """Return a function that asks for a code for a new address, and reads it from the mail."""
 
     def get(person, email=NEW):
         assert person.post("/platform/email-code", {"email": email}).json == OK
-        assert outbox.mails[-1]["To"] == email
-        return outbox.code()
+        assert relay.mails[-1]["To"] == email
+        return relay.code()
 
     return get
 
@@ -54,12 +54,12 @@ def is_in(person):
     return person.post("/project/list").status_code == 200
 
 
-def test_change_of_the_address(api, person, email_code, outbox, sql):
+def test_change_of_the_address(api, person, email_code, relay, sql):
     second = login(api).json["data"]["auth_token"]
     code = email_code(person)
     assert change(person, code).json == OK
     assert address_of(sql) == [(NEW, "new@example.com")]
-    assert outbox.mails[-1]["To"] == "lory@126.com"
+    assert relay.mails[-1]["To"] == "lory@126.com"
     assert code_of(login(api, "new@EXAMPLE.com")) == 0
     assert code_of(login(api, "lory@126.com")) == 1002
     assert code_of(login(api, "lory")) == 0
@@ -83,7 +83,7 @@ def test_old_address_is_free(person, sign_up, email_code):
     ],
 )
 def test_text_of_the_mail_to_the_old_address(
-    person, email_code, outbox, sql, language, subject, words
+    person, email_code, relay, sql, language, subject, words
 ):
     """It is in the account's language, whatever the request speaks: that may be a thief's."""
     sql("UPDATE users SET language = :language", language=language)
@@ -92,7 +92,7 @@ def test_text_of_the_mail_to_the_old_address(
     headers = {"Authorization": person.token, "Accept-Language": other}
     person.client.post("/api/v1/platform/change-email", json=body, headers=headers)
     wait_for_background()
-    sent = outbox.mails[-1]
+    sent = relay.mails[-1]
     assert (sent["To"], sent["Subject"]) == ("lory@126.com", subject)
     for part in ("plain", "html"):
         content = sent.get_body((part,)).get_content()
@@ -107,28 +107,28 @@ def test_text_of_the_mail_to_the_old_address(
         ("zh", "gateway：您的新邮箱验证码是 {}"),
     ],
 )
-def test_text_of_the_mail_with_the_code(person, outbox, accepted, subject):
+def test_text_of_the_mail_with_the_code(person, relay, accepted, subject):
     headers = {"Authorization": person.token, "Accept-Language": accepted}
     person.client.post("/api/v1/platform/email-code", json={"email": NEW}, headers=headers)
-    assert outbox.mails[-1]["Subject"] == subject.format(outbox.code())
+    assert relay.mails[-1]["Subject"] == subject.format(relay.code())
 
 
-def test_mail_to_the_old_address_waits_for_the_relay(person, email_code, outbox, sql):
+def test_mail_to_the_old_address_waits_for_the_relay(person, email_code, relay, sql):
     code = email_code(person)
-    outbox.refuse_data = "451 later"
+    relay.refuse_data = "451 later"
     assert code_of(change(person, code)) == 0
     ((kind, key),) = sql("SELECT kind, key FROM owed_mails")
     assert (kind, key) == ("moved", "lory@126.com")
-    number = len(outbox.mails)
-    outbox.refuse_data = None
-    assert outbox.wait_for_mails(number + 1)
-    assert outbox.mails[-1]["To"] == "lory@126.com"
+    number = len(relay.mails)
+    relay.refuse_data = None
+    assert relay.wait_for_mails(number + 1)
+    assert relay.mails[-1]["To"] == "lory@126.com"
 
 
-def test_code_for_a_new_password_dies_with_the_old_address(api, person, email_code, outbox, sql):
+def test_code_for_a_new_password_dies_with_the_old_address(api, person, email_code, relay, sql):
     assert code_of(api("/reset-code", {"email": "lory@126.com"})) == 0
     wait_for_background()
-    code = outbox.code()
+    code = relay.code()
     assert code_of(change(person, email_code(person))) == 0
     assert sql("SELECT * FROM mail_codes") == []
     for email in ("lory@126.com", NEW):
@@ -138,12 +138,12 @@ def test_code_for_a_new_password_dies_with_the_old_address(api, person, email_co
 
 
 @pytest.mark.parametrize("email", ["libin@126.com", "LIBIN@126.com", "lory@126.com"])
-def test_registered_address(person, sign_up, outbox, email):
+def test_registered_address(person, sign_up, relay, email):
     sign_up("libin")
-    mails = len(outbox.mails)
+    mails = len(relay.mails)
     assert_failure(person.post("/platform/email-code", {"email": email}), 200, 1018)
     assert_failure(change(person, "1234567890", email), 200, 1018)
-    assert len(outbox.mails) == mails
+    assert len(relay.mails) == mails
 
 
 def test_address_that_is_registered_meanwhile(person, sign_up, email_code, sql):
@@ -186,12 +186,12 @@ def test_wrong_password_changes_nothing_and_counts(person, email_code, sql):
     assert address_of(sql) == [("lory@126.com", "lory@126.com")]
 
 
-def test_relay_that_does_not_take_the_code(person, outbox):
-    outbox.refuse_data = "451 later"
+def test_relay_that_does_not_take_the_code(person, relay):
+    relay.refuse_data = "451 later"
     assert_failure(person.post("/platform/email-code", {"email": NEW}), 503, 1029)
-    outbox.refuse_data, outbox.refuse_recipient = None, "550 5.1.1 no such user"
+    relay.refuse_data, relay.refuse_recipient = None, "550 5.1.1 no such user"
     assert_failure(person.post("/platform/email-code", {"email": NEW}), 400, 1003)
-    outbox.refuse_recipient = None
+    relay.refuse_recipient = None
     assert person.post("/platform/email-code", {"email": NEW}).json == OK
 
 
@@ -217,11 +217,11 @@ def test_old_address_can_be_limited_and_used_anew(person, sign_up, email_code, s
     assert keys == []
 
 
-def test_set_email(flask, api, person, outbox, sql):
-    result = flask("user", "set-email", "lory", NEW)
+def test_set_email(command, api, person, relay, sql):
+    result = command("user", "set-email", "lory", NEW)
     assert (result.exit_code, result.output) == (0, f"lory: email set to {NEW}\n")
     assert address_of(sql) == [(NEW, "new@example.com")]
-    assert [sent["To"] for sent in outbox.mails[1:]] == ["lory@126.com"]
+    assert [sent["To"] for sent in relay.mails[1:]] == ["lory@126.com"]
     assert code_of(login(api, NEW)) == 0
     assert is_in(person)
 
@@ -235,13 +235,13 @@ def test_set_email(flask, api, person, outbox, sql):
         ("zh", ["--language", "en"], "gateway: your account has another address now"),
     ],
 )
-def test_language_of_set_email(flask, person, outbox, sql, stored, given, subject):
+def test_language_of_set_email(command, person, relay, sql, stored, given, subject):
     sql("UPDATE users SET language = :language", language=stored)
-    assert flask("user", "set-email", "lory", NEW, *given).exit_code == 0
-    assert outbox.mails[-1]["Subject"] == subject
+    assert command("user", "set-email", "lory", NEW, *given).exit_code == 0
+    assert relay.mails[-1]["Subject"] == subject
 
 
-def test_set_email_refuses(flask, app, person, sign_up, outbox, sql):
+def test_set_email_refuses(command, app, person, sign_up, relay, sql):
     sign_up("libin")
     app.config["MAIL_DOMAINS"] = ["126.com"]
     refused = {
@@ -250,13 +250,13 @@ def test_set_email_refuses(flask, app, person, sign_up, outbox, sql):
         "new@127.com": "email must be an address at 126.com",
         "new": "email must be an address like name@example.com",
     }
-    mails = len(outbox.mails)
+    mails = len(relay.mails)
     for email, sentence in refused.items():
-        result = flask("user", "set-email", "lory", email)
+        result = command("user", "set-email", "lory", email)
         assert result.exit_code == 1
         assert result.output.splitlines()[-1].startswith(f"Error: {sentence}")
     assert address_of(sql) == [("lory@126.com", "lory@126.com")]
-    assert len(outbox.mails) == mails
+    assert len(relay.mails) == mails
 
 
 def test_set_email_without_a_relay_owes_no_mail(make_app, person, sql):
@@ -268,9 +268,9 @@ def test_set_email_without_a_relay_owes_no_mail(make_app, person, sql):
     assert sql("SELECT * FROM owed_mails") == []
 
 
-def test_log_of_a_move_holds_no_address(flask, person, email_code, caplog):
+def test_log_of_a_move_holds_no_address(command, person, email_code, caplog):
     change(person, email_code(person))
-    flask("user", "set-email", "lory", "third@example.com")
+    command("user", "set-email", "lory", "third@example.com")
     for word in ("126.com", "example.com", "lory"):
         assert word not in caplog.text
 

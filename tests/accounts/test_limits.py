@@ -82,10 +82,12 @@ def test_success_clears_the_failures(api, person):
 
 
 @pytest.mark.parametrize("banned", [False, True])
-def test_sixty_right_logins_per_account_and_network(api, person, flask, clock, monkeypatch, banned):
+def test_sixty_right_logins_per_account_and_network(
+    api, person, command, clock, monkeypatch, banned
+):
     """They are refused before any hashing, because each costs as much as a wrong one."""
     if banned:
-        flask("user", "ban", "lory")
+        command("user", "ban", "lory")
     for number in range(59):  # the person has logged in once
         who = ("lory", person.email)[number % 2]
         assert guess(api, who, password=PASSWORD) == (1012 if banned else 0)
@@ -125,12 +127,12 @@ def test_change_clears_its_failures_and_counts_right_passwords(person):
         assert change(person, passwords[number % 2], passwords[1 - number % 2]) == expected
 
 
-def test_reset_lifts_the_locks(api, person, outbox):
+def test_reset_lifts_the_locks(api, person, relay):
     for ip in [HOME, *(f"10.1.{number}.1" for number in range(19))]:
         assert {guess(api, who, ip) for who in ("lory", person.email) for _ in range(5)} == {1002}
     assert code_of(api("/reset-code", {"email": person.email})) == 0
     wait_for_background()
-    body = {"email": person.email, "reg_code": outbox.code(), "password": OTHER}
+    body = {"email": person.email, "reg_code": relay.code(), "password": OTHER}
     assert code_of(api("/reset-password", body)) == 0
     assert guess(api, password=OTHER) == guess(api, person.email, password=OTHER) == 0
 
@@ -212,7 +214,7 @@ def test_known_and_unknown_names_take_the_same_time(api, person, clock, path):
 
 
 @pytest.fixture
-def ask(request, api, person, outbox):
+def ask(request, api, person, relay):
     """Return a function that asks for a mail with a code, and returns the reply."""
     path = request.param
     number = iter(range(10**6))
@@ -265,15 +267,15 @@ def test_mails_of_an_address(ask, clock, request, email):
         ("a.b@gmail.com", "a.b@mail.gmail.com", 0),
     ],
 )
-def test_spellings_of_one_mailbox(ask, outbox, first, second, code):
+def test_spellings_of_one_mailbox(ask, relay, first, second, code):
     assert code_of(ask(first, "10.0.0.1")) == 0
     assert code_of(ask(second, "10.0.0.2")) == code
 
 
-def test_code_is_for_the_address_as_it_was_written(api, outbox):
+def test_code_is_for_the_address_as_it_was_written(api, relay):
     body = {"user_name": "new", "email": "vic.tim+1@gmail.com"}
     assert code_of(api("/auth-code", body)) == 0
-    account = {**body, "password": PASSWORD, "reg_code": outbox.code()}
+    account = {**body, "password": PASSWORD, "reg_code": relay.code()}
     for email in ("vic.tim@gmail.com", "victim+1@gmail.com"):
         assert code_of(api("/register", {**account, "email": email})) == 1008
     assert code_of(api("/register", account)) == 0
@@ -317,31 +319,31 @@ def test_mails_per_ipv6_network(make_app):
     assert mail_to(client, 99, "2001:db8:2::1") == 0
 
 
-def test_mails_in_an_hour_in_all(make_app, outbox, clock):
+def test_mails_in_an_hour_in_all(make_app, relay, clock):
     client = make_app(MAILS_PER_HOUR=3).test_client()
     assert [mail_to(client, n, f"10.0.0.{n}") for n in range(5)] == [0, 0, 0, 429, 429]
-    assert len(outbox.mails) == 3
+    assert len(relay.mails) == 3
     clock.advance(hours=1, seconds=1)
     assert mail_to(client, 6, HOME) == 0
 
 
 @pytest.mark.parametrize("fault", ["refuse_recipient", "refuse_data"])
-def test_mail_that_the_relay_does_not_take_counts_for_nothing(make_app, outbox, clock, fault):
+def test_mail_that_the_relay_does_not_take_counts_for_nothing(make_app, relay, clock, fault):
     client = make_app(MAILS_PER_HOUR=1, MAILS_PER_IP=1).test_client()
-    setattr(outbox, fault, "451 4.3.0 later")
+    setattr(relay, fault, "451 4.3.0 later")
     assert [mail_to(client, 1, HOME) for _ in range(10)] == [1029] * 10
-    outbox.refuse_recipient = outbox.refuse_data = None
+    relay.refuse_recipient = relay.refuse_data = None
     clock.advance(seconds=50)
     assert mail_to(client, 1, HOME) == 0
     clock.advance(seconds=20)
     assert mail_to(client, 1, HOME) == 429
 
 
-def test_recipient_that_is_refused_for_good_counts_against_the_client(make_app, outbox):
+def test_recipient_that_is_refused_for_good_counts_against_the_client(make_app, relay):
     client = make_app(MAILS_PER_IP=3).test_client()
-    outbox.refuse_recipient = "550 5.1.1 no such user"
+    relay.refuse_recipient = "550 5.1.1 no such user"
     assert [mail_to(client, 1, HOME) for _ in range(4)] == [1003] * 3 + [429]
-    outbox.refuse_recipient = None
+    relay.refuse_recipient = None
     assert mail_to(client, 1, "10.0.0.2") == 0
 
 
@@ -387,8 +389,8 @@ def test_text_longer_than_256_characters_is_refused_unread(
     assert not any(long[:50] in text for text in read)
 
 
-def test_operators_command_does_not_normalise_a_long_name(flask):
+def test_operators_command_does_not_normalise_a_long_name(command):
     start = time.perf_counter()
-    result = flask("user", "show", "a" + "\u0301\u0323" * 60_000)
+    result = command("user", "show", "a" + "\u0301\u0323" * 60_000)
     assert "There is no such account" in result.output
     assert time.perf_counter() - start < 5

@@ -26,12 +26,12 @@ def ask(api, email, **kwargs):
 
 
 @pytest.fixture
-def reset_code(api, outbox):
+def reset_code(api, relay):
     """Return a function that requests a code for a new password and reads it from the mail."""
 
     def get(email="lory@126.com"):
         assert code_of(ask(api, email)) == 0
-        return outbox.code()
+        return relay.code()
 
     return get
 
@@ -183,8 +183,8 @@ def test_reset_revokes_every_token(api, sign_up, person, reset_code):
     assert is_in(api, neighbour.token)
 
 
-def test_reset_does_not_unban(api, flask, person, reset_code):
-    flask("user", "ban", "lory")
+def test_reset_does_not_unban(api, command, person, reset_code):
+    command("user", "ban", "lory")
     assert code_of(reset(api, reset_code())) == 0
     assert code_of(login(api, password=OTHER)) == 1012
 
@@ -196,24 +196,24 @@ def test_reset_does_not_unban(api, flask, person, reset_code):
         ("zh-CN", "gateway：您的密码重置验证码是 {}", "10 分钟"),
     ],
 )
-def test_text_of_the_reset_mail(api, person, outbox, accepted, subject, minutes):
+def test_text_of_the_reset_mail(api, person, relay, accepted, subject, minutes):
     ask(api, "LORY@126.com", headers={"Accept-Language": accepted})
-    sent = outbox.mails[-1]
+    sent = relay.mails[-1]
     assert sent["To"] == "lory@126.com"  # as registered, not as typed
-    assert sent["Subject"] == subject.format(outbox.code())
+    assert sent["Subject"] == subject.format(relay.code())
     for part in ("plain", "html"):
         content = sent.get_body((part,)).get_content()
-        assert outbox.code() in content
+        assert relay.code() in content
         assert minutes in content
 
 
-def test_unknown_address_gets_the_same_reply_and_no_mail(api, person, outbox, caplog):
-    mails = len(outbox.mails)
+def test_unknown_address_gets_the_same_reply_and_no_mail(api, person, relay, caplog):
+    mails = len(relay.mails)
     unknown = ask(api, "nobody@126.com")
-    assert len(outbox.mails) == mails
+    assert len(relay.mails) == mails
     assert "nobody@126.com" not in caplog.text
     known = ask(api, "lory@126.com")
-    assert len(outbox.mails) == mails + 1
+    assert len(relay.mails) == mails + 1
     assert (known.status_code, known.json) == (unknown.status_code, unknown.json)
     assert sorted(known.headers.keys()) == sorted(unknown.headers.keys())
     assert reset(api, "00000000", "nobody@126.com").json == reset(api, "00000000").json
@@ -221,7 +221,7 @@ def test_unknown_address_gets_the_same_reply_and_no_mail(api, person, outbox, ca
 
 @pytest.mark.parametrize("email", ["lory@126.com", "nobody@126.com"])
 @pytest.mark.parametrize("fault", ["not there", "does not let in"])
-def test_failing_relay_is_neither_counted_nor_visible(make_app, sign_up, outbox, email, fault):
+def test_failing_relay_is_neither_counted_nor_visible(make_app, sign_up, relay, email, fault):
     sign_up()
     broken = {"MAIL_PORT": 1} if fault == "not there" else {"MAIL_USE_TLS": True}
     client = make_app(**broken).test_client()
@@ -338,20 +338,20 @@ def test_background_failure_is_logged_with_the_request_id(api, person, monkeypat
     assert "RuntimeError: unforeseen" in written
 
 
-def test_reset_code_without_a_free_thread(api, app, person, outbox, monkeypatch):
+def test_reset_code_without_a_free_thread(api, app, person, relay, monkeypatch):
     """The promise is stored, so the next thread that sends anything keeps it."""
 
     def refuse(*_arguments):
         raise RuntimeError("can't start new thread")
 
-    mails = len(outbox.mails)
+    mails = len(relay.mails)
     with monkeypatch.context() as patch:
         patch.setattr(ThreadPoolExecutor, "submit", refuse)
         assert code_of(api("/reset-code", {"email": person.email})) == 0
-    assert len(outbox.mails) == mails
+    assert len(relay.mails) == mails
     with app.app_context():
         assert owed.send_due() == 1
-    assert code_of(reset(api, outbox.code())) == 0
+    assert code_of(reset(api, relay.code())) == 0
 
 
 @postgres_only
@@ -374,12 +374,12 @@ def test_background_work_stops_waiting_for_a_hanging_database(
     )
 
 
-def test_stopping_server_still_sends_the_promised_mail(start_service, outbox, sql):
+def test_stopping_server_still_sends_the_promised_mail(start_service, relay, sql):
     service = start_service(workers=2)
     service.sign_up("lory")
-    outbox.pause = 1
+    relay.pause = 1
     assert service.post("/reset-code", {"email": "lory@126.com"})[1] == 0
-    mails = len(outbox.mails)
+    mails = len(relay.mails)
     service.server.stop()
-    assert len(outbox.mails) == mails + 1
+    assert len(relay.mails) == mails + 1
     assert sql("SELECT purpose FROM mail_codes") == [("reset",)]

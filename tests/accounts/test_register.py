@@ -26,26 +26,26 @@ def make_client(make_app):
 
 
 @pytest.fixture
-def invite(flask, app, outbox):
+def invite(command, app, relay):
     """Return a function that invites an address; it returns the code of the mail."""
 
     def invite(email="lory@126.com", **settings):
         app.config.update(settings)
-        result = flask("user", "invite", email)
+        result = command("user", "invite", email)
         assert (result.exit_code, result.output) == (0, f"{email}: invited\n")
-        return outbox.code()
+        return relay.code()
 
     return invite
 
 
-def test_closed(make_client, outbox, get_code, client):
+def test_closed(make_client, relay, get_code, client):
     code = get_code(client, "lory", "lory@126.com")
     closed = make_client(REGISTRATION="closed")
     for reply in (ask(closed, "a@126.com"), register(closed, code), register(closed, "123456")):
         assert_failure(reply, 200, 1000)
         message = reply.json["header"]["message"]
         assert message == "Registration is closed; ask who runs this service"
-    assert len(outbox.mails) == 1
+    assert len(relay.mails) == 1
     assert code_of(register(client, code)) == 0  # a refusal did not use the code up
 
 
@@ -62,14 +62,14 @@ def test_people_with_accounts_notice_nothing(make_client, person):
         assert code_of(client.post("/api/v1/login", json=body)) == 0
 
 
-def test_by_invitation(make_client, get_code, client, outbox):
+def test_by_invitation(make_client, get_code, client, relay):
     code = get_code(client, "lory", "lory@126.com")
     invited = make_client(REGISTRATION="invited")
     for reply in (ask(invited, "a@126.com"), register(invited, code)):
         assert_failure(reply, 200, 1000)
         assert reply.json["header"]["message"] == BY_INVITATION
     assert_failure(register(invited, "1" * 12), 200, 1008)
-    assert len(outbox.mails) == 1
+    assert len(relay.mails) == 1
 
 
 @pytest.mark.parametrize("body", [{"email": "x"}, {"email": "x@y.zz"}, {"user_name": "a b"}])
@@ -95,7 +95,7 @@ def test_invitation_makes_one_account(app, invite, sql, registration):
     assert sql("SELECT * FROM mail_codes") == []
 
 
-def test_who_cannot_be_invited(flask, app, person, sql):
+def test_who_cannot_be_invited(command, app, person, sql):
     mailed = sql("SELECT * FROM mail_codes")
     refused = {
         ("lory@126.com", "open"): "Email already exist",
@@ -106,16 +106,16 @@ def test_who_cannot_be_invited(flask, app, person, sql):
     }
     for (email, registration), sentence in refused.items():
         app.config.update(REGISTRATION=registration, MAIL_DOMAINS=["126.com"])
-        result = flask("user", "invite", email)
+        result = command("user", "invite", email)
         assert result.exit_code == 1
         assert result.output.splitlines()[-1].startswith(f"Error: {sentence}")
     assert sql("SELECT * FROM mail_codes") == mailed
 
 
-def test_invitation_that_the_relay_does_not_take(flask, app, invite, outbox):
+def test_invitation_that_the_relay_does_not_take(command, app, invite, relay):
     code = invite(REGISTRATION="invited")
-    outbox.refuse_data = "451 later"
-    result = flask("user", "invite", "lory@126.com")
+    relay.refuse_data = "451 later"
+    result = command("user", "invite", "lory@126.com")
     assert result.exit_code == 1
     assert result.output.splitlines()[-1].startswith("Error: the mail was not sent: ")
     assert code_of(register(app.test_client(), code)) == 0  # the earlier one is valid
@@ -128,14 +128,14 @@ def test_invitation_that_the_relay_does_not_take(flask, app, invite, outbox):
         ("zh", "gateway：您的邀请码是 {}", "7 天"),
     ],
 )
-def test_text_of_an_invitation(flask, outbox, language, subject, days):
-    flask("user", "invite", "Lory@126.com", "--language", language)
-    (sent,) = outbox.mails
+def test_text_of_an_invitation(command, relay, language, subject, days):
+    command("user", "invite", "Lory@126.com", "--language", language)
+    (sent,) = relay.mails
     assert sent["To"] == "Lory@126.com"
-    assert sent["Subject"] == subject.format(outbox.code())
+    assert sent["Subject"] == subject.format(relay.code())
     for part in ("plain", "html"):
         content = sent.get_body((part,)).get_content()
-        assert outbox.code() in content
+        assert relay.code() in content
         assert days in content
 
 
@@ -157,18 +157,18 @@ def test_log_of_an_invitation_holds_neither_address_nor_code(invite, caplog):
         ("example.com@126.com", False),
     ],
 )
-def test_domains(make_client, outbox, email, is_accepted):
+def test_domains(make_client, relay, email, is_accepted):
     client = make_client(MAIL_DOMAINS=["Example.COM", "second.example.org"])
     reply = ask(client, email)
     if is_accepted:
         assert reply.json == OK
-        assert register(client, outbox.code(), email).json == OK
+        assert register(client, relay.code(), email).json == OK
         return
     for refused in (reply, register(client, "1234567890", email)):
         assert_failure(refused, 400, 1003)
         sentence = "email must be an address at example.com or second.example.org"
         assert refused.json["header"]["message"] == sentence
-    assert outbox.mails == []
+    assert relay.mails == []
 
 
 def test_domains_from_the_environment(make_client, monkeypatch):

@@ -19,13 +19,13 @@ def test_auth_code(api):
     assert reply.json == OK
 
 
-def test_register(api, outbox):
+def test_register(api, relay):
     api("/auth-code", {"user_name": "lory", "email": "civet148@126.com"})
     body = {
         "user_name": "lory",
         "password": "e10adc3949ba59abbe56e057f20f883e",
         "email": "civet148@126.com",
-        "reg_code": outbox.code(),
+        "reg_code": relay.code(),
     }
     reply = api("/register", body)
     assert reply.status_code == 200

@@ -104,7 +104,7 @@ PROVOKED = {
         lambda p: p.api("/auth-code", {**NEW, "email": "Civet148@126.com"}),
     ),
     "MAIL_NOT_SENT": (
-        *(503, 1029, lambda p: setattr(p.outbox, "refuse_data", "451 4.3.0 try again later")),
+        *(503, 1029, lambda p: setattr(p.relay, "refuse_data", "451 4.3.0 try again later")),
         lambda p: p.api("/auth-code", NEW),
     ),
     "TOO_MANY_REQUESTS": (
@@ -120,8 +120,8 @@ def test_every_code_is_listed_here():
 
 
 @pytest.mark.parametrize("name", PROVOKED)
-def test_every_code_can_be_provoked(name, app, api, sign_up, outbox, make_app):
-    parts = SimpleNamespace(app=app, api=api, sign_up=sign_up, outbox=outbox, make_app=make_app)
+def test_every_code_can_be_provoked(name, app, api, sign_up, relay, make_app):
+    parts = SimpleNamespace(app=app, api=api, sign_up=sign_up, relay=relay, make_app=make_app)
     status, code, prepare, provoke = PROVOKED[name]
     if prepare:
         prepare(parts)

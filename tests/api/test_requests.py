@@ -88,14 +88,14 @@ def snapshot(sql):
 
 
 @pytest.fixture
-def world(sign_up, sql, outbox):
+def world(sign_up, sql, relay):
     """A user with a project, and a function that tells whether nothing has changed since."""
     person = sign_up("person")
     person.create_project()
-    before, mails = snapshot(sql), len(outbox.mails)
+    before, mails = snapshot(sql), len(relay.mails)
 
     def is_unchanged():
-        return snapshot(sql) == before and len(outbox.mails) == mails
+        return snapshot(sql) == before and len(relay.mails) == mails
 
     person.world_is_unchanged = is_unchanged
     return person
@@ -215,7 +215,7 @@ def test_good_user_names(api, name):
         "x" * 64 + "@" + ".".join(["y" * 61] * 3) + ".com",  # 254 characters
     ],
 )
-def test_good_addresses_arrive(api, outbox, email):
+def test_good_addresses_arrive(api, relay, email):
     reply = api("/auth-code", {"user_name": "lory", "email": email})
     assert code_of(reply) == 0
-    assert outbox.mails[-1]["To"].addresses[0].addr_spec == email
+    assert relay.mails[-1]["To"].addresses[0].addr_spec == email

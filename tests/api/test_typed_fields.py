@@ -76,12 +76,12 @@ def test_code_with_another_number_of_digits_costs_no_try(api, code):
     assert register(api, code) == 0
 
 
-def test_reset_code_with_another_number_of_digits_costs_no_try(api, sign_up, outbox):
+def test_reset_code_with_another_number_of_digits_costs_no_try(api, sign_up, relay):
     sign_up()
     body = {"email": "lory@126.com", "password": PASSWORD}
     api("/reset-code", {"email": "lory@126.com"})
     wait_for_background()  # a code counts once it is stored, after the relay has taken it
-    code = outbox.code()
+    code = relay.code()
     for wrong in ("", code[:-1], code + "1") * 3:
         assert code_of(api("/reset-password", {**body, "reg_code": wrong})) == 1008
     assert code_of(api("/reset-password", {**body, "reg_code": in_digits(code, "０")})) == 0
@@ -93,14 +93,14 @@ def test_long_code_is_refused_before_any_work(api):
 
 
 @pytest.mark.parametrize("mark", [*INVISIBLE, *SPACES])
-def test_what_is_invisible_around_an_address_is_dropped(api, outbox, mark):
+def test_what_is_invisible_around_an_address_is_dropped(api, relay, mark):
     def around(text):
         return f"{mark}{text}{mark} {mark}"
 
     body = {"user_name": "lory", "email": around("Lory@126.com")}
     assert code_of(api("/auth-code", body)) == 0
-    assert outbox.mails[-1]["To"] == "Lory@126.com"
-    account = {**body, "password": PASSWORD, "reg_code": outbox.code()}
+    assert relay.mails[-1]["To"] == "Lory@126.com"
+    account = {**body, "password": PASSWORD, "reg_code": relay.code()}
     assert code_of(api("/register", account)) == 0
     assert login(api, around("lory@126.com")).json["data"]["user_name"] == "lory"
 
@@ -144,7 +144,7 @@ def test_third_language_is_found_by_its_longest_tag():
 @pytest.mark.parametrize(
     ("accepted", "word"), [("zh-CN,en;q=0.9", "验证码"), ("en-US,zh;q=0.1", "code")]
 )
-def test_mail_is_in_the_language_of_the_first_range(api, outbox, accepted, word):
+def test_mail_is_in_the_language_of_the_first_range(api, relay, accepted, word):
     body = {"user_name": "lory", "email": "lory@126.com"}
     api("/auth-code", body, headers={"Accept-Language": accepted})
-    assert word in outbox.mails[-1]["Subject"]
+    assert word in relay.mails[-1]["Subject"]

@@ -42,11 +42,11 @@ def test_migrations_create_the_tables_of_the_models(app):
         assert compare_metadata(context, db.metadata) == []
 
 
-def test_downgrade_and_upgrade(app, flask):
-    assert flask("db", "downgrade", "base").exit_code == 0
+def test_downgrade_and_upgrade(app, command):
+    assert command("db", "downgrade", "base").exit_code == 0
     with app.app_context():
         assert set(inspect(db.engine).get_table_names()) == {"alembic_version"}
-    assert flask("db", "upgrade").exit_code == 0
+    assert command("db", "upgrade").exit_code == 0
     with app.app_context():
         assert "projects" in inspect(db.engine).get_table_names()
 
@@ -62,14 +62,14 @@ def test_server_does_not_load_alembic(tmp_path):
     assert done.returncode == 0
 
 
-def test_projects_survive_downgrade_and_upgrade(app, person, flask):
+def test_projects_survive_downgrade_and_upgrade(app, person, command):
     made = person.create_project()
-    flask("pool", "add", "blue")
-    flask("project", "assign", 1, "blue")
+    command("pool", "add", "blue")
+    command("project", "assign", 1, "blue")
     person.verify(made)
     (before,) = person.projects()
-    assert flask("db", "downgrade", "0001").exit_code == 0
-    assert flask("db", "upgrade").exit_code == 0
+    assert command("db", "downgrade", "0001").exit_code == 0
+    assert command("db", "upgrade").exit_code == 0
     (after,) = person.projects()
     templates = ["https://api.hobbychain.org//rpc", "wss://api.hobbychain.org//ws"]
     assert after == {**before, "pool_id": 0, "pool_name": "", "end_points": templates}
@@ -77,15 +77,15 @@ def test_projects_survive_downgrade_and_upgrade(app, person, flask):
     assert person.create_project().keys() == made.keys()
 
 
-def test_nodes_can_migrate_at_the_same_time(database_uri, app, flask):
-    assert flask("db", "downgrade", "base").exit_code == 0
+def test_nodes_can_migrate_at_the_same_time(database_uri, app, command):
+    assert command("db", "downgrade", "base").exit_code == 0
     environment = {
         **os.environ,
         "GATEWAY_SQLALCHEMY_DATABASE_URI": database_uri,
         "GATEWAY_SECRET_KEY": SECRET_KEY,
     }
-    command = [Path(sys.prefix) / "bin" / "gateway", "db", "upgrade"]
-    nodes = [subprocess.Popen(command, cwd=ROOT, env=environment) for _ in range(3)]
+    call = [Path(sys.prefix) / "bin" / "gateway", "db", "upgrade"]
+    nodes = [subprocess.Popen(call, cwd=ROOT, env=environment) for _ in range(3)]
     assert [node.wait(timeout=120) for node in nodes] == [0, 0, 0]
     with app.app_context():
         assert "projects" in inspect(db.engine).get_table_names()

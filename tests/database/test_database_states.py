@@ -116,17 +116,17 @@ def test_a_statement_that_waits_for_a_lock_is_not_counted_later(primary, served,
     assert primary.sql("SELECT request_total FROM projects") == [(1,)]
 
 
-def test_a_newer_schema_is_ready_where_this_version_can_serve(app, client, sql, flask):
+def test_a_newer_schema_is_ready_where_this_version_can_serve(app, client, sql, command):
     ours = latest_revision()
     newer, breaking = f"{ours[0]}999", f"{int(ours[0]) + 1}999"
     try:
         sql("UPDATE alembic_version SET version_num = :r", r=newer)
         assert client.get("/readyz").status_code == 200
-        result = flask("db", "upgrade")
+        result = command("db", "upgrade")
         assert (result.exit_code, "which can serve it" in result.output) == (0, True)
         sql("UPDATE alembic_version SET version_num = :r", r=breaking)
         assert client.get("/readyz").status_code == 503
-        result = flask("db", "upgrade")
+        result = command("db", "upgrade")
         assert (result.exit_code, result.output.count("\n")) == (1, 1)
         sql("UPDATE alembic_version SET version_num = '0001'")
         assert client.get("/readyz").status_code == 503

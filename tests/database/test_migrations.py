@@ -97,9 +97,9 @@ def upgrade(database_uri):
 
 
 @postgres_only
-def test_an_upgrade_gives_way_to_traffic(person, flask, upgrade, verify_0004, database_uri):
+def test_an_upgrade_gives_way_to_traffic(person, command, upgrade, verify_0004, database_uri):
     project = person.create_project()
-    assert flask("db", "downgrade", "0004").exit_code == 0
+    assert command("db", "downgrade", "0004").exit_code == 0
     waits, stop = [], threading.Event()
 
     def ask():
@@ -128,14 +128,14 @@ def test_an_upgrade_gives_way_to_traffic(person, flask, upgrade, verify_0004, da
 
 
 @postgres_only
-def test_an_upgrade_ends_when_the_locks_stay_held(flask, database_uri, monkeypatch, caplog):
+def test_an_upgrade_ends_when_the_locks_stay_held(command, database_uri, monkeypatch, caplog):
     monkeypatch.setattr(schema, "GIVE_UP", 0)
-    assert flask("db", "downgrade", "0004").exit_code == 0
+    assert command("db", "downgrade", "0004").exit_code == 0
     with psycopg.connect(database_uri) as reader:
         reader.execute("SELECT count(*) FROM users")
-        result = flask("db", "upgrade")
+        result = command("db", "upgrade")
     assert (result.exit_code, "nothing was changed: pid" in caplog.text) == (1, True)
-    assert flask("db", "upgrade").exit_code == 0
+    assert command("db", "upgrade").exit_code == 0
 
 
 def test_migrations_take_their_locks_first():
@@ -145,14 +145,14 @@ def test_migrations_take_their_locks_first():
             assert body.lstrip().startswith("on_postgres = lock()"), file
 
 
-def test_tables_of_a_newer_version_beside_an_older_revision(client, flask, sql):
+def test_tables_of_a_newer_version_beside_an_older_revision(client, command, sql):
     ours = schema.latest_revision()
     sql("UPDATE alembic_version SET version_num = '0004'")
     try:
-        result = flask("db", "upgrade")
+        result = command("db", "upgrade")
         assert (result.exit_code, result.output.count("\n")) == (1, 1)
         assert "drop and create the database, then restore it" in result.output
-        doctor = flask("doctor").output
+        doctor = command("doctor").output
         assert "drop and create the database, then restore it" in doctor
         assert "drop and create" in client.get("/readyz").json["header"]["message"]
     finally:

@@ -49,7 +49,7 @@ def test_readyz_writes_one_row_now_and_then(client, sql, clock, monkeypatch):
     assert sql(ROW) != [first]
 
 
-def test_a_full_disk_is_not_ready(client, sql, flask, database_uri):
+def test_a_full_disk_is_not_ready(client, sql, command, database_uri):
     for statement in FULL[kind_of(database_uri)]:
         for event in ("INSERT", "UPDATE")[: 1 + ("{" in statement)]:
             sql(statement.format(event).replace("TRIGGER full", f"TRIGGER full_{event}"))
@@ -57,7 +57,7 @@ def test_a_full_disk_is_not_ready(client, sql, flask, database_uri):
     assert (status, "disk is full" in said) == (503, True)
     assert said.startswith("The database takes no write: ")
     assert message(client, PROXY) == (503, "The database takes no write")
-    findings = json.loads(flask("doctor", "--json").output)
+    findings = json.loads(command("doctor", "--json").output)
     (fault,) = [f for f in findings if f["name"] == "database" and f["state"] == "FAULT"]
     assert "disk is full" in fault["what"]
 
@@ -102,7 +102,7 @@ def test_another_setting_of_all_nodes_is_told(make_app, sql, name, ours, stored,
     assert (status, said.startswith(name), word in said) == (503, True, True)
 
 
-def test_a_clock_that_differs_from_the_databases(client, clock, flask, database_uri, caplog):
+def test_a_clock_that_differs_from_the_databases(client, clock, command, database_uri, caplog):
     if kind_of(database_uri) == "sqlite":
         pytest.skip("SQLite has no clock of its own")
     clock.advance(seconds=9)
@@ -110,7 +110,7 @@ def test_a_clock_that_differs_from_the_databases(client, clock, flask, database_
     clock.advance(seconds=10)
     status, said = message(client, PROXY)
     assert (status, "s ahead of the database server's" in said) == (503, True)
-    assert "ahead of the database server's" in flask("doctor").output
+    assert "ahead of the database server's" in command("doctor").output
     with client.application.app_context():
         readiness.tell_clock()  # as each worker does now and then
     assert "s ahead of the database server's" in caplog.text

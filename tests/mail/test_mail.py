@@ -206,6 +206,6 @@ def test_refused_password_is_not_logged(make_app, relay_with, contexts, security
     assert "the-right-one" not in caplog.text
 
 
-def test_relay_without_tls_gets_no_password(make_app, outbox):
+def test_relay_without_tls_gets_no_password(make_app, relay):
     assert ask(make_app(MAIL_USE_TLS=True, **LOGIN))[0] == 1029
-    assert outbox.mails == []
+    assert relay.mails == []

@@ -134,10 +134,10 @@ def test_mail_links_the_console(write, template, view, language):
         assert "href" not in seen.html
 
 
-def test_no_mail_names_the_host_of_a_request(client, outbox):
+def test_no_mail_names_the_host_of_a_request(client, relay):
     forged = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Origin": "http://evil"}
     assert client.post("/api/v1/auth-code", json=LORY, headers=forged).json["header"]["code"] == 0
-    (sent,) = outbox.mails
+    (sent,) = relay.mails
     assert "evil" not in sent.as_string()
 
 

@@ -83,17 +83,17 @@ def number_owed(sql):
     return row[0]
 
 
-def test_forty_people_at_once(start_service, outbox, add_people):
+def test_forty_people_at_once(start_service, relay, add_people):
     service = start_service(workers=2)
     people = add_people(40)
-    outbox.pause = 1.5
+    relay.pause = 1.5
     with ThreadPoolExecutor(40) as pool:
         answers = list(
             pool.map(lambda email: service.post("/reset-code", {"email": email}), people)
         )
     assert {code for _, code, _ in answers} == {0}
-    assert outbox.wait_for_mails(40)
-    assert sorted(outbox.codes) == sorted(people)
+    assert relay.wait_for_mails(40)
+    assert sorted(relay.codes) == sorted(people)
 
 
 @pytest.mark.parametrize("step", ["banner", "EHLO", "MAIL", "RCPT", "DATA", "dot"])
@@ -136,43 +136,43 @@ def test_pauses_grow_until_the_code_would_expire(make_app, add_people, by_hand, 
 
 
 def test_mail_in_the_last_moment_brings_a_code_of_ten_minutes(
-    app, outbox, add_people, by_hand, clock
+    app, relay, add_people, by_hand, clock
 ):
     (email,) = add_people(1)
     assert code_of(ask(app, email)) == 0
     clock.advance(minutes=9, seconds=59)
     assert send_due(app) == 1
     clock.advance(minutes=9, seconds=59)
-    assert reset(app, email, outbox.code()) == 0
+    assert reset(app, email, relay.code()) == 0
 
 
-def test_expired_promise_is_dropped(app, outbox, add_people, by_hand, clock):
+def test_expired_promise_is_dropped(app, relay, add_people, by_hand, clock):
     (email,) = add_people(1)
     assert code_of(ask(app, email)) == 0
     clock.advance(minutes=10, seconds=1)
     assert send_due(app) == 0
-    assert outbox.mails == []
+    assert relay.mails == []
 
 
-def test_nothing_readable_waits_in_the_database(app, outbox, add_people, by_hand, sql):
+def test_nothing_readable_waits_in_the_database(app, relay, add_people, by_hand, sql):
     (email,) = add_people(1)
     assert code_of(ask(app, email)) == 0
     assert sql("SELECT * FROM mail_codes") == []
     (row,) = sql("SELECT * FROM owed_mails")
     send_due(app)
-    assert outbox.code() not in str(row)
+    assert relay.code() not in str(row)
     assert sql("SELECT * FROM owed_mails") == []
 
 
-def test_each_mail_is_sent_once_by_many_workers(make_app, outbox, add_people, by_hand):
+def test_each_mail_is_sent_once_by_many_workers(make_app, relay, add_people, by_hand):
     apps = [make_app() for _ in range(4)]
     people = add_people(20)
     for email in people:
         assert code_of(ask(apps[0], email)) == 0
     with ThreadPoolExecutor(4) as pool:
         tried = list(pool.map(send_due, apps))
-    assert sum(tried) == len(outbox.mails) == 20
-    assert sorted(outbox.codes) == sorted(people)
+    assert sum(tried) == len(relay.mails) == 20
+    assert sorted(relay.codes) == sorted(people)
 
 
 def test_known_and_unknown_addresses_cost_the_same_statements(
@@ -222,7 +222,7 @@ def test_refused_recipient_is_not_asked_again(
 
 
 @pytest.mark.parametrize("asks_again", [True, False])
-def test_mail_that_is_sent_at_last_counts(make_app, outbox, add_people, by_hand, clock, asks_again):
+def test_mail_that_is_sent_at_last_counts(make_app, relay, add_people, by_hand, clock, asks_again):
     (email,) = add_people(1)
     broken, app = make_app(MAIL_PORT=1), make_app()
     assert code_of(ask(broken, email)) == 0
@@ -231,12 +231,12 @@ def test_mail_that_is_sent_at_last_counts(make_app, outbox, add_people, by_hand,
         assert code_of(ask(app, email)) == 0  # the first counted for nothing
     clock.advance(seconds=2)
     assert send_due(app) == 1
-    assert len(outbox.mails) == 1
+    assert len(relay.mails) == 1
     assert code_of(ask(app, email)) == 429
 
 
 def test_database_that_fails_after_the_relay_has_accepted(
-    app, outbox, add_people, by_hand, clock, monkeypatch
+    app, relay, add_people, by_hand, clock, monkeypatch
 ):
     """The mail goes out twice, and the second one holds the valid code."""
     (email,) = add_people(1)
@@ -253,14 +253,14 @@ def test_database_that_fails_after_the_relay_has_accepted(
     monkeypatch.setattr(codes, "issue", fail)
     with pytest.raises(OperationalError):
         send_due(app)
-    assert len(outbox.mails) == 1
+    assert len(relay.mails) == 1
     clock.advance(seconds=20)
     assert send_due(app) == 1
-    assert len(outbox.mails) == 2
-    assert reset(app, email, outbox.code()) == 0
+    assert len(relay.mails) == 2
+    assert reset(app, email, relay.code()) == 0
 
 
-def test_claim_of_a_killed_process_runs_out(app, outbox, add_people, by_hand, clock):
+def test_claim_of_a_killed_process_runs_out(app, relay, add_people, by_hand, clock):
     (email,) = add_people(1)
     assert code_of(ask(app, email)) == 0
     with app.app_context():
@@ -270,10 +270,10 @@ def test_claim_of_a_killed_process_runs_out(app, outbox, add_people, by_hand, cl
     assert send_due(app) == 0
     clock.advance(seconds=2)
     assert send_due(app) == 1
-    assert len(outbox.mails) == 1
+    assert len(relay.mails) == 1
 
 
-def test_clock_that_was_set_back_holds_nothing_up(app, outbox, add_people, by_hand, clock):
+def test_clock_that_was_set_back_holds_nothing_up(app, relay, add_people, by_hand, clock):
     first, second = add_people(2)
     clock.advance(days=1)
     for email in (first, second):
@@ -282,7 +282,7 @@ def test_clock_that_was_set_back_holds_nothing_up(app, outbox, add_people, by_ha
         owed._claim()
     clock.advance(days=-1)
     assert send_due(app) == 2
-    assert len(outbox.mails) == 2
+    assert len(relay.mails) == 2
 
 
 def owe(app, asker, language="en", key="about this"):
@@ -294,47 +294,47 @@ def owe(app, asker, language="en", key="about this"):
         db.session.commit()
 
 
-def in_flight(app, outbox, pool):
+def in_flight(app, relay, pool):
     """Begin to send the mail that is owed; return the future number of tries."""
-    outbox.pause = 1
+    relay.pause = 1
     sending = pool.submit(send_due, app)
-    assert outbox.wait_until_taken(outbox.taken + 1)
-    outbox.pause = 0
+    assert relay.wait_until_taken(relay.taken + 1)
+    relay.pause = 0
     return sending
 
 
-def recipients(outbox):
-    return [mail["To"] for mail in outbox.mails]
+def recipients(relay):
+    return [mail["To"] for mail in relay.mails]
 
 
-def test_of_two_who_ask_each_gets_a_mail(app, outbox, sql):
+def test_of_two_who_ask_each_gets_a_mail(app, relay, sql):
     owe(app, "stranger")
     with ThreadPoolExecutor(1) as pool:
-        sending = in_flight(app, outbox, pool)
+        sending = in_flight(app, relay, pool)
         owe(app, "owner")
     assert sending.result() + send_due(app) == 2
-    assert sorted(recipients(outbox)) == ["owner@126.com", "stranger@126.com"]
+    assert sorted(recipients(relay)) == ["owner@126.com", "stranger@126.com"]
     assert number_owed(sql) == 0
 
 
 @pytest.mark.parametrize("answer", [None, "451 4.3.0 later"])
-def test_mail_that_is_promised_anew_while_it_is_sent_goes_out_too(app, outbox, sql, answer):
+def test_mail_that_is_promised_anew_while_it_is_sent_goes_out_too(app, relay, sql, answer):
     """Whoever sends the first deletes or puts off only that one, and nobody sends both at once."""
     owe(app, "lory")
-    outbox.refuse_late = answer
+    relay.refuse_late = answer
     with ThreadPoolExecutor(1) as pool:
-        sending = in_flight(app, outbox, pool)
+        sending = in_flight(app, relay, pool)
         owe(app, "lory", "zh")
         assert send_due(app) == 0
         sending.result()
     wait_for_background()
-    subjects = [mail["Subject"] for mail in outbox.mails]
+    subjects = [mail["Subject"] for mail in relay.mails]
     assert subjects[-1] == "gateway：测试邮件"
     assert len(subjects) == (1 if answer else 2)
     assert number_owed(sql) == 0
 
 
-def test_claim_that_ran_out_ends_nothing(app, outbox, sql, clock):
+def test_claim_that_ran_out_ends_nothing(app, relay, sql, clock):
     """Another process sends the mail by now; it alone deletes the row."""
     owe(app, "lory")
     with app.app_context():
@@ -347,22 +347,22 @@ def test_claim_that_ran_out_ends_nothing(app, outbox, sql, clock):
 
 
 def test_killed_server_sends_what_it_has_promised_when_it_starts_again(
-    start_service, outbox, add_people
+    start_service, relay, add_people
 ):
     service = start_service(workers=2)
     people = add_people(8)
-    outbox.pause = 30
+    relay.pause = 30
     with ThreadPoolExecutor(8) as pool:
         answers = list(
             pool.map(lambda email: service.post("/reset-code", {"email": email}), people)
         )
     assert {code for _, code, _ in answers} == {0}
     service.server.kill()
-    outbox.pause = 0
-    outbox.mails.clear()
+    relay.pause = 0
+    relay.mails.clear()
     service.start()
-    assert outbox.wait_for_mails(8)
-    body = {"email": people[-1], "reg_code": outbox.codes[people[-1]], "password": PASSWORD}
+    assert relay.wait_for_mails(8)
+    body = {"email": people[-1], "reg_code": relay.codes[people[-1]], "password": PASSWORD}
     # The code is good once the service has stored what the relay has just accepted; until then a
     # request costs no try.
     until = time.monotonic() + TIMEOUT
@@ -372,7 +372,7 @@ def test_killed_server_sends_what_it_has_promised_when_it_starts_again(
 
 
 @sqlite_only
-def test_a_mail_costs_two_waits_for_the_disk(app, outbox, add_people, by_hand):
+def test_a_mail_costs_two_waits_for_the_disk(app, relay, add_people, by_hand):
     """One until it is promised, and one after it is sent; the claim waits for nothing."""
     (email,) = add_people(1)
     waits = []
@@ -383,20 +383,20 @@ def test_a_mail_costs_two_waits_for_the_disk(app, outbox, add_people, by_hand):
     def note(connection):
         driver = connection.connection.driver_connection
         if driver.in_transaction and driver.execute("PRAGMA synchronous").fetchone() == (2,):
-            waits.append(len(outbox.mails))
+            waits.append(len(relay.mails))
 
     assert code_of(ask(app, email)) == 0
     assert send_due(app) == 1
     assert waits == [0, 1]
 
 
-def test_operators_see_what_is_owed_and_why(flask, person, outbox, clock, caplog):
+def test_operators_see_what_is_owed_and_why(command, person, relay, clock, caplog):
     clock.freeze(2024, 3, 7, 12)
-    outbox.refuse_data = "451 4.3.0 later"
+    relay.refuse_data = "451 4.3.0 later"
     person.client.post("/api/v1/reset-code", json={"email": person.email})
     wait_for_background()
     assert "SMTPDataError 451 4.3.0; user=1 purpose=reset; " in caplog.text
-    (row,) = json.loads(flask("mail", "list", "--json").output)["list"]
+    (row,) = json.loads(command("mail", "list", "--json").output)["list"]
     assert row == {
         "purpose": "reset",
         "to": "lory@126.com",
@@ -406,6 +406,6 @@ def test_operators_see_what_is_owed_and_why(flask, person, outbox, clock, caplog
         "cause": "SMTPDataError 451 4.3.0",
     }
     for who in ("lory", "Lory@126.com"):
-        assert "reset" in flask("mail", "list", "--to", who).output
-    assert "reset" not in flask("mail", "list", "--to", "other@126.com").output
-    assert "SMTPDataError 451" in flask("user", "show", "lory").output
+        assert "reset" in command("mail", "list", "--to", who).output
+    assert "reset" not in command("mail", "list", "--to", "other@126.com").output
+    assert "SMTPDataError 451" in command("user", "show", "lory").output

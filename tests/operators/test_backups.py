@@ -24,29 +24,29 @@ def folder(tmp_path):
 
 
 @sqlite_only
-def test_the_newest_stay(flask, person, clock, folder):
+def test_the_newest_stay(command, person, clock, folder):
     foreign = [folder / name for name in ("gateway.db", "gateway-2024.db", "notes")]
     for file in foreign:
         file.touch()
     names = []
     for day in range(1, 6):
         clock.freeze(2024, 3, day, 3, 30)
-        result = flask("backup", "--keep", "3", folder)
+        result = command("backup", "--keep", "3", folder)
         assert result.exit_code == 0, result.output
         names.append(f"gateway-2024030{day}T033000Z.db")
         kept = {file.name for file in folder.iterdir()} - {file.name for file in foreign}
         assert kept == set(names[-3:])
     assert "1 old ones deleted" in result.output
     clock.freeze(2024, 1, 1)  # a clock that is behind does not delete its own new backup
-    assert flask("backup", "--keep", "1", folder).exit_code == 0
+    assert command("backup", "--keep", "1", folder).exit_code == 0
     assert (folder / "gateway-20240101T000000Z.db").exists()
 
 
 @sqlite_only
-def test_a_failed_backup_deletes_nothing(flask, person, clock, folder, monkeypatch):
+def test_a_failed_backup_deletes_nothing(command, person, clock, folder, monkeypatch):
     clock.freeze(2024, 3, 1)
-    assert flask("backup", "--keep", "1", folder).exit_code == 0
-    result = flask("backup", "--keep", "1", folder)  # in the same second
+    assert command("backup", "--keep", "1", folder).exit_code == 0
+    result = command("backup", "--keep", "1", folder)  # in the same second
     assert (result.exit_code, "is there already" in result.output) == (1, True)
     clock.freeze(2024, 3, 2)
 
@@ -54,14 +54,14 @@ def test_a_failed_backup_deletes_nothing(flask, person, clock, folder, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    assert flask("backup", "--keep", "1", folder).exit_code == 1
+    assert command("backup", "--keep", "1", folder).exit_code == 1
     assert [file.name for file in folder.iterdir()] == ["gateway-20240301T000000Z.db"]
 
 
 @sqlite_only
-def test_restore_of_a_kept_backup(app, flask, person, folder, tmp_path, make_app):
+def test_restore_of_a_kept_backup(app, command, person, folder, tmp_path, make_app):
     project = person.create_project()
-    assert flask("backup", "--keep", "2", folder).exit_code == 0
+    assert command("backup", "--keep", "2", folder).exit_code == 0
     person.post("/project/delete", {"id": 1})
     with app.app_context():
         db.engine.dispose()
@@ -75,14 +75,14 @@ def test_restore_of_a_kept_backup(app, flask, person, folder, tmp_path, make_app
 
 
 @sqlite_only
-def test_a_folder_needs_keep(flask, person, folder):
-    result = flask("backup", folder)
+def test_a_folder_needs_keep(command, person, folder):
+    result = command("backup", folder)
     assert (result.exit_code, "--keep" in result.output) == (2, True)
 
 
 @postgres_only
-def test_postgres_is_told(flask, person, folder):
-    result = flask("backup", "--keep", "2", folder)
+def test_postgres_is_told(command, person, folder):
+    result = command("backup", "--keep", "2", folder)
     assert (result.exit_code, "pg_dump" in result.output) == (1, True)
 
 

@@ -73,17 +73,17 @@ def test_finds_a_missing_database(examine):
     assert [key for key in found if key[0] == "FAULT"] == [("FAULT", "database")]
 
 
-def test_finds_an_old_schema(examine, flask):
-    assert flask("db", "downgrade", "0004").exit_code == 0
+def test_finds_an_old_schema(examine, command):
+    assert command("db", "downgrade", "0004").exit_code == 0
     assert examine()["FAULT", "schema"] == "not this version's"
 
 
-def test_finds_a_faulty_relay(examine, outbox):
+def test_finds_a_faulty_relay(examine, relay):
     assert ("FAULT", "relay") in examine(MAIL_PORT=1)
     assert "STARTTLS" in examine(MAIL_USE_TLS=True)["FAULT", "relay"]
     assert ("warning", "relay") in examine(MAIL_SERVER=None)
     assert ("warning", "relay") in examine(MAIL_SUPPRESS_SEND=True)
-    assert outbox.mails == []
+    assert relay.mails == []
 
 
 @pytest.mark.parametrize(
@@ -152,19 +152,19 @@ def test_finds_a_damaged_database(examine, tmp_path, person):
 
 
 @sqlite_only
-def test_looks_at_the_last_backup(examine, flask, tmp_path, clock):
+def test_looks_at_the_last_backup(examine, command, tmp_path, clock):
     folder = tmp_path / "backups"
     folder.mkdir()
     assert ("ok", "backup") not in examine(clean=False)
-    assert flask("backup", "--keep", 2, folder).exit_code == 0
+    assert command("backup", "--keep", 2, folder).exit_code == 0
     assert examine() == {}
     clock.advance(days=2, hours=1)
     found = examine()["warning", "backup"]
     assert found == f"the last one is 2 days old, in {folder}"
-    assert flask("backup", "--keep", 2, folder).exit_code == 0
+    assert command("backup", "--keep", 2, folder).exit_code == 0
     (folder / ".gateway.draft-journal").touch()
     clock.advance(minutes=1)
     assert "left by a backup that was killed" in examine()["warning", "backup"]
-    assert flask("backup", "--keep", 2, folder).exit_code == 0
+    assert command("backup", "--keep", 2, folder).exit_code == 0
     assert examine() == {}
     assert len(list(folder.iterdir())) == 2

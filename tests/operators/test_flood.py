@@ -76,6 +76,6 @@ def test_a_flood_of_sign_ins_has_a_line_for_each_client_and_second(make_app, now
 
 @sqlite_only
 @pytest.mark.parametrize("name", sorted(RESERVED_POOL_NAMES))
-def test_names_of_nginx_own_paths_are_refused(flask, name):
-    result = flask("pool", "add", name)
+def test_names_of_nginx_own_paths_are_refused(command, name):
+    result = command("pool", "add", name)
     assert (result.exit_code, f"{name} is reserved" in result.output) == (1, True)

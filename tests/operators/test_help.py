@@ -12,12 +12,12 @@ from gateway.ops.cli import main
 
 @pytest.mark.parametrize("group", ["", "db", "mail", "pool", "project", "secret-key", "user"])
 @sqlite_only
-def test_summaries_fit_and_commands_have_an_example(flask, group):
-    said = flask(*group.split(), "--help").output
+def test_summaries_fit_and_commands_have_an_example(command, group):
+    said = command(*group.split(), "--help").output
     assert max(map(len, said.splitlines())) <= 80
     assert not re.search(r"\w\.\.\.$", said, re.MULTILINE)
     for name in re.findall(r"^  ([a-z-]+)  ", said.partition("Commands:")[2], re.MULTILINE):
-        helps = flask(*group.split(), name, "--help").output
+        helps = command(*group.split(), name, "--help").output
         assert "Example:\n  gateway" in helps.replace("main", "gateway") or "Commands:" in helps
 
 
@@ -30,8 +30,8 @@ def test_summaries_fit_and_commands_have_an_example(flask, group):
         (["project", "assign", "1"], "", ["blue"]),
     ],
 )
-def test_tab_completes_names(app, person, flask, words, begun, names):
-    flask("pool", "add", "blue")
+def test_tab_completes_names(app, person, command, words, begun, names):
+    command("pool", "add", "blue")
     completion = BashComplete(main, {"obj": ScriptInfo(create_app=lambda: app)}, "x", "_X")
     found = completion.get_completions(words, begun)
     assert [item.value for item in found] == names

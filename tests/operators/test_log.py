@@ -81,9 +81,9 @@ def test_failures_have_a_request_id(client):
     assert client.get("/nowhere").headers["X-Request-ID"]
 
 
-def test_no_secret_is_logged(sign_up, outbox, sql, caplog):
+def test_no_secret_is_logged(sign_up, relay, sql, caplog):
     person = sign_up()
-    code = outbox.code()
+    code = relay.code()
     made = person.create_project()
     person.projects()
     person.client.post("/api/v1/login", json={"user_name": PASSWORD, "password": PASSWORD})

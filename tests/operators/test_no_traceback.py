@@ -116,10 +116,10 @@ def run(make_app, database_uri, tmp_path, monkeypatch, capsys, caplog):
 
 
 @pytest.fixture
-def data(person, flask):
+def data(person, command):
     """Something that the commands find."""
     person.create_project()
-    flask("pool", "add", "blue")
+    command("pool", "add", "blue")
 
 
 @pytest.mark.parametrize(
@@ -145,23 +145,23 @@ def test_an_output_that_fails(run, data, monkeypatch, error):
 
 @pytest.mark.parametrize("state", ["gone", "garbage", "older"])
 @sqlite_only
-def test_a_database_that_fails(run, data, flask, tmp_path, monkeypatch, state):
+def test_a_database_that_fails(run, data, command, tmp_path, monkeypatch, state):
     uri = f"sqlite:///{tmp_path}/none.db"
     if state == "garbage":
         (tmp_path / "none.db").write_bytes(b"no database" * 1000)
     elif state == "older":
-        flask("db", "downgrade", "0004")
+        command("db", "downgrade", "0004")
         uri = f"sqlite:///{tmp_path}/gateway.db"
-    for command in COMMANDS.keys() - NEED_NO_DATABASE:
+    for call in COMMANDS.keys() - NEED_NO_DATABASE:
         monkeypatch.setattr(sys, "stdin", io.StringIO("y\ny\n"))
-        exit_code, said = run(command, uri)
-        if command == "doctor":
+        exit_code, said = run(call, uri)
+        if call == "doctor":
             assert (exit_code, said) == (1, [])  # the faults are what it prints
         else:
-            assert "Traceback" not in str(said), command
-            assert len(said) == (1 if exit_code else 0), command
-        if state == "older" and command in ("usage", "user list", "user show"):
-            assert "gateway db upgrade" in str(said), command
+            assert "Traceback" not in str(said), call
+            assert len(said) == (1 if exit_code else 0), call
+        if state == "older" and call in ("usage", "user list", "user show"):
+            assert "gateway db upgrade" in str(said), call
 
 
 @pytest.mark.parametrize(

@@ -50,13 +50,13 @@ def assert_refused(result, sentence):
         ("mail", ["test"]),
     ],
 )
-def test_every_command_has_help(flask, group, commands):
-    listed = flask(group, "--help").output
-    for command in ("purge", "doctor", "backup", "copy-from"):
-        assert flask(command, "--help").output.startswith("Usage: ")
-    for command in commands:
-        assert command in listed
-        result = flask(group, command, "--help")
+def test_every_command_has_help(command, group, commands):
+    listed = command(group, "--help").output
+    for call in ("purge", "doctor", "backup", "copy-from"):
+        assert command(call, "--help").output.startswith("Usage: ")
+    for call in commands:
+        assert call in listed
+        result = command(group, call, "--help")
         assert result.exit_code == 0
         assert result.output.startswith("Usage: ")
         assert "." in result.output.split("\n\n")[1]
@@ -73,27 +73,27 @@ def is_in(person):
     return code_of(person.post("/project/list")) == 0
 
 
-def test_create_an_admin(flask, api, outbox):
-    result = flask("user", "create", "boss", "boss@126.com", "--admin", input=f"{PASSWORD}\n" * 2)
+def test_create_an_admin(command, api, relay):
+    result = command("user", "create", "boss", "boss@126.com", "--admin", input=f"{PASSWORD}\n" * 2)
     assert result.exit_code == 0
     assert result.output.splitlines()[-1] == "boss: created is_admin=True"
     assert PASSWORD not in result.output
     data = api("/login", {"user_name": "boss", "password": PASSWORD}).json["data"]
     assert data["role"] == "admin"
-    assert outbox.mails == []
+    assert relay.mails == []
 
 
-def test_password_from_standard_input(flask, api):
-    flask("user", "create", "a", "a@126.com", "--password-stdin", input="correct horse\n")
+def test_password_from_standard_input(command, api):
+    command("user", "create", "a", "a@126.com", "--password-stdin", input="correct horse\n")
     assert log_in(api, "a", "correct horse") == 0
-    flask("user", "create", "b", "b@126.com", "--password-stdin", input=f"{PASSWORD}\r\n")
+    command("user", "create", "b", "b@126.com", "--password-stdin", input=f"{PASSWORD}\r\n")
     assert log_in(api, "b", PASSWORD) == 0
     assert log_in(api, "b", "12345678") == 1002
 
 
-def test_prompt_repeats_if_passwords_differ(flask, api):
+def test_prompt_repeats_if_passwords_differ(command, api):
     typed = "the first one\nanother one\n" + f"{PASSWORD}\n" * 2
-    assert flask("user", "create", "a", "a@126.com", input=typed).exit_code == 0
+    assert command("user", "create", "a", "a@126.com", input=typed).exit_code == 0
     assert log_in(api, "a") == 0
 
 
@@ -107,26 +107,28 @@ def test_prompt_repeats_if_passwords_differ(flask, api):
         ("a", "Lory@126.com", PASSWORD, "Email already exist"),
     ],
 )
-def test_create_refuses_invalid_accounts(flask, person, sql, user_name, email, password, sentence):
-    result = flask("user", "create", user_name, email, "--password-stdin", input=password)
+def test_create_refuses_invalid_accounts(
+    command, person, sql, user_name, email, password, sentence
+):
+    result = command("user", "create", user_name, email, "--password-stdin", input=password)
     assert result.exit_code == 1
     assert result.output.splitlines()[-1].startswith(f"Error: {sentence}")
     assert len(sql("SELECT * FROM users")) == 1
 
 
-def test_set_password_revokes_all_tokens(flask, api, person):
-    result = flask("user", "set-password", "lory", "--password-stdin", input="another digest")
+def test_set_password_revokes_all_tokens(command, api, person):
+    result = command("user", "set-password", "lory", "--password-stdin", input="another digest")
     assert result.output == "lory: password set, every token revoked\n"
     assert not is_in(person)
     assert log_in(api) == 1002
     assert log_in(api, password="another digest") == 0
-    result = flask("user", "set-password", "lory", "--password-stdin", input="short")
+    result = command("user", "set-password", "lory", "--password-stdin", input="short")
     assert_refused(result, "password must be 8 to 128 characters long")
 
 
-def test_logout_revokes_all_tokens(flask, api, person, sign_up):
+def test_logout_revokes_all_tokens(command, api, person, sign_up):
     other = sign_up("libin")
-    assert flask("user", "logout", "LORY@126.com").output == "lory: every token revoked\n"
+    assert command("user", "logout", "LORY@126.com").output == "lory: every token revoked\n"
     assert not is_in(person)
     assert is_in(other)
     assert log_in(api) == 0
@@ -135,28 +137,28 @@ def test_logout_revokes_all_tokens(flask, api, person, sign_up):
 @pytest.mark.parametrize(
     "arguments", [["show"], ["logout"], ["set-password"], ["ban"], ["promote"]]
 )
-def test_unknown_user_is_refused(flask, arguments):
-    result = flask("user", *arguments, "nobody", input=f"{PASSWORD}\n" * 2)
+def test_unknown_user_is_refused(command, arguments):
+    result = command("user", *arguments, "nobody", input=f"{PASSWORD}\n" * 2)
     assert_refused(result, "There is no such account; see: user list")
     assert result.exit_code == 1
 
 
-def test_list_and_show_accounts(flask, sign_up, clock):
+def test_list_and_show_accounts(command, sign_up, clock):
     clock.freeze(2024, 3, 7, 15, 44, 43)
     lory = sign_up("lory")
     sign_up("王小明", "wang@126.com")
-    flask("user", "promote", "lory")
-    flask("user", "ban", "王小明")
+    command("user", "promote", "lory")
+    command("user", "ban", "王小明")
     lory.create_project()
-    assert flask("user", "list").output.splitlines() == [
+    assert command("user", "list").output.splitlines() == [
         "ID  USER NAME  EMAIL         ROLE   BANNED  PROJECTS  CREATED",
         "1   lory       lory@126.com  admin  no      1         2024-03-07 15:44:43",
         "2   王小明     wang@126.com  -      yes     0         2024-03-07 15:44:43",
     ]
-    assert [row[1] for row in rows(flask("user", "list", "--admins"))] == ["lory"]
-    assert [row[1] for row in rows(flask("user", "list", "--banned"))] == ["王小明"]
-    assert flask("user", "list", "--admins", "--banned").output == "none\n"
-    found = json.loads(flask("user", "list", "--json").output)
+    assert [row[1] for row in rows(command("user", "list", "--admins"))] == ["lory"]
+    assert [row[1] for row in rows(command("user", "list", "--banned"))] == ["王小明"]
+    assert command("user", "list", "--admins", "--banned").output == "none\n"
+    found = json.loads(command("user", "list", "--json").output)
     assert found["total"] == 2
     assert found["list"][1] == {
         "id": 2,
@@ -167,9 +169,9 @@ def test_list_and_show_accounts(flask, sign_up, clock):
         "projects": 0,
         "created": "2024-03-07 15:44:43",
     }
-    assert "王小明" in flask("user", "list", "--json").output
-    assert json.loads(flask("user", "show", "wang@126.com", "--json").output) == found["list"][1]
-    assert flask("user", "show", "lory").output.splitlines() == [
+    assert "王小明" in command("user", "list", "--json").output
+    assert json.loads(command("user", "show", "wang@126.com", "--json").output) == found["list"][1]
+    assert command("user", "show", "lory").output.splitlines() == [
         "id         1",
         "user_name  lory",
         "email      lory@126.com",
@@ -180,29 +182,29 @@ def test_list_and_show_accounts(flask, sign_up, clock):
     ]
 
 
-def test_list_pages_of_accounts(flask, sql):
+def test_list_pages_of_accounts(command, sql):
     sql(
         "INSERT INTO users (user_name, name_key, email, email_key, password_hash, is_admin,"
         " is_banned, live_projects, created_at) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL"
         " SELECT i + 1 FROM n WHERE i < 120) SELECT 'u' || i, 'u' || i, 'u' || i, 'u' || i, '',"
         " false, false, 0, '2024-03-07 15:44:43' FROM n"
     )
-    assert flask("user", "list").output.splitlines()[-1] == "page 0 of 0 to 2; 120 in all"
-    last = flask("user", "list", "--page", 2).output.splitlines()
+    assert command("user", "list").output.splitlines()[-1] == "page 0 of 0 to 2; 120 in all"
+    last = command("user", "list", "--page", 2).output.splitlines()
     assert [line.split()[1] for line in last[1:-1]] == [f"u{n}" for n in range(101, 121)]
 
 
 # Pools
 
 
-def test_add_list_and_remove_pools(flask):
-    assert flask("pool", "add", "red").output == "red: added\n"
-    flask("pool", "add", "blue")
-    assert rows(flask("pool", "list")) == [["2", "0", "blue"], ["1", "0", "red"]]
-    assert flask("pool", "remove", "red").output == "red: removed\n"
-    flask("pool", "add", "red")
-    assert rows(flask("pool", "list")) == [["2", "0", "blue"], ["3", "0", "red"]]
-    assert json.loads(flask("pool", "list", "--json").output) == {
+def test_add_list_and_remove_pools(command):
+    assert command("pool", "add", "red").output == "red: added\n"
+    command("pool", "add", "blue")
+    assert rows(command("pool", "list")) == [["2", "0", "blue"], ["1", "0", "red"]]
+    assert command("pool", "remove", "red").output == "red: removed\n"
+    command("pool", "add", "red")
+    assert rows(command("pool", "list")) == [["2", "0", "blue"], ["3", "0", "red"]]
+    assert json.loads(command("pool", "list", "--json").output) == {
         "total": 2,
         "list": [
             {"id": 2, "projects": 0, "pool_name": "blue"},
@@ -214,43 +216,43 @@ def test_add_list_and_remove_pools(flask):
 @pytest.mark.parametrize(
     "name", ["", "Blue", "a b", "a_b", "-a", "a-", "é", "a/b", "x" * 64, "a\n"]
 )
-def test_invalid_pool_names(flask, name):
-    result = flask("pool", "add", "--", name)
+def test_invalid_pool_names(command, name):
+    result = command("pool", "add", "--", name)
     assert result.exit_code == 1
     assert "1 to 63 of a-z, 0-9 and -" in result.output
-    assert rows(flask("pool", "list")) == []
+    assert rows(command("pool", "list")) == []
 
 
 @pytest.mark.parametrize("name", ["a", "0", "a-1", "x" * 63])
-def test_valid_pool_names(flask, name):
-    assert flask("pool", "add", name).exit_code == 0
+def test_valid_pool_names(command, name):
+    assert command("pool", "add", name).exit_code == 0
 
 
-def test_pool_names_are_unique(flask):
-    flask("pool", "add", "blue")
-    assert_refused(flask("pool", "add", "blue"), "There is a pool of this name already")
-    assert len(rows(flask("pool", "list"))) == 1
+def test_pool_names_are_unique(command):
+    command("pool", "add", "blue")
+    assert_refused(command("pool", "add", "blue"), "There is a pool of this name already")
+    assert len(rows(command("pool", "list"))) == 1
 
 
-def test_pool_with_projects_cannot_be_removed(flask, person, project):
+def test_pool_with_projects_cannot_be_removed(command, person, project):
     person.create_project()
-    flask("pool", "add", "blue")
+    command("pool", "add", "blue")
     for number in (1, 2):
-        flask("project", "assign", number, "blue")
+        command("project", "assign", number, "blue")
     sentence = "The pool still has projects; see: project list --pool blue"
-    assert_refused(flask("pool", "remove", "blue"), sentence)
+    assert_refused(command("pool", "remove", "blue"), sentence)
     person.post("/project/delete", {"id": 2})
-    assert_refused(flask("pool", "remove", "blue"), sentence)
-    assert rows(flask("pool", "list")) == [["1", "1", "blue"]]
-    flask("project", "assign", 1, "--none")
-    assert flask("pool", "remove", "blue").exit_code == 0
-    assert_refused(flask("pool", "remove", "blue"), "There is no such pool; see: pool list")
+    assert_refused(command("pool", "remove", "blue"), sentence)
+    assert rows(command("pool", "list")) == [["1", "1", "blue"]]
+    command("project", "assign", 1, "--none")
+    assert command("pool", "remove", "blue").exit_code == 0
+    assert_refused(command("pool", "remove", "blue"), "There is no such pool; see: pool list")
 
 
 # Projects
 
 
-def test_show_a_project_without_its_secret(flask, clock, sign_up):
+def test_show_a_project_without_its_secret(command, clock, sign_up):
     clock.freeze(2024, 3, 7, 15, 44, 43)
     person = sign_up()
     made = person.create_project()
@@ -273,92 +275,94 @@ def test_show_a_project_without_its_secret(flask, clock, sign_up):
         "created": "2024-03-07 15:44:43",
     }
     for which in (1, made["project_key"]):
-        assert json.loads(flask("project", "show", which, "--json").output) == shown
-    listed = json.loads(flask("project", "list", "--json").output)
+        assert json.loads(command("project", "show", which, "--json").output) == shown
+    listed = json.loads(command("project", "list", "--json").output)
     assert listed["total"] == 1
     assert listed["list"][0].items() <= shown.items()
-    plain = flask("project", "show", 1).output
+    plain = command("project", "show", 1).output
     assert "project_name  我的ChatGPT项目\n" in plain
     assert made["project_secret"] not in plain + str(listed)
 
 
-def test_delete_asks_before_it_deletes_a_project(flask, person, project):
+def test_delete_asks_before_it_deletes_a_project(command, person, project):
     question = 'Delete project 1 "我的ChatGPT项目" of lory? [y/N]: '
-    result = flask("project", "delete", 1, input="n\n")
+    result = command("project", "delete", 1, input="n\n")
     assert (result.exit_code, result.output.splitlines()[0]) == (1, question + "n")
     assert person.verify(project).status_code == 204
-    result = flask("project", "delete", project["project_key"], input="y\n")
+    result = command("project", "delete", project["project_key"], input="y\n")
     assert (result.exit_code, result.output.splitlines()[-1]) == (0, "project 1: deleted")
     assert person.verify(project).status_code == 401
     assert person.projects() == []
     for arguments in (["delete", 1, "--yes"], ["show", 1]):
-        assert_refused(flask("project", *arguments), "There is no live project with this id or key")
+        assert_refused(
+            command("project", *arguments), "There is no live project with this id or key"
+        )
 
 
-def test_deleted_project_does_not_count_for_the_limit(flask, app, person, sql):
+def test_deleted_project_does_not_count_for_the_limit(command, app, person, sql):
     app.config["PROJECTS_PER_USER"] = 1
     person.create_project()
     sql("DELETE FROM throttle_counts")  # an account creates only as many in a day
-    assert flask("project", "delete", 1, "--yes").output == "project 1: deleted\n"
+    assert command("project", "delete", 1, "--yes").output == "project 1: deleted\n"
     assert "project_key" in person.create_project()
 
 
-def test_assign_by_id_or_key(flask, person, project):
-    flask("pool", "add", "blue")
-    assert flask("project", "assign", 1, "blue").output == "project 1: pool blue\n"
+def test_assign_by_id_or_key(command, person, project):
+    command("pool", "add", "blue")
+    assert command("project", "assign", 1, "blue").output == "project 1: pool blue\n"
     (shown,) = person.projects()
     assert (shown["pool_id"], shown["pool_name"]) == (1, "blue")
     assert shown["end_points"] == [
         "https://api.hobbychain.org/blue/rpc",
         "wss://api.hobbychain.org/blue/ws",
     ]
-    result = flask("project", "assign", project["project_key"], "--none")
+    result = command("project", "assign", project["project_key"], "--none")
     assert result.output == "project 1: pool none\n"
     (shown,) = person.projects()
     assert (shown["pool_id"], shown["pool_name"]) == (0, "")
 
 
-def test_assign_refuses_unknown_project_or_pool(flask, person, project):
-    flask("pool", "add", "blue")
+def test_assign_refuses_unknown_project_or_pool(command, person, project):
+    command("pool", "add", "blue")
     no_project = "There is no live project with this id or key"
-    assert_refused(flask("project", "assign", 1, "red"), "There is no such pool; see: pool list")
+    assert_refused(command("project", "assign", 1, "red"), "There is no such pool; see: pool list")
     for unknown in ("2", "0", "9" * 10, "9" * 30, "x" * 16, "x", "-"):
-        assert_refused(flask("project", "assign", "--", unknown, "blue"), no_project)
+        assert_refused(command("project", "assign", "--", unknown, "blue"), no_project)
     for arguments in ([], ["blue", "--none"]):
-        result = flask("project", "assign", 1, *arguments)
+        result = command("project", "assign", 1, *arguments)
         assert_refused(result, "Name a pool, or give --none.")
     person.post("/project/delete", {"id": 1})
-    assert_refused(flask("project", "assign", 1, "blue"), no_project)
-    assert_refused(flask("project", "allow", 1, 5), no_project)
+    assert_refused(command("project", "assign", 1, "blue"), no_project)
+    assert_refused(command("project", "allow", 1, 5), no_project)
 
 
-def test_allow_sets_the_quota(flask, person, project):
-    assert flask("project", "allow", 1, 5).output == "project 1: 5 a day, was 30\n"
+def test_allow_sets_the_quota(command, person, project):
+    assert command("project", "allow", 1, 5).output == "project 1: 5 a day, was 30\n"
     assert person.projects()[0]["request_max"] == 5
-    assert flask("project", "allow", 1, "--day", 0, "--month", 9, "--per-minute", 7).output == (
+    assert command("project", "allow", 1, "--day", 0, "--month", 9, "--per-minute", 7).output == (
         "project 1: no limit a day, was 5\n"
         "project 1: 9 a month, was no limit\n"
         "project 1: 7 a minute, was no limit\n"
     )
     for bad in ("x", "-1", "1.5", str(2**31)):
         for option in ("--day", "--month", "--per-minute"):
-            assert flask("project", "allow", 1, f"{option}={bad}").exit_code == 2
-    assert flask("project", "allow", 1, "--per-minute", 6_000_001).exit_code == 2
-    assert flask("project", "allow", 1).exit_code == 2
-    assert flask("project", "allow", 2, "--day", 1).exit_code == 1
+            assert command("project", "allow", 1, f"{option}={bad}").exit_code == 2
+    assert command("project", "allow", 1, "--per-minute", 6_000_001).exit_code == 2
+    assert command("project", "allow", 1).exit_code == 2
+    assert command("project", "allow", 2, "--day", 1).exit_code == 1
     assert person.projects()[0]["request_max"] == 0
-    shown = json.loads(flask("project", "show", 1, "--json").output)
+    shown = json.loads(command("project", "show", 1, "--json").output)
     assert (shown["max"], shown["month_max"], shown["per_minute"]) == ("no limit", 9, 7)
 
 
-def test_list_projects_without_their_secrets(flask, sign_up):
+def test_list_projects_without_their_secrets(command, sign_up):
     lory, libin = sign_up("lory"), sign_up("libin")
     first, second = lory.create_project("my chain"), libin.create_project("我的ChatGPT项目")
     lory.verify(first)
-    flask("pool", "add", "blue")
-    flask("project", "assign", 2, "blue")
-    flask("project", "allow", 2, 0)
-    result = flask("project", "list")
+    command("pool", "add", "blue")
+    command("project", "assign", 2, "blue")
+    command("project", "allow", 2, 0)
+    result = command("project", "list")
     assert result.output.splitlines() == [
         "ID  PROJECT KEY       POOL NAME  TODAY  MAX       TOTAL  OWNER  PROJECT NAME",
         f"1   {first['project_key']}  -          1      30        1      lory   my chain",
@@ -366,35 +370,38 @@ def test_list_projects_without_their_secrets(flask, sign_up):
     ]
 
     def listed(*arguments):
-        return [line.split()[0] for line in flask(*arguments).output.splitlines()[1:]]
+        return [line.split()[0] for line in command(*arguments).output.splitlines()[1:]]
 
     assert listed("project", "list", "--user", "libin@126.com") == ["2"]
     assert listed("project", "list", "--pool", "blue") == ["2"]
     assert listed("project", "list", "--pool", "") == ["1"]
     assert listed("project", "list", "--pool", "blue", "--user", "lory") == []
     assert_refused(
-        flask("project", "list", "--user", "nobody"), "There is no such account; see: user list"
+        command("project", "list", "--user", "nobody"), "There is no such account; see: user list"
     )
     assert_refused(
-        flask("project", "list", "--pool", "red"), "There is no such pool; see: pool list"
+        command("project", "list", "--pool", "red"), "There is no such pool; see: pool list"
     )
 
 
-def test_list_pages_of_projects(flask, person):
+def test_list_pages_of_projects(command, person):
     for _ in range(51):
         person.create_project()
-    first, second = flask("project", "list").output, flask("project", "list", "--page", 1).output
+    first, second = (
+        command("project", "list").output,
+        command("project", "list", "--page", 1).output,
+    )
     assert len(first.splitlines()) == 52
     assert first.splitlines()[-1] == "page 0 of 0 to 1; 51 in all"
     assert [line.split()[0] for line in second.splitlines()] == ["ID", "51", "page"]
 
 
-def test_commands_for_projects_and_pools_are_logged(flask, project, caplog):
-    flask("pool", "add", "blue")
-    flask("project", "assign", 1, "blue")
-    flask("project", "allow", 1, 5)
-    flask("project", "assign", 1, "--none")
-    flask("pool", "remove", "blue")
+def test_commands_for_projects_and_pools_are_logged(command, project, caplog):
+    command("pool", "add", "blue")
+    command("project", "assign", 1, "blue")
+    command("project", "allow", 1, 5)
+    command("project", "assign", 1, "--none")
+    command("pool", "remove", "blue")
     lines = [record.getMessage() for record in caplog.records]
     assert [line for line in lines if line.startswith("operator")] == [
         "operator pool=1 added",
@@ -405,12 +412,12 @@ def test_commands_for_projects_and_pools_are_logged(flask, project, caplog):
     ]
 
 
-def test_commands_for_accounts_are_logged_without_names(flask, person, project, caplog):
-    flask("user", "create", "boss", "boss@126.com", "--password-stdin", input=PASSWORD)
-    flask("user", "set-password", "boss", "--password-stdin", input=PASSWORD)
-    flask("user", "logout", "lory")
-    flask("user", "ban", "lory")
-    flask("project", "delete", 1, "--yes")
+def test_commands_for_accounts_are_logged_without_names(command, person, project, caplog):
+    command("user", "create", "boss", "boss@126.com", "--password-stdin", input=PASSWORD)
+    command("user", "set-password", "boss", "--password-stdin", input=PASSWORD)
+    command("user", "logout", "lory")
+    command("user", "ban", "lory")
+    command("project", "delete", 1, "--yes")
     lines = [record.getMessage() for record in caplog.records]
     assert [line for line in lines if line.startswith("operator")] == [
         "operator user=2 created is_admin=False",
@@ -424,28 +431,28 @@ def test_commands_for_accounts_are_logged_without_names(flask, person, project, 
 # Mail and purge
 
 
-def test_send_a_test_mail(flask, outbox):
-    result = flask("mail", "test", "boss@126.com")
+def test_send_a_test_mail(command, relay):
+    result = command("mail", "test", "boss@126.com")
     assert (result.exit_code, result.output) == (
         0,
         "127.0.0.1 accepted the mail; check that it arrives\n",
     )
-    assert outbox.mails[-1]["Subject"] == "gateway: test mail"
-    flask("mail", "test", "boss@126.com", "--language", "zh")
-    assert outbox.mails[-1]["Subject"] == "gateway：测试邮件"
-    assert outbox.mails[-1]["To"] == "boss@126.com"
+    assert relay.mails[-1]["Subject"] == "gateway: test mail"
+    command("mail", "test", "boss@126.com", "--language", "zh")
+    assert relay.mails[-1]["Subject"] == "gateway：测试邮件"
+    assert relay.mails[-1]["To"] == "boss@126.com"
 
 
-def test_test_mail_refused_by_the_relay(flask, outbox):
-    outbox.refuse_recipient = "550 5.1.1 no such mailbox"
-    result = flask("mail", "test", "boss@126.com")
+def test_test_mail_refused_by_the_relay(command, relay):
+    relay.refuse_recipient = "550 5.1.1 no such mailbox"
+    result = command("mail", "test", "boss@126.com")
     assert_refused(
         result,
         "the mail was not sent: SMTPRecipientsRefused 550 5.1.1; if the relay refuses every"
         " recipient, it wants MAIL_USERNAME and MAIL_PASSWORD, or must be told that this host may"
         " send",
     )
-    assert flask("mail", "test", "boss@").exit_code == 1
+    assert command("mail", "test", "boss@").exit_code == 1
 
 
 def test_test_mail_without_a_relay(make_app):
@@ -461,11 +468,11 @@ def test_test_mail_without_a_relay(make_app):
     assert result.output == "written to the log only, because MAIL_SUPPRESS_SEND is set\n"
 
 
-def test_purge_deletes_expired_rows(flask, api, person, clock, sql):
+def test_purge_deletes_expired_rows(command, api, person, clock, sql):
     api("/auth-code", {"user_name": "x", "email": "x@126.com"})
     api("/login", {"user_name": "lory", "password": "not this one"})
     person.post("/platform/logout")
-    counts = json.loads(flask("purge", "--json").output)
+    counts = json.loads(command("purge", "--json").output)
     tables = [
         "mail_codes",
         "owed_mails",
@@ -478,8 +485,8 @@ def test_purge_deletes_expired_rows(flask, api, person, clock, sql):
     clock.advance(days=100)
     held = {table: len(sql(f"SELECT * FROM {table}")) for table in counts}
     assert held["mail_codes"] == held["revoked_tokens"] == 1
-    assert json.loads(flask("purge", "--json").output) == held
-    assert sorted(flask("purge").output.splitlines()) == [
+    assert json.loads(command("purge", "--json").output) == held
+    assert sorted(command("purge").output.splitlines()) == [
         "mail_codes       0",
         "owed_mails       0",
         "project_days     0",

@@ -41,18 +41,18 @@ def lines(caplog):
         (["db", "current"], "command=db.current outcome=done"),
     ],
 )
-def test_every_command_writes_a_line(flask, person, caplog, arguments, line):
+def test_every_command_writes_a_line(command, person, caplog, arguments, line):
     person.create_project()
     caplog.clear()
-    flask(*arguments, input="n\n")
+    command(*arguments, input="n\n")
     assert lines(caplog)[-1] == line
     assert lines(caplog).count(line) == 1
 
 
-def test_lines_of_commands_hold_no_names(flask, person, caplog):
+def test_lines_of_commands_hold_no_names(command, person, caplog):
     caplog.clear()
-    for command in ("ban", "unban", "unlock", "logout", "show"):
-        flask("user", command, person.email)
+    for call in ("ban", "unban", "unlock", "logout", "show"):
+        command("user", call, person.email)
     assert "lory" not in caplog.text
 
 
@@ -123,9 +123,9 @@ def test_at_a_terminal_the_line_goes_to_syslog(tmp_path, monkeypatch):
 # What admins look at
 
 
-def test_line_says_whose_projects_an_admin_looks_at(flask, sign_up, caplog):
+def test_line_says_whose_projects_an_admin_looks_at(command, sign_up, caplog):
     lory, boss = sign_up("lory"), sign_up("boss")
-    flask("user", "promote", "boss")
+    command("user", "promote", "boss")
     lory.create_project()
     lory.create_project()
     caplog.clear()
@@ -148,18 +148,18 @@ def test_line_says_whose_projects_an_admin_looks_at(flask, sign_up, caplog):
 # What commands show
 
 
-def test_tables_and_questions_show_what_is_invisible(flask, person):
+def test_tables_and_questions_show_what_is_invisible(command, person):
     person.create_project(ODD)
     escaped = r"x\u202ecod.exe\u200b\u2066\udb40\udc41\u2800"
     for arguments in (["project", "list"], ["project", "show", 1], ["project", "delete", 1]):
-        output = flask(*arguments, input="n\n").output
+        output = command(*arguments, input="n\n").output
         assert escaped in output
         assert not set(ODD) - set("x.code") & set(output)
 
 
-def test_json_shows_it_too_and_means_the_same(flask, person):
+def test_json_shows_it_too_and_means_the_same(command, person):
     person.create_project(ODD + '"\\u0041')
-    output = flask("project", "show", 1, "--json").output
+    output = command("project", "show", 1, "--json").output
     assert not set("\u202e\u200b\u2066\U000e0041\u2800") & set(output)
     assert json.loads(output)["project_name"] == ODD + '"\\u0041'
 

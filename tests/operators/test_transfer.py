@@ -37,15 +37,15 @@ def target(make_app, target_uri):
 
 
 @pytest.fixture
-def world(person, sign_up, flask, api, sql, monkeypatch):
+def world(person, sign_up, command, api, sql, monkeypatch):
     """A database with rows in every table."""
-    flask("pool", "add", "gone")
-    flask("pool", "remove", "gone")
-    flask("pool", "add", "blue")
+    command("pool", "add", "gone")
+    command("pool", "remove", "gone")
+    command("pool", "add", "blue")
     sign_up("王小明", "wang@126.com").post("/platform/logout")
     project = person.create_project()
     person.verify(project)
-    flask("project", "assign", 1, "blue")
+    command("project", "assign", 1, "blue")
     person.post("/project/rotate", {"id": 1, "grace_hours": 24})
     sql(
         "INSERT INTO projects (user_id, project_name, project_type, project_key, secret_hash,"
@@ -94,7 +94,7 @@ def copy(target, source_uri):
     return target.test_cli_runner().invoke(main, args=["copy-from", source_uri])
 
 
-def test_copy_everything_and_continue_there(world, app, target, database_uri, outbox):
+def test_copy_everything_and_continue_there(world, app, target, database_uri, relay):
     result = copy(target, database_uri)
     assert result.exit_code == 0, result.output
     printed = dict(line.split() for line in result.output.splitlines()[1:])
@@ -128,7 +128,7 @@ def test_copy_everything_and_continue_there(world, app, target, database_uri, ou
     target.test_cli_runner().invoke(main, args=["pool", "add", "new"])
     assert rows_of(target, "SELECT id FROM pools WHERE pool_name = 'new'") == [(3,)]
     account = {"user_name": "x", "email": "x@126.com", "password": PASSWORD}
-    code = outbox.codes["x@126.com"]
+    code = relay.codes["x@126.com"]
     reply = client.post("/api/v1/register", json={**account, "reg_code": code})
     assert code_of(reply) == 0
 
@@ -204,13 +204,13 @@ def test_source_from_the_environment(person, target, database_uri):
 
 
 @sqlite_only
-def test_backup_while_in_use_and_restore(app, person, flask, tmp_path, make_app):
+def test_backup_while_in_use_and_restore(app, person, command, tmp_path, make_app):
     made = person.create_project()
     file = tmp_path / "backup.db"
     with closing(sqlite3.connect(tmp_path / "gateway.db")) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM users").fetchone()
-        result = flask("backup", file)
+        result = command("backup", file)
     assert result.exit_code == 0
     assert result.output.startswith(f"{file}: ")
     assert file.stat().st_mode & 0o777 == 0o600
@@ -224,20 +224,20 @@ def test_backup_while_in_use_and_restore(app, person, flask, tmp_path, make_app)
 
 
 @sqlite_only
-def test_backup_does_not_overwrite(flask, person, tmp_path):
+def test_backup_does_not_overwrite(command, person, tmp_path):
     file = tmp_path / "precious"
     file.write_text("precious")
-    result = flask("backup", file)
+    result = command("backup", file)
     assert result.exit_code == 1
     assert result.output == f"Error: {file} is there already; a backup is a new file\n"
     assert file.read_text() == "precious"
-    result = flask("backup", tmp_path / "nowhere" / "x.db")
+    result = command("backup", tmp_path / "nowhere" / "x.db")
     assert (result.exit_code, "No such file or directory" in result.output) == (1, True)
 
 
 @postgres_only
-def test_backup_of_postgres_is_refused(flask, tmp_path):
-    result = flask("backup", tmp_path / "x")
+def test_backup_of_postgres_is_refused(command, tmp_path):
+    result = command("backup", tmp_path / "x")
     assert result.exit_code == 1
     assert "pg_dump makes its backups" in result.output
     assert not (tmp_path / "x").exists()

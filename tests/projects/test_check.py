@@ -56,14 +56,14 @@ def test_every_method_is_one_question(ask, project, method):
     assert (reply.status_code, "Location" in reply.headers) == (401, False)
 
 
-def test_refusals_have_their_true_status(ask, project, credential, flask):
-    flask("project", "allow", 1, 1)
+def test_refusals_have_their_true_status(ask, project, credential, command):
+    command("project", "allow", 1, 1)
     assert ask("/-/1", X_API_Key=credential).status_code == 200
     reply = ask("/-/1", X_API_Key=credential)
     assert_failure(reply, 429, 429)
     assert 0 < int(reply.headers["Retry-After"]) <= 86400
     assert_failure(ask("/-/1"), 401, 1001)
-    flask("project", "allow", 1, 0)
+    command("project", "allow", 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -108,11 +108,11 @@ def test_a_credential_elsewhere_in_the_path(ask, credential, path):
             assert ask("/-/1", X_Forwarded_Uri=text, **headers).status_code == 401
 
 
-def test_pools_come_from_its_own_path_as_it_was_sent(ask, credential, flask):
-    flask("pool", "add", "blue")
+def test_pools_come_from_its_own_path_as_it_was_sent(ask, credential, command):
+    command("pool", "add", "blue")
     for pool, status in (("-", 200), ("_", 200), ("blue", 401)):
         assert ask(f"/{pool}/1", X_API_Key=credential).status_code == status
-    flask("project", "assign", 1, "blue")
+    command("project", "assign", 1, "blue")
     for pool, status in (("-", 401), ("_", 200), ("blue", 200)):
         reply = ask(f"/{pool}/1/red/rpc?pool=red", X_API_Key=credential, X_Gateway_Pool="red")
         assert reply.status_code == status

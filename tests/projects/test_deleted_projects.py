@@ -22,13 +22,13 @@ def purge(app):
 
 
 @pytest.mark.parametrize("by", ["owner", "operator"])
-def test_deleted_project_keeps_no_secret(person, flask, sql, by):
+def test_deleted_project_keeps_no_secret(person, command, sql, by):
     made = person.create_project()
     person.post("/project/rotate", {"id": 1, "grace_hours": 24})
     if by == "owner":
         person.post("/project/delete", {"id": 1})
     else:
-        flask("project", "delete", 1, "--yes")
+        command("project", "delete", 1, "--yes")
     assert sql(f"SELECT {SECRETS} FROM projects") == [("", "", None, None)]
     assert person.verify(made).status_code == 401
     assert person.verify(made, secret="x" * 48).status_code == 401
@@ -88,19 +88,19 @@ def test_refused_creation_does_not_count(make_app, sign_up, sql):
     assert sql("SELECT count FROM throttle_counts WHERE name = 'project-create'") == [(1,)]
 
 
-def test_upgrade_wipes_secrets_and_keeps_codes(flask, person, outbox, sql, api, client):
+def test_upgrade_wipes_secrets_and_keeps_codes(command, person, relay, sql, api, client):
     for _ in range(2):
         person.create_project()
     body = {"user_name": "new", "email": "new@126.com"}
     api("/auth-code", body)
-    code = outbox.code()
+    code = relay.code()
     sql("UPDATE mail_codes SET asker = ''")  # as those of 0004 are
     before = sql("SELECT purpose, email_key, code_hash, tries, expires_at FROM mail_codes")
-    assert flask("db", "downgrade", "0004").exit_code == 0
+    assert command("db", "downgrade", "0004").exit_code == 0
     assert sql("SELECT * FROM mail_codes") == before
     sql("UPDATE projects SET deleted = (id = 2)")
     sql("UPDATE users SET live_projects = 1")
-    assert flask("db", "upgrade").exit_code == 0
+    assert command("db", "upgrade").exit_code == 0
     rows = sql(f"SELECT id, {SECRETS}, expires_at IS NULL FROM projects ORDER BY id")
     assert rows[1] == (2, "", "", None, None, False)
     assert rows[0][1]

@@ -12,7 +12,7 @@ TEMPLATES = [
 ]
 
 
-def test_with_and_without_a_pool(make_app, sign_up, flask):
+def test_with_and_without_a_pool(make_app, sign_up, command):
     person = sign_up(client=make_app(END_POINTS=TEMPLATES).test_client())
     project = person.create_project()
     credential = f"{project['project_key']}.{project['project_secret']}"
@@ -21,8 +21,8 @@ def test_with_and_without_a_pool(make_app, sign_up, flask):
         "https://api.example.com//rpc",
         f"wss://api.example.com/ws/{credential}",
     ]
-    flask("pool", "add", "blue")
-    flask("project", "assign", 1, "blue")
+    command("pool", "add", "blue")
+    command("project", "assign", 1, "blue")
     assert person.projects()[0]["end_points"] == [
         "https://api.example.com/blue/rpc",
         "https://api.example.com/blue/rpc",

@@ -180,7 +180,7 @@ def test_a_secret_with_one_changed_character_is_not_shown(person, sql):
         assert person.projects()[0]["project_secret"] == ""
 
 
-def test_settings_change_the_list(make_app, sign_up, clock, flask):
+def test_settings_change_the_list(make_app, sign_up, clock, command):
     app = make_app(
         REQUEST_MAX=7,
         TIMEZONE="Asia/Shanghai",
@@ -190,8 +190,8 @@ def test_settings_change_the_list(make_app, sign_up, clock, flask):
     person = sign_up(client=app.test_client())
     person.create_project()
     for pool in ("red", "blue"):
-        flask("pool", "add", pool)
-    flask("project", "assign", 1, "blue")
+        command("pool", "add", pool)
+    command("project", "assign", 1, "blue")
     (project,) = person.projects()
     assert project["request_max"] == 7
     assert project["created_time"] == "2024-03-07 23:44:43"

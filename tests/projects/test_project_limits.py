@@ -239,10 +239,10 @@ def test_rate_on_the_clock_of_the_database(start):
 
 
 @pytest.mark.parametrize("day", [0, 61])
-def test_racing_requests_never_exceed_a_quota(app, person, flask, day):
+def test_racing_requests_never_exceed_a_quota(app, person, command, day):
     project = person.create_project()
     month = 0 if day else 61
-    flask("project", "allow", 1, "--day", day, "--month", month, "--per-minute", 6_000_000)
+    command("project", "allow", 1, "--day", day, "--month", month, "--per-minute", 6_000_000)
     statuses, start = [], threading.Barrier(6)
 
     def ask(cost):

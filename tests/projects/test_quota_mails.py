@@ -13,14 +13,14 @@ from gateway.testing.mailbox import wait_for_background
 
 
 @pytest.fixture
-def start(make_app, sign_up, clock, outbox):
+def start(make_app, sign_up, clock, relay):
     """Return a function that makes a person and a project, early on a day in Shanghai."""
 
     def start(**settings):
         clock.freeze(2024, 3, 7, 16, 0, 5)  # 2024-03-08 00:00:05 in Shanghai
         app = make_app(**{"TIMEZONE": "Asia/Shanghai", "REQUEST_MAX": 5, **settings})
         person = sign_up(client=app.test_client())
-        outbox.reset()
+        relay.reset()
         return person, person.create_project()
 
     return start
@@ -32,34 +32,34 @@ def use(person, project, times):
     return statuses
 
 
-def subjects(outbox):
-    return [mail["Subject"] for mail in outbox.mails]
+def subjects(relay):
+    return [mail["Subject"] for mail in relay.mails]
 
 
 AT_80 = "gateway: 我的ChatGPT项目 has used 80 % of its daily requests"
 AT_100 = "gateway: 我的ChatGPT项目 has used 100 % of its daily requests"
 
 
-def test_each_share_is_mailed_once_a_day(start, outbox, clock):
+def test_each_share_is_mailed_once_a_day(start, relay, clock):
     person, project = start()
     assert use(person, project, 3) == [204] * 3
-    assert subjects(outbox) == []
+    assert subjects(relay) == []
     use(person, project, 1)
-    assert subjects(outbox) == [AT_80]
+    assert subjects(relay) == [AT_80]
     use(person, project, 1)
-    assert subjects(outbox) == [AT_80, AT_100]
+    assert subjects(relay) == [AT_80, AT_100]
     assert use(person, project, 3) == [403] * 3
-    assert len(outbox.mails) == 2
+    assert len(relay.mails) == 2
     clock.advance(days=1)
     use(person, project, 5)
-    assert sorted(subjects(outbox)[2:]) == [AT_100, AT_80]
+    assert sorted(subjects(relay)[2:]) == [AT_100, AT_80]
 
 
-def test_the_mail_says_what_was_used_and_when_it_goes_on(start, outbox):
+def test_the_mail_says_what_was_used_and_when_it_goes_on(start, relay):
     person, project = start()
     use(person, project, 4)
     use(person, project, 1)
-    (first, second) = outbox.mails
+    (first, second) = relay.mails
     assert first["To"] == person.email
     for kind in ("plain", "html"):
         text = first.get_body((kind,)).get_content()
@@ -71,7 +71,7 @@ def test_the_mail_says_what_was_used_and_when_it_goes_on(start, outbox):
     assert "refused with code 429 until the day ends" in second.get_body(("plain",)).get_content()
 
 
-def test_the_mail_is_in_the_language_of_the_last_login_that_named_one(start, outbox):
+def test_the_mail_is_in_the_language_of_the_last_login_that_named_one(start, relay):
     person, project = start()
 
     def log_in(language):
@@ -84,26 +84,26 @@ def test_the_mail_is_in_the_language_of_the_last_login_that_named_one(start, out
     log_in("zh-CN,en;q=0.5")
     log_in(None)
     use(person, project, 4)
-    assert subjects(outbox) == ["gateway：我的ChatGPT项目 已使用今日请求额度的 80%"]
+    assert subjects(relay) == ["gateway：我的ChatGPT项目 已使用今日请求额度的 80%"]
     log_in("en")
     use(person, project, 1)
-    assert subjects(outbox)[1:] == [AT_100]
+    assert subjects(relay)[1:] == [AT_100]
 
 
-def test_the_language_of_the_registration_counts(start, outbox, sign_up):
+def test_the_language_of_the_registration_counts(start, relay, sign_up):
     person, _ = start()
     body = {"user_name": "wang", "email": "wang@126.com"}
     chinese = {"Accept-Language": "zh"}
     person.client.post("/api/v1/auth-code", json=body, headers=chinese)
-    body |= {"password": "e10adc3949ba59abbe56e057f20f883e", "reg_code": outbox.code()}
+    body |= {"password": "e10adc3949ba59abbe56e057f20f883e", "reg_code": relay.code()}
     assert code_of(person.client.post("/api/v1/register", json=body, headers=chinese)) == 0
     body = {"user_name": "wang", "password": body["password"]}
     reply = person.client.post("/api/v1/login", json=body)
     person.token = reply.json["data"]["auth_token"]
-    outbox.reset()
+    relay.reset()
     use(person, person.create_project(), 4)
-    assert outbox.mails[0]["To"] == "wang@126.com"
-    assert "额度" in subjects(outbox)[0]
+    assert relay.mails[0]["To"] == "wang@126.com"
+    assert "额度" in subjects(relay)[0]
 
 
 @pytest.mark.parametrize(
@@ -116,16 +116,16 @@ def test_shares_are_rounded_up(limit, at):
     assert {count: share for count, share in reached.items() if share} == at
 
 
-def test_a_quota_that_an_operator_changes_mails_no_share_twice(start, outbox):
+def test_a_quota_that_an_operator_changes_mails_no_share_twice(start, relay):
     person, project = start()
     use(person, project, 4)
     runner = person.client.application.test_cli_runner()
     assert runner.invoke(main, args=["project", "allow", "1", "10"]).exit_code == 0
     use(person, project, 6)
-    assert subjects(outbox) == [AT_80, AT_100]
+    assert subjects(relay) == [AT_80, AT_100]
 
 
-def test_a_quota_below_what_is_used_is_told(start, outbox):
+def test_a_quota_below_what_is_used_is_told(start, relay):
     person, project = start(REQUEST_MAX=30)
     use(person, project, 10)
     runner = person.client.application.test_cli_runner()
@@ -136,13 +136,13 @@ def test_a_quota_below_what_is_used_is_told(start, outbox):
     with person.client.application.app_context():
         owed.send_due()
     wait_for_background()
-    assert sorted(subjects(outbox)) == [AT_100, AT_80]
-    bodies = [mail.get_body(("plain",)).get_content() for mail in outbox.mails]
+    assert sorted(subjects(relay)) == [AT_100, AT_80]
+    bodies = [mail.get_body(("plain",)).get_content() for mail in relay.mails]
     assert any("has used 10 of its 12" in body for body in bodies)
     assert any("has used 10 of its 4" in body for body in bodies)
 
 
-def test_racing_requests_get_one_mail_for_each_share(start, outbox):
+def test_racing_requests_get_one_mail_for_each_share(start, relay):
     person, project = start(REQUEST_MAX=20)
     app = person.client.application
 
@@ -158,47 +158,47 @@ def test_racing_requests_get_one_mail_for_each_share(start, outbox):
     for thread in threads:
         thread.join()
     wait_for_background()
-    assert sorted(subjects(outbox)) == [AT_100, AT_80]
+    assert sorted(subjects(relay)) == [AT_100, AT_80]
 
 
-def test_no_mail_when_the_setting_says_so(start, outbox):
+def test_no_mail_when_the_setting_says_so(start, relay):
     person, project = start(QUOTA_MAILS=False)
     use(person, project, 5)
-    assert outbox.mails == []
+    assert relay.mails == []
 
 
-def test_an_account_gets_no_more_than_a_hundred_mails_a_day(start, outbox, monkeypatch):
+def test_an_account_gets_no_more_than_a_hundred_mails_a_day(start, relay, monkeypatch):
     monkeypatch.setattr("gateway.project.quota_mails.MAILS_OF_ACCOUNT", 3)
     person, _ = start(REQUEST_MAX=1)
     for _ in range(4):
         use(person, person.create_project(), 1)
-    assert len(outbox.mails) == 3
+    assert len(relay.mails) == 3
 
 
-def test_a_relay_that_fails_gets_the_mail_later(start, outbox, clock):
+def test_a_relay_that_fails_gets_the_mail_later(start, relay, clock):
     person, project = start()
-    outbox.refuse_data = "451 4.3.0 later"
+    relay.refuse_data = "451 4.3.0 later"
     assert use(person, project, 4) == [204] * 4
-    assert outbox.mails == []
-    outbox.refuse_data = None
+    assert relay.mails == []
+    relay.refuse_data = None
     clock.advance(seconds=3)
-    assert outbox.wait_for_mails(1)
-    assert subjects(outbox) == [AT_80]
+    assert relay.wait_for_mails(1)
+    assert subjects(relay) == [AT_80]
 
 
-def test_a_month_is_mailed_as_a_day_is(start, outbox, clock):
+def test_a_month_is_mailed_as_a_day_is(start, relay, clock):
     """80 % of 11 is 8.8, so the request that counts from 8 to 9 reaches it."""
     person, project = start(REQUEST_MAX=0, REQUESTS_PER_MONTH=11)
     use(person, project, 8)
-    assert subjects(outbox) == []
+    assert subjects(relay) == []
     clock.advance(days=20)
     use(person, project, 1)
     use(person, project, 2)
-    assert subjects(outbox) == [
+    assert subjects(relay) == [
         AT_80.replace("daily", "monthly"),
         AT_100.replace("daily", "monthly"),
     ]
-    text = outbox.mails[1].get_body(("plain",)).get_content()
+    text = relay.mails[1].get_body(("plain",)).get_content()
     assert "has used 11 of its 11" in text
     assert "for 2024-03 (Asia/Shanghai)" in text
     assert "until the month ends" in text
@@ -207,56 +207,56 @@ def test_a_month_is_mailed_as_a_day_is(start, outbox, clock):
     runner = person.client.application.test_cli_runner()
     assert runner.invoke(main, args=["project", "allow", "1", "--month", "12"]).exit_code == 0
     use(person, project, 1)
-    assert len(outbox.mails) == 2  # no share of a month is mailed twice
+    assert len(relay.mails) == 2  # no share of a month is mailed twice
 
 
-def test_a_month_below_what_is_used_is_told(start, outbox):
+def test_a_month_below_what_is_used_is_told(start, relay):
     person, project = start(REQUEST_MAX=0)
     use(person, project, 9)
     runner = person.client.application.test_cli_runner()
     assert runner.invoke(main, args=["project", "allow", "1", "--month", "10"]).exit_code == 0
     with person.client.application.app_context():
         owed.send_due()
-    assert subjects(outbox) == [AT_80.replace("daily", "monthly")]
+    assert subjects(relay) == [AT_80.replace("daily", "monthly")]
 
 
-def test_the_mail_at_80_is_dropped_when_it_is_late(start, outbox, clock):
+def test_the_mail_at_80_is_dropped_when_it_is_late(start, relay, clock):
     person, project = start()
-    outbox.refuse_data = "451 4.3.0 later"
+    relay.refuse_data = "451 4.3.0 later"
     use(person, project, 4)
-    outbox.refuse_data = None
+    relay.refuse_data = None
     use(person, project, 1)
     clock.advance(seconds=3)
     with person.client.application.app_context():
         owed.send_due()
-    assert subjects(outbox) == [AT_100]
+    assert subjects(relay) == [AT_100]
 
 
-def test_the_mail_at_100_waits_for_the_one_at_80(start, outbox):
+def test_the_mail_at_100_waits_for_the_one_at_80(start, relay):
     person, project = start()
-    outbox.pause = 1
+    relay.pause = 1
     assert [person.verify(project).status_code for _ in range(4)] == [204] * 4
-    assert outbox.wait_until_taken(1)
-    outbox.pause = 0
+    assert relay.wait_until_taken(1)
+    relay.pause = 0
     use(person, project, 1)
-    assert subjects(outbox) == [AT_80, AT_100]
+    assert subjects(relay) == [AT_80, AT_100]
 
 
-def test_a_project_that_was_deleted_meanwhile_gets_no_mail(start, outbox, clock):
+def test_a_project_that_was_deleted_meanwhile_gets_no_mail(start, relay, clock):
     person, project = start()
-    outbox.refuse_data = "451 4.3.0 later"
+    relay.refuse_data = "451 4.3.0 later"
     use(person, project, 4)
     assert code_of(person.post("/project/delete", {"id": 1})) == 0
-    outbox.refuse_data = None
+    relay.refuse_data = None
     clock.advance(seconds=3)
     other = person.create_project("other")
     use(person, other, 4)
-    assert outbox.wait_for_mails(1)
+    assert relay.wait_for_mails(1)
     wait_for_background()
-    assert [subject for subject in subjects(outbox) if "我的" in subject] == []
+    assert [subject for subject in subjects(relay) if "我的" in subject] == []
 
 
-def test_a_database_that_fails_behind_the_response_hurts_no_request(start, outbox, monkeypatch):
+def test_a_database_that_fails_behind_the_response_hurts_no_request(start, relay, monkeypatch):
     person, project = start()
 
     def fail(*_args, **_kwargs):
@@ -264,4 +264,4 @@ def test_a_database_that_fails_behind_the_response_hurts_no_request(start, outbo
 
     monkeypatch.setattr("gateway.mail.outbox.promise", fail)
     assert use(person, project, 5) == [204] * 5
-    assert outbox.mails == []
+    assert relay.mails == []

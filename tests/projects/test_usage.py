@@ -293,14 +293,14 @@ def test_usage_of_each_user(project, sign_up):
     ]
 
 
-def test_another_time_zone_counts_no_day_twice(project, clock, flask, sql):
+def test_another_time_zone_counts_no_day_twice(project, clock, command, sql):
     person, created = project
     use(person, created, 5)
     clock.freeze(2024, 3, 7, 16, 30)
     app = person.client.application
     app.config["TIMEZONE"] = "UTC"  # where it is still the 7th
     sql("INSERT INTO stored_values (name, value) VALUES ('TIMEZONE', 'Asia/Shanghai')")
-    assert flask("set-timezone", "--yes").exit_code == 0
+    assert command("set-timezone", "--yes").exit_code == 0
     assert [entry["requests"] for entry in usage(person, days=3)["data"]["list"]] == [0, 0, 5]
 
 

@@ -81,7 +81,7 @@ def test_quota_zero_means_no_limit(make_app, sign_up, counts):
     "change",
     ["wrong secret", "another's secret", "unknown key", "deleted", "banned"],
 )
-def test_wrong_or_inactive_project_does_not_pass(person, sign_up, project, flask, counts, change):
+def test_wrong_or_inactive_project_does_not_pass(person, sign_up, project, command, counts, change):
     given = dict(project)
     other = sign_up("libin").create_project()
     assert person.verify(project).status_code == 204
@@ -94,42 +94,42 @@ def test_wrong_or_inactive_project_does_not_pass(person, sign_up, project, flask
     elif change == "deleted":
         person.post("/project/delete", {"id": 1})
     else:
-        flask("user", "ban", "lory")
+        command("user", "ban", "lory")
     assert_unknown(person.verify(given))
     # The day of a deleted project is in project_days.
     assert counts() == (1, 0 if change == "deleted" else 1)
     assert person.verify(other).status_code == 204
 
 
-def test_wrong_secret_does_not_learn_of_a_used_up_quota(person, project, flask):
-    flask("project", "allow", 1, 1)
+def test_wrong_secret_does_not_learn_of_a_used_up_quota(person, project, command):
+    command("project", "allow", 1, 1)
     person.verify(project)
     assert_unknown(person.verify(project, secret="x" * 48))
     assert person.verify(project).status_code == 403
 
 
-def test_project_works_again_after_unban(person, project, flask):
-    flask("user", "ban", "lory")
-    flask("user", "unban", "lory")
+def test_project_works_again_after_unban(person, project, command):
+    command("user", "ban", "lory")
+    command("user", "unban", "lory")
     assert person.verify(project).status_code == 204
 
 
-def test_pools(person, project, flask, counts):
+def test_pools(person, project, command, counts):
     for pool in ("red", "blue"):
-        flask("pool", "add", pool)
+        command("pool", "add", pool)
 
     def asked_for(pools):
         return [person.verify(project, pool=pool).status_code for pool in pools]
 
     assert asked_for(["", "red", "blue"]) == [204, 401, 401]
-    flask("project", "assign", 1, "blue")
+    command("project", "assign", 1, "blue")
     assert asked_for(["", "red", "blue"]) == [401, 401, 204]
     for bad in ("BLUE", "blue ", "blue\0", "\ud800", "b%", "x" * 64, "-", "'", "../blue"):
         quoted = bad.encode("utf-8", "surrogatepass")
         assert_misconfigured(person.verify(project, pool=quoted), "pool")
     assert_misconfigured(person.verify(project, pool=["blue", "blue"]), "pool")
     assert person.verify(project).headers["X-Gateway-Pool"] == "blue"  # nginx named no pool
-    flask("project", "assign", 1, "--none")
+    command("project", "assign", 1, "--none")
     assert asked_for(["", "blue"]) == [204, 401]
     assert counts() == (4, 4)
 
@@ -207,14 +207,14 @@ def test_day_of_a_wrong_clock_is_corrected(make_app, sign_up, clock, counts):
     assert [person.verify(project).status_code for _ in range(2)] == [204, 403]
 
 
-def test_allow_applies_from_the_next_request(person, project, flask):
-    flask("project", "allow", 1, 2)
+def test_allow_applies_from_the_next_request(person, project, command):
+    command("project", "allow", 1, 2)
     assert [person.verify(project).status_code for _ in range(3)] == [204, 204, 403]
-    flask("project", "allow", 1, 3)
+    command("project", "allow", 1, 3)
     assert [person.verify(project).status_code for _ in range(2)] == [204, 403]
-    flask("project", "allow", project["project_key"], 0)
+    command("project", "allow", project["project_key"], 0)
     assert person.verify(project).status_code == 204
-    flask("project", "allow", 1, 1)
+    command("project", "allow", 1, 1)
     reply = person.verify(project)
     assert (reply.status_code, reply.headers["RateLimit-Remaining"]) == (403, "0")
 

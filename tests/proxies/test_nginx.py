@@ -71,7 +71,7 @@ def test_quota_is_exact(team, start_front, reached, database_uri):
     assert customer.counts() == (1000, 1000)
 
 
-def test_every_node_refuses_the_next_request_after_a_change(team, start_front, reached, flask):
+def test_every_node_refuses_the_next_request_after_a_change(team, start_front, reached, command):
     services, customer = team(2)
     front = start_front(*services)
 
@@ -93,9 +93,9 @@ def test_every_node_refuses_the_next_request_after_a_change(team, start_front, r
     rotate(grace_hours=0)
     assert passed(first) == {False}
     assert passed(customer.header) == {True}
-    flask("user", "ban", "lory")
+    command("user", "ban", "lory")
     assert passed(customer.header) == {False}
-    flask("user", "unban", "lory")
+    command("user", "unban", "lory")
     assert passed(customer.header) == {True}
     customer.token = services[0].log_in("lory")
     customer.post("/project/delete", {"id": 1})
@@ -228,7 +228,7 @@ def test_counts_survive_a_killed_server(team, start_front, reached):
 
 
 @sqlite_only
-def test_headers_that_the_upstream_gets(team, start_front, upstreams, flask):
+def test_headers_that_the_upstream_gets(team, start_front, upstreams, command):
     (service,), customer = team()
     front = start_front(service)
     key = customer.project["project_key"]
@@ -259,8 +259,8 @@ def test_headers_that_the_upstream_gets(team, start_front, upstreams, flask):
     assert seen["Accept-Language"] == "zh"
     for name in ("Authorization", "X-Gateway-Pool", "X-Gateway-Code", "X_Gateway_Project"):
         assert name not in seen
-    flask("pool", "add", "blue")
-    flask("project", "assign", 1, "blue")
+    command("pool", "add", "blue")
+    command("project", "assign", 1, "blue")
     assert front.ask("/blue/rpc", customer.header, **forged)[0] == 200
     path, seen = pooled.seen[-1]
     assert path == "/rpc"
@@ -269,14 +269,14 @@ def test_headers_that_the_upstream_gets(team, start_front, upstreams, flask):
 
 
 @sqlite_only
-def test_pool_with_the_longest_name(team, start_front, upstreams, flask):
+def test_pool_with_the_longest_name(team, start_front, upstreams, command):
     name = "p" * 63
     (service,), customer = team()
     front = start_front(
         service, changes={"blue  blue;": f'"~^{name}$"  blue;'}
     )  # as the guide says
-    flask("pool", "add", name)
-    flask("project", "assign", 1, name)
+    command("pool", "add", name)
+    command("project", "assign", 1, name)
     assert front.ask(f"/{name}/rpc", customer.header)[0] == 200
     assert len(upstreams[1].seen) == 1
 
@@ -291,10 +291,10 @@ def test_only_websockets_are_upgraded(team, start_front, reached):
 
 
 @sqlite_only
-def test_refusals_are_envelopes(team, start_front, reached, flask):
+def test_refusals_are_envelopes(team, start_front, reached, command):
     (service,), customer = team()
     front = start_front(service)
-    flask("project", "allow", 1, 1)
+    command("project", "allow", 1, 1)
     status, headers, body = front.ask("/rpc", customer.header)
     assert (status, headers["RateLimit-Remaining"], headers["Retry-After"]) == (200, "0", None)
     status, headers, body = front.ask("/rpc", customer.header)
@@ -309,7 +309,7 @@ def test_refusals_are_envelopes(team, start_front, reached, flask):
     assert len(headers["X-Request-ID"]) == 32
     assert json.loads(body)["header"]["message"] == credentials.refusal().text
     assert len(reached.seen) == 1
-    flask("project", "allow", 1, 0)
+    command("project", "allow", 1, 0)
     without = start_front(service, main=free_port())
     status, headers, body = without.ask("/rpc", customer.header)
     assert (status, envelope(body), headers["Retry-After"]) == (502, 502, "5")
@@ -376,7 +376,7 @@ def test_bad_input(team, start_front, upstreams):
 
 
 @sqlite_only
-def test_the_api_behind_nginx(team, start_front, outbox):
+def test_the_api_behind_nginx(team, start_front, relay):
     (service,), _ = team()
     front = start_front(service)
 

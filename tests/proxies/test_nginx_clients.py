@@ -30,15 +30,15 @@ def front(customer, start_front):
     return start_front(customer.service, around=DISTRIBUTION)
 
 
-def test_curl_in_each_form(customer, front, upstreams, flask):
+def test_curl_in_each_form(customer, front, upstreams, command):
     curl = shutil.which("curl")
     assert curl
     key, secret = customer.credential.split(".")
 
     def call(path, *options):
         url, trust = f"https://localhost:{front.port}{path}", front.folder / "gateway.crt"
-        command = [curl, "-sS", "--cacert", trust, "-d", "{}", *options, url]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        given = [curl, "-sS", "--cacert", trust, "-d", "{}", *options, url]
+        return subprocess.run(given, capture_output=True, text=True, check=True).stdout
 
     basic, bearer = ("-u", f"{key}:{secret}"), ("-H", f"Authorization: Bearer {key}.{secret}")
     api_key = ("-H", f"X-API-Key: {key}.{secret}")
@@ -55,8 +55,8 @@ def test_curl_in_each_form(customer, front, upstreams, flask):
             assert way in message
     for both in (basic, bearer, api_key):
         assert envelope(call(f"/rpc/{key}.{secret}", *both)) == 1001
-    flask("pool", "add", "blue")
-    flask("project", "assign", 1, "blue")
+    command("pool", "add", "blue")
+    command("project", "assign", 1, "blue")
     assert call(f"/blue/rpc/{key}.{secret}/x") == "hello"
     assert envelope(call(f"/rpc/{key}.{secret}/x")) == 1001
     assert customer.counts() == (7, 7)

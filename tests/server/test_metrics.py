@@ -24,7 +24,7 @@ def database_uri(sqlite_uri):
     return sqlite_uri
 
 
-def test_requests_and_mails_are_counted(make_app, sign_up, outbox):
+def test_requests_and_mails_are_counted(make_app, sign_up, relay):
     client = make_app(METRICS=True).test_client()
     person = sign_up(client=client)
     project = person.create_project()
@@ -32,7 +32,7 @@ def test_requests_and_mails_are_counted(make_app, sign_up, outbox):
     for given in (secret, secret, "x" * 48):
         client.get("/api/v1/project/verify", headers={"Authorization": basic(key, given)})
     client.open("/no/such/page", method="BREW")
-    outbox.refuse_data = "451 later"
+    relay.refuse_data = "451 later"
     client.post("/api/v1/reset-code", json={"email": person.email})
     wait_for_background()
     numbers = numbers_in(client.get("/metrics").get_data(as_text=True))

@@ -236,16 +236,16 @@ def test_restart_keeps_everything(serve):
     assert server.post("/project/list", {}, login["auth_token"])[:2] == (200, 0)
 
 
-def test_settings_reach_the_server(serve, outbox):
+def test_settings_reach_the_server(serve, relay):
     server = serve(
         GATEWAY_MAIL_SERVER="127.0.0.1",
-        GATEWAY_MAIL_PORT=str(outbox.port),
+        GATEWAY_MAIL_PORT=str(relay.port),
         GATEWAY_REG_CODE_DIGITS="7",
     )
     server.wait_for(r"mails are sent through 127\.0\.0\.1")
     assert server.post("/auth-code", {"user_name": "lory", "email": "civet148@126.com"})[1] == 0
-    assert len(outbox.code()) == 7
-    assert outbox.code() not in server.output
+    assert len(relay.code()) == 7
+    assert relay.code() not in server.output
 
 
 @pytest.mark.parametrize(

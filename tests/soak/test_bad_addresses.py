@@ -105,7 +105,7 @@ ADDRESSES = st.one_of(
 )
 
 
-def test_address_is_refused_or_is_the_only_recipient(start_service, outbox, scale, tally, request):
+def test_address_is_refused_or_is_the_only_recipient(start_service, relay, scale, tally, request):
     """An address is refused, or gets exactly one mail and is its only recipient."""
     number = count(100_000)
     with closing(RawConnection(start_service)) as raw_connection:
@@ -114,16 +114,16 @@ def test_address_is_refused_or_is_the_only_recipient(start_service, outbox, scal
             (template, expected), language = example
             n = str(next(number))
             address = template.replace("000000", n)
-            outbox.reset()
+            relay.reset()
             body = json.dumps({"user_name": f"u{n}", "email": address}).encode()
             reply = raw_connection.post("/api/v1/auth-code", body, {"Accept-Language": language})
             assert reply[:2] in expected, (reply, address)
             if reply[1]:
-                assert not outbox.mails
+                assert not relay.mails
                 return
-            (mail,) = outbox.mails
+            (mail,) = relay.mails
             address = address.strip(" \u3000\u200b")  # what people paste around an address
-            assert [*outbox.codes] == [address]  # all recipients that the relay got
+            assert [*relay.codes] == [address]  # all recipients that the relay got
             assert [to.addr_spec for to in mail["To"].addresses] == [address]
             assert mail.get_all("To") == [address]
             assert {*mail.keys()} <= MAIL_HEADERS

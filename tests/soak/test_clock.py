@@ -72,11 +72,11 @@ def compare(clock, tally, request):
     return run
 
 
-def test_lifetime_of_codes(api, outbox, compare):
+def test_lifetime_of_codes(api, relay, compare):
     def issue(name):
         body = {"user_name": name, "email": f"{name}@126.com"}
         assert code_of(api("/auth-code", body)) == 0
-        return {**body, "password": PASSWORD, "reg_code": outbox.code()}
+        return {**body, "password": PASSWORD, "reg_code": relay.code()}
 
     compare(CODES, issue, lambda body: code_of(api("/register", body)) == 0)
 

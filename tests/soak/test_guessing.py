@@ -73,11 +73,11 @@ def attack(make_app, clock):
 
 
 @sqlite_only
-def test_code_allows_five_tries_and_a_day_five_codes(attack, outbox):
+def test_code_allows_five_tries_and_a_day_five_codes(attack, relay):
     for number, right in enumerate(product((0, CODES_A_DAY - 1), (0, TRIES - 1, TRIES, TRIES + 1))):
 
         def guesses_of(code, number=number, right=right):
-            mailed = outbox.codes[f"victim{number}@126.com"]
+            mailed = relay.codes[f"victim{number}@126.com"]
             wrong = other_code(mailed)
             return [mailed if (code, t) == right else wrong for t in range(TRIES + MORE)]
 

@@ -100,14 +100,14 @@ class Project:
 class Contract(RuleBasedStateMachine):
     """One history: each rule predicts the answer of one request, sends it, and compares."""
 
-    def __init__(self, app, outbox, clock, sql, seen):
+    def __init__(self, app, relay, clock, sql, seen):
         super().__init__()
-        self.outbox, self.clock, self.seen = outbox, clock, seen
+        self.relay, self.clock, self.seen = relay, clock, seen
         self.http = app.test_client(use_cookies=False)
         self.operator = app.test_cli_runner()
         self.numbers = count(1)
         clock.freeze(2024, 3, 7, 15, 59, 30)  # nearly midnight in Shanghai
-        outbox.reset()
+        relay.reset()
         empty(sql)
         self.accounts = {}  # by name
         self.tokens = []
@@ -166,7 +166,7 @@ class Contract(RuleBasedStateMachine):
         person = {"user_name": name, "email": email}
         taken = 1005 if NAMES[name] in self.accounts else 0
         self.post("/auth-code", person, taken)
-        code = self.outbox.codes.get(email, "0000000000")
+        code = self.relay.codes.get(email, "0000000000")
         self.post("/register", {**person, "password": password, "reg_code": code}, taken)
         if not taken:
             shown = {"ｌｏｒｙ": "lory", "李斌-１": "李斌-1"}.get(name, name.strip())
@@ -421,11 +421,11 @@ def app(make_app):
 
 
 def test_any_history_gets_the_answers_of_the_contract(
-    app, outbox, clock, sql, database_uri, scale, tally
+    app, relay, clock, sql, database_uri, scale, tally
 ):
     seen = Counter(dict.fromkeys([*STATUS, *VERIFY], 0))
     run_state_machine_as_test(
-        lambda: Contract(app, outbox, clock, sql, seen),
+        lambda: Contract(app, relay, clock, sql, seen),
         settings=settings(
             max_examples=scale(6, 200),
             stateful_step_count=scale(30, 50),

@@ -32,10 +32,10 @@ def network(n, k=0):
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def shared(request, relay, tmp_path_factory):
+def shared(request, relay_server, tmp_path_factory):
     databases = request.getfixturevalue(f"{request.param}_databases")
     url = databases.new()
-    with services(url, relay, tmp_path_factory.mktemp("races")) as start:
+    with services(url, relay_server, tmp_path_factory.mktemp("races")) as start:
         yield start(), url
     databases.give_back(url)
 
@@ -46,7 +46,7 @@ def database_uri(shared):
 
 
 @pytest.fixture
-def service(shared, outbox, sql):
+def service(shared, relay, sql):
     empty(sql)
     return shared[0]
 

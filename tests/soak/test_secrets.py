@@ -37,7 +37,7 @@ def test_leak_check_finds_a_secret_in_a_log(line):
 
 
 @pytest.fixture
-def stolen(make_app, sign_up, outbox, sqlite_uri):
+def stolen(make_app, sign_up, relay, sqlite_uri):
     """What a thief of the database gets, and the secrets that were stored in it."""
     app = make_app(REG_CODE_DIGITS=4)
     person = sign_up(client=app.test_client())
@@ -53,7 +53,7 @@ def stolen(make_app, sign_up, outbox, sqlite_uri):
     with engine.connect() as connection:
         rows = {name: connection.execute(t.select()).all() for name, t in schema.tables.items()}
     engine.dispose()
-    return app, files, rows, person, secret, outbox.codes["new@126.com"]
+    return app, files, rows, person, secret, relay.codes["new@126.com"]
 
 
 @sqlite_only
