@@ -93,17 +93,11 @@ def compose(template: str, email: str, language: str, **context: Any) -> Message
     # From the setting, because a stranger chooses the host that a request names.
     link = f"{config['PUBLIC_URL']}/#{VIEWS.get(template, 'projects')}"
     context["console"] = link if config["PUBLIC_URL"] and config["PAGES"] else ""
-    return Message(
-        sender=config["MAIL_DEFAULT_SENDER"],
-        recipient=email,
-        subject=_render(f"{template}/{language}/subject.txt", context).strip(),
-        text=_render(f"{template}/{language}/body.txt", context),
-        html=_render(f"{template}/{language}/body.html", context),
+    subject, text, html = (
+        _templates.get_template(f"{template}/{language}/{name}").render(context)
+        for name in ("subject.txt", "body.txt", "body.html")
     )
-
-
-def _render(name: str, context: dict[str, Any]) -> str:
-    return _templates.get_template(name).render(context)
+    return Message(config["MAIL_DEFAULT_SENDER"], email, subject.strip(), text, html)
 
 
 def probe() -> None:
