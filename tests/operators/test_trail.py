@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import pty
+import pwd
 import socket
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def test_operator_without_a_login_is_the_account(monkeypatch):
         raise OSError
 
     monkeypatch.setattr(os, "getlogin", no_login)
-    assert trail.operator() == trail._account()
+    assert trail.operator() == pwd.getpwuid(os.getuid()).pw_name
 
 
 def run(tmp_path, *arguments, **kwargs):
