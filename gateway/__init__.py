@@ -28,12 +28,12 @@ def create_app(config: Mapping[str, Any] | None = None, *, make_key: bool = True
     from gateway import auth, db, log, mail, project
     from gateway.auth import tokens
     from gateway.server import metrics
-    from gateway.settings import instance_path, load
+    from gateway.settings import INSTANCE_PATH, from_environment, load
     from gateway.web import access_log, health, pages, reply
 
     app = Flask(
         __name__,
-        instance_path=instance_path(),
+        instance_path=from_environment(INSTANCE_PATH),
         instance_relative_config=True,
         static_folder=None,
     )

@@ -71,19 +71,16 @@ def _refusal(sentence: str) -> ApiError:
 
 def _source(url: str) -> Engine:
     try:
-        engine = create_engine(database_url.check(url), hide_parameters=True)
+        checked = database_url.check(url)
+        is_sqlite = checked.startswith("sqlite")
+        # Also of a database in SQL_ASCII, and through a pooler.
+        options = {} if is_sqlite else {"client_encoding": "UTF8", "prepare_threshold": None}
+        engine = create_engine(checked, hide_parameters=True, connect_args=options)
     except ValueError as error:
         raise _refusal(f"The source {error}") from None
     except SQLAlchemyError:
         raise _refusal("The source's URL has an option that makes no sense") from None
-    if engine.dialect.name == "postgresql":
-        # Also of a database in SQL_ASCII, and through a pooler.
-        engine = create_engine(
-            engine.url,
-            hide_parameters=True,
-            connect_args={"client_encoding": "UTF8", "prepare_threshold": None},
-        )
-    if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").is_file():
+    if is_sqlite and not Path(engine.url.database or "").is_file():
         raise _refusal("There is no file at the source's URL")
     return engine
 

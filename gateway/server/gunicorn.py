@@ -80,7 +80,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
 
 try:
-    bind = settings.bind_address()
+    bind = settings.from_environment(settings.BIND)
 except ConfigError as error:
     settings.stop(error)
 if not os.environ.get("WEB_CONCURRENCY"):
@@ -118,7 +118,9 @@ def on_starting(server: Any) -> None:
     """Check once, before any worker starts, all that can stop the service; say it on one line."""
     try:
         app = Flask(
-            "gateway", instance_path=settings.instance_path(), instance_relative_config=True
+            "gateway",
+            instance_path=settings.from_environment(settings.INSTANCE_PATH),
+            instance_relative_config=True,
         )
         settings.load(app)
         instance.check_database_folder(app)

@@ -105,21 +105,12 @@ def stop(error: ConfigError) -> NoReturn:
     sys.exit(EXIT_CODE)
 
 
-def instance_path() -> str | None:
-    """Return the folder for config.py, the secret key and SQLite; None for Flask's own choice.
+def from_environment(setting: Setting, prefix: str = "GATEWAY_") -> Any:
+    """Return a setting that only the environment sets, or its default.
 
-    :raises ConfigError: when it is no absolute path, or there is no such folder.
+    :raises ConfigError: when it makes no sense.
     """
-    path: str | None = _from_environment(INSTANCE_PATH)
-    return path
-
-
-def bind_address() -> str:
-    """Return the address to listen at.
-
-    :raises ConfigError: when it is no address.
-    """
-    return str(_from_environment(BIND))
+    return _checked(setting, os.environ.get(f"{prefix}{setting.name}") or setting.default)
 
 
 def load(app: Flask, overrides: Mapping[str, Any] | None = None, *, make_key: bool = True) -> None:
@@ -139,7 +130,7 @@ def load(app: Flask, overrides: Mapping[str, Any] | None = None, *, make_key: bo
     checks.mail(app.config)
     # gunicorn reads this one itself, before ours, and ends with a traceback when it is no number.
     # The database's migration, which comes earlier at every start, ends here.
-    _from_environment(WEB_CONCURRENCY, prefix="")
+    from_environment(WEB_CONCURRENCY, prefix="")
     if app.config["SECRET_KEY"] is None:
         app.config["SECRET_KEY"], *older = instance.read_keys(app, make=make_key)
         app.config["SECRET_KEY_FALLBACKS"] = [*older, *app.config["SECRET_KEY_FALLBACKS"]]
@@ -230,10 +221,6 @@ def _remarks(given: Iterable[str], prefix: str, where: str) -> list[str]:
         advice = f" (did you mean {prefix}{best}?)" if best else ""
         remarks.append(f"{prefix}{name}{where}: there is no such setting{advice}")
     return remarks
-
-
-def _from_environment(setting: Setting, prefix: str = "GATEWAY_") -> Any:
-    return _checked(setting, os.environ.get(f"{prefix}{setting.name}") or setting.default)
 
 
 def _checked(setting: Setting, value: Any) -> Any:

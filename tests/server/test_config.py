@@ -453,7 +453,7 @@ def load(nobody, monkeypatch):
     monkeypatch.setenv("GATEWAY_INSTANCE_PATH", str(nobody))
 
     def load():
-        app = Flask("gateway", instance_path=settings.instance_path())
+        app = Flask("gateway", instance_path=settings.from_environment(settings.INSTANCE_PATH))
         settings.load(app)
         instance.check_database_folder(app)
 
