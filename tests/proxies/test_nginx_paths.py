@@ -263,12 +263,14 @@ def test_a_paused_project_is_told_as_such(start_front, team, reached):
     ):
         status, head, body = send(front, path, *headers)
         assert (status, envelope(body)) == (403, 1000)
-        assert b"paused or has expired" in body
+        assert b"This project is paused, has expired" in body
         assert "Retry-After" not in head
         assert "X-Request-ID: " in head
     assert send(front, f"/rpc/{customer.wrong_credential}")[0] == 401
     edit(0)
-    assert [send(front, f"/rpc/{customer.credential}")[0] for _ in range(2)] == [200, 429]
+    replies = [send(front, f"/rpc/{customer.credential}") for _ in range(2)]
+    assert [status for status, *_ in replies] == [200, 429]
+    assert b"The quota of the day is used up; try again in" in replies[1][2]
     edit(1)
     assert send(front, f"/rpc/{customer.credential}")[0] == 403
     assert (len(reached.seen), customer.counts()) == (1, (1, 1))
