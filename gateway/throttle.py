@@ -16,6 +16,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from operator import attrgetter
 from time import monotonic
 from typing import Any, cast
 
@@ -160,7 +161,7 @@ def hit(*counters: Counter) -> None:
     :raises ApiError: 429 with the seconds until every full counter is free again.
     """
     now = clock.now()
-    for counter in sorted(counters, key=_key):
+    for counter in sorted(counters, key=attrgetter("key")):
         event = {
             "of_key": counter.key,
             "of_name": counter.name,
@@ -184,17 +185,14 @@ def _count_event(_dialect_name: str) -> Any:
     It counts nothing when the counter is full.
     """
     table = cast(Table, ThrottleCount.__table__)
-    insert = (
-        dialect()
-        .insert(table)
-        .values(
-            key=bindparam("of_key"),
-            name=bindparam("of_name"),
-            account=bindparam("of_account", type_=Integer),
-            count=1,
-            expires_at=bindparam("end", type_=UtcDateTime),
-        )
-    )
+    values = {
+        "key": bindparam("of_key"),
+        "name": bindparam("of_name"),
+        "account": bindparam("of_account", type_=Integer),
+        "count": 1,
+        "expires_at": bindparam("end", type_=UtcDateTime),
+    }
+    insert = dialect().insert(table).values(values)
     window_is_over = or_(
         table.c.expires_at <= bindparam("now", type_=UtcDateTime),
         table.c.expires_at > bindparam("latest_end", type_=UtcDateTime),
@@ -217,7 +215,7 @@ def _count_event(_dialect_name: str) -> Any:
 
 def undo(*counters: Counter) -> None:
     """Take back one ``hit``; the caller commits."""
-    for counter in sorted(counters, key=_key):
+    for counter in sorted(counters, key=attrgetter("key")):
         db.session.execute(
             update(ThrottleCount)
             .where(ThrottleCount.key == counter.key, ThrottleCount.count > 0)
@@ -255,19 +253,9 @@ def counts_of(account: int) -> Sequence[ThrottleCount]:
     return db.session.scalars(running.order_by(ThrottleCount.expires_at.desc())).all()
 
 
-def _key(counter: Counter) -> str:
-    return counter.key
-
-
 def _refusal(wait: timedelta) -> ApiError:
     seconds = max(1, math.ceil(wait.total_seconds()))
-    text = f"Too many attempts; try again in {_in_words(seconds)}"
+    units = (("hours", HOUR), ("minutes", MINUTE), ("s", 1))
+    unit, size = next(each for each in units if seconds > 2 * each[1] or each[1] == 1)
+    text = f"Too many attempts; try again in {math.ceil(seconds / size)} {unit}"
     return ApiError(Code.TOO_MANY_REQUESTS, text, retry_after=seconds)
-
-
-def _in_words(seconds: int) -> str:
-    """Return a duration in words, rounded up."""
-    for name, size in (("hours", HOUR), ("minutes", MINUTE)):
-        if seconds > 2 * size:
-            return f"{math.ceil(seconds / size)} {name}"
-    return f"{seconds} s"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Dialect, Engine, Executable, PoolProxiedConnection
+from sqlalchemy import Dialect, Executable, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
 
 from gateway.db import db, dialect
@@ -48,8 +48,9 @@ class HotStatement:
         if compiled is None:
             compiled = _compile(self._statement, engine.dialect)
             self._compiled[engine.dialect.name] = compiled
-        connection = _connect(engine)
+        connection = None
         try:
+            connection = engine.raw_connection()
             rows: list[Any] = compiled.run(
                 connection,
                 partial(compiled.fetch, connection, values),
@@ -58,34 +59,22 @@ class HotStatement:
             )
             return rows
         except engine.dialect.loaded_dbapi.Error as error:
-            if engine.dialect.is_disconnect(error, connection.dbapi_connection, None):
+            if connection and engine.dialect.is_disconnect(
+                error, connection.dbapi_connection, None
+            ):
                 connection.invalidate(error)
-            raise _wrap(error, engine, compiled.sql) from error
+            # As a session would raise it; without a statement when the connection was not made.
+            raise DBAPIError.instance(
+                compiled.sql if connection else None,
+                None,
+                error,
+                engine.dialect.loaded_dbapi.Error,
+                hide_parameters=True,
+                dialect=engine.dialect,
+            ) from error
         finally:
-            connection.close()
-
-
-def _connect(engine: Engine) -> PoolProxiedConnection:
-    """Take a connection out of the pool."""
-    try:
-        return engine.raw_connection()
-    except engine.dialect.loaded_dbapi.Error as error:
-        raise _wrap(error, engine, None) from error
-
-
-def _wrap(error: Exception, engine: Engine, sql: str | None) -> BaseException:
-    """Return the SQLAlchemy exception for a driver's error, as a session would raise it.
-
-    :param sql: the statement; None when there was no connection to execute it on.
-    """
-    return DBAPIError.instance(
-        sql,
-        None,
-        error,
-        engine.dialect.loaded_dbapi.Error,
-        hide_parameters=True,
-        dialect=engine.dialect,
-    )
+            if connection:
+                connection.close()
 
 
 @dataclass(frozen=True)
@@ -110,14 +99,12 @@ class _Compiled:
         cursor = connection.cursor()
         cursor.execute(self.sql, parameters)
         rows = cursor.fetchall()
-        if not self.to_python:
-            return [self.make_row(row) for row in rows]
-        converted = []
-        for row in map(list, rows):
+        if self.to_python:
+            rows = list(map(list, rows))
             for position, convert in self.to_python:
-                row[position] = convert(row[position])
-            converted.append(self.make_row(row))
-        return converted
+                for row in rows:
+                    row[position] = convert(row[position])
+        return [self.make_row(row) for row in rows]
 
 
 def _with_constants(compiler: Any) -> Any:
@@ -128,11 +115,8 @@ def _with_constants(compiler: Any) -> Any:
 
     class Compiler(compiler):  # type: ignore[misc]
         def visit_bindparam(self, bindparam: Any, **kw: Any) -> str:
-            return str(
-                super().visit_bindparam(
-                    bindparam, **{**kw, "literal_binds": not bindparam.required}
-                )
-            )
+            kw["literal_binds"] = not bindparam.required
+            return str(super().visit_bindparam(bindparam, **kw))
 
     return Compiler
 
@@ -151,8 +135,7 @@ def _compile(statement: Any, used: Dialect) -> _Compiled:
     to_python = [
         column.type.dialect_impl(named).result_processor(named, None) for column in columns
     ]
-    names: tuple[str, ...] = tuple(columns.keys())
-    row: Any = namedtuple("Row", names)  # type: ignore[misc]
+    row: Any = namedtuple("Row", columns.keys())  # type: ignore[misc]
     return _Compiled(
         run=dialect().run,
         sql=str(compiled),

@@ -103,32 +103,17 @@ class Connection(psycopg.Connection[Any]):
 
         :raises psycopg.OperationalError: when the synchronous standby does not confirm it.
         """
-        if not self._is_idle():
+        if not self.is_idle():
             self.writes, self.was_late = True, False  # it waits for the disk
             super().commit()
-            self._refuse_late()
+            self.refuse_late()
 
     def rollback(self) -> None:
         """Roll back, if a transaction is open; the pool calls this after each use."""
-        if not self._is_idle():
+        if not self.is_idle():
             super().rollback()
 
-    def run(self, execute: Callable[[], Result], *, writes: bool, durable: bool) -> Result:
-        """Execute one statement as its own transaction; see ``run`` of this module."""
-        self.writes, self.was_late = writes, False
-        alone = writes and not durable and standby.is_skipped()
-        if self.begin or alone:
-            self.execute(f"{server.BEGIN}; {server.LOCAL if alone else ''}")
-        result = execute()
-        if not self._is_idle():
-            super().commit()
-        if durable:
-            self._refuse_late()
-        elif writes and not alone:
-            standby.is_gone = self.was_late
-        return result
-
-    def _refuse_late(self) -> None:
+    def refuse_late(self) -> None:
         if self.was_late:
             standby.is_gone = True
             raise psycopg.OperationalError(
@@ -136,7 +121,7 @@ class Connection(psycopg.Connection[Any]):
                 " synchronous_standby_names = ''"
             )
 
-    def _is_idle(self) -> bool:
+    def is_idle(self) -> bool:
         return not self.closed and self.pgconn.transaction_status == TransactionStatus.IDLE
 
 
@@ -243,5 +228,15 @@ def run(
     need not be durable goes on without one that is gone.
     """
     driver: Any = connection.dbapi_connection
-    result: Result = driver.run(execute, writes=writes, durable=durable)
+    driver.writes, driver.was_late = writes, False
+    alone = writes and not durable and standby.is_skipped()
+    if driver.begin or alone:
+        driver.execute(f"{server.BEGIN}; {server.LOCAL if alone else ''}")
+    result = execute()
+    if not driver.is_idle():
+        psycopg.Connection.commit(driver)
+    if durable:
+        driver.refuse_late()
+    elif writes and not alone:
+        standby.is_gone = driver.was_late
     return result
