@@ -8,6 +8,7 @@ import hmac
 import os
 import secrets
 import string
+import sys
 from base64 import b64decode
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ from werkzeug.exceptions import ServiceUnavailable
 
 _VERSION_2 = "2:"  # how a secret begins that AES-GCM has sealed; Fernet's begin with "gAAAA"
 _NONCE = 12  # bytes, before what AES-GCM has sealed
-NICENESS = 10  # of the thread that hashes, on Linux: customers' requests get the CPU first
+NICENESS = 5  # of the thread that hashes, because customers' requests come first; only on Linux
 ALPHANUMERIC = string.ascii_letters + string.digits
 
 #: Hashes and verifies passwords, with OWASP's argon2id parameters: 19 MiB, two passes, one lane.
@@ -40,7 +41,12 @@ aside: Callable[[], AbstractContextManager[None]] = nullcontext
 
 def _make_executor() -> ThreadPoolExecutor:
     """Return what hashes one password at a time, because each takes 19 MiB."""
-    return ThreadPoolExecutor(1, "argon2", initializer=os.nice, initargs=(NICENESS,))
+    return ThreadPoolExecutor(1, "argon2", initializer=_give_way)
+
+
+def _give_way() -> None:
+    if sys.platform == "linux":  # elsewhere the whole process would
+        os.nice(NICENESS)
 
 
 _hashing = _make_executor()

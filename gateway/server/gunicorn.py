@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import socket
-import stat
 from contextlib import closing
 from pathlib import Path
 from types import FrameType
@@ -228,21 +227,15 @@ def _check_unix_socket(path: Path) -> None:
     gunicorn also removes the socket of a server that still runs. Nobody could reach that server
     any more, so this refuses.
     """
-    try:
-        is_socket = stat.S_ISSOCK(path.stat().st_mode)
-    except FileNotFoundError:
-        pass
-    else:
-        if not is_socket:
+    if path.exists():
+        if not path.is_socket():
             raise OSError("this file is no socket")
         with closing(socket.socket(socket.AF_UNIX)) as probe:
             probe.settimeout(CONNECT_TIMEOUT)
-            try:
-                probe.connect(str(path))
-            except ConnectionRefusedError:
-                path.unlink()
-            else:
-                raise OSError(errno.EADDRINUSE, "")
+            failure = probe.connect_ex(str(path))
+        if failure != errno.ECONNREFUSED:
+            raise OSError(failure or errno.EADDRINUSE, "")
+        path.unlink()
     with closing(socket.socket(socket.AF_UNIX)) as probe:
         probe.bind(str(path))
     path.unlink()
