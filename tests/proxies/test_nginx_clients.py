@@ -111,7 +111,7 @@ OPEN_WEBSOCKET = """(url) => new Promise((resolve) => {
     socket.onmessage = (event) => { resolve(event.data); socket.close(); };
     socket.onerror = () => resolve("refused");
 })"""
-FETCH = """([url, headers]) => fetch(url, {method: "POST", headers, body: "{}"}).then(
+FETCH = """([url, headers, method = "POST"]) => fetch(url, {method, headers, body: "{}"}).then(
     async (reply) => [reply.status, await reply.text(), reply.headers.get("X-Request-ID"),
                       reply.headers.get("RateLimit-Remaining")],
     () => "refused")"""
@@ -157,9 +157,12 @@ def test_a_page_of_another_origin(page, other_site, customer, start_front):
         status, body, request_id, remaining = page.evaluate(FETCH, [f"{base}/rpc", headers])
         assert (status, body, remaining) == (200, "hello", str(30 - n))
         assert len(request_id) == 32
+    sdk = {"Authorization": f"Bearer {customer.credential}", "X-Stainless-OS": "Linux"}
+    for method in ("PUT", "PATCH", "DELETE"):  # as OpenAI's and Anthropic's SDKs send them
+        assert page.evaluate(FETCH, [f"{base}/rpc/v1/files/1", sdk, method])[0] == 200
     status, body, request_id, _ = page.evaluate(FETCH, [f"{base}/rpc", {"X-API-Key": "x"}])
     assert (status, envelope(body), len(request_id)) == (401, 1001, 32)
-    assert customer.counts() == (3, 3)
+    assert customer.counts() == (6, 6)
     status, body, *_ = page.evaluate(FETCH, [f"{base}/api/v1/project/list", {}])
     assert (status, envelope(body)) == (401, 1001)
 
