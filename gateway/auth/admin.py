@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import ColumnElement, false, func, not_, or_, select, update
+from sqlalchemy import false, func, not_, or_, select, update
 
 from gateway import crypto, mail, throttle
 from gateway.auth import codes, limits, login, passwords, register
@@ -24,7 +24,8 @@ from gateway.errors import ApiError, Code
 from gateway.mail import outbox
 from gateway.settings import INT32_MAX
 
-_REVOKED = {"token_generation": User.token_generation + 1, "kept_jti": None}  # every token
+# Revokes every token.
+_REVOKED: dict[str, Any] = {"token_generation": User.token_generation + 1, "kept_jti": None}
 
 
 def find(who: str) -> User:
@@ -53,10 +54,7 @@ def search(
     elif query:
         keys = (User.name_key, name_key(query)), (User.email_key, email_key(query))
         filters.append(or_(*(column.contains(key, autoescape=True) for column, key in keys)))
-    if admins:
-        filters.append(User.is_admin.is_(True))
-    if banned:
-        filters.append(User.is_banned.is_(True))
+    filters += [User.is_admin.is_(True)] * admins + [User.is_banned.is_(True)] * banned
     total = db.session.scalar(select(func.count()).select_from(User).where(*filters)) or 0
     page = select(User).where(*filters).order_by(User.id).limit(size).offset(page_no * size)
     return db.session.scalars(page).all(), total
@@ -126,10 +124,9 @@ def delete(who: str, *, even_last_admin: bool = False) -> User:
     :raises LastAdmin: unless ``even_last_admin`` is set, here and below.
     """
     user = find(who)
-    try:
-        erase(user.id, even_last_admin=even_last_admin)
-    except LastAdmin:
-        raise _last_admin(user) from None
+    if not even_last_admin:
+        refuse_last_admin(user)
+    erase(user.id, even_last_admin=even_last_admin)
     return user
 
 
@@ -141,15 +138,15 @@ def set_password(who: str, password: Password) -> User:
     user = find(who)
     passwords.refuse_own(password, user.user_name, user.email)
     passwords.set_hash(user.id, crypto.hash_password(password.proof))
-    throttle.clear_account(user.id)
-    return _committed(user)
+    return unlock(who)
 
 
 def unlock(who: str) -> User:
     """Forget every count that keeps an account out."""
     user = find(who)
     throttle.clear_account(user.id)
-    return _committed(user)
+    db.session.commit()
+    return user
 
 
 def locks(user: User) -> list[tuple[str, datetime]]:
@@ -164,18 +161,31 @@ def locks(user: User) -> list[tuple[str, datetime]]:
 
 def revoke_tokens(who: str) -> User:
     """Revoke every token of an account."""
-    return _change(who, **_REVOKED)
+    return change(who, **_REVOKED)
 
 
-def set_banned(who: str, banned: bool, *, even_last_admin: bool = False) -> User:
-    """Ban an account, or lift its ban. A ban revokes every token for good.
+def change(who: str, *, even_last_admin: bool = False, **values: Any) -> User:
+    """Change columns of an account. A ban revokes every token for good.
 
-    :raises LastAdmin: when this would ban the last one.
+    :raises LastAdmin: when this would ban or demote the last one.
     """
-    if not banned:
-        return _change(who, is_banned=False)
-    filters = [] if even_last_admin else [leaves_an_admin()]
-    return _change(who, *filters, is_banned=True, **_REVOKED)
+    user = find(who)
+    is_banned = values.get("is_banned", False)
+    is_safe = even_last_admin or not (is_banned or values.get("is_admin") is False)
+    changed = db.session.scalar(
+        update(User)
+        .where(User.id == user.id, *([] if is_safe else [leaves_an_admin()]))
+        .values(**values, **_REVOKED if is_banned else {})
+        .returning(User.id)
+        .execution_options(synchronize_session=False)
+    )
+    if changed is None:
+        db.session.rollback()
+        find(who)  # unless it has been erased meanwhile
+        raise _last_admin(user)
+    db.session.commit()
+    db.session.refresh(user)
+    return user
 
 
 def edit(admin: Caller, user_id: int, **changes: Any) -> None:
@@ -184,61 +194,16 @@ def edit(admin: Caller, user_id: int, **changes: Any) -> None:
     :param changes: ``banned``; ``projects_max``, None for PROJECTS_PER_USER.
     :raises ApiError: 1006; 1000 at one's own ban, and at that of the last admin.
     """
-    filters = []
     if "banned" in changes:
         changes["is_banned"] = changes.pop("banned")
-    if changes.get("is_banned"):
-        if user_id == admin.id:
-            raise ApiError(Code.ACCESS_DENIED, "Nobody bans himself; let another admin do it")
-        filters = [leaves_an_admin()]
-        changes |= _REVOKED
+    if changes.get("is_banned") and user_id == admin.id:
+        raise ApiError(Code.ACCESS_DENIED, "Nobody bans himself; let another admin do it")
     user = db.session.get(User, user_id)
     if user is None:
         raise ApiError(Code.NOT_FOUND)
-    if not changes:
-        return
-    try:
-        _change(user.user_name, *filters, **changes)
-    except LastAdmin:
-        raise LastAdmin from None
-
-
-def set_admin(who: str, admin: bool, *, even_last_admin: bool = False) -> User:
-    """Make an account an admin, or an ordinary account.
-
-    :raises LastAdmin: when this would demote the last one.
-    """
-    filters = [] if admin or even_last_admin else [leaves_an_admin()]
-    return _change(who, *filters, is_admin=admin)
-
-
-def set_projects_max(who: str, projects_max: int | None) -> User:
-    """Set how many live projects an account may have; None is PROJECTS_PER_USER."""
-    return _change(who, projects_max=projects_max)
-
-
-def _change(who: str, *filters: ColumnElement[bool], **values: object) -> User:
-    user = find(who)
-    changed = db.session.scalar(
-        update(User)
-        .where(User.id == user.id, *filters)
-        .values(**values)
-        .returning(User.id)
-        .execution_options(synchronize_session=False)
-    )
-    if changed is None:
-        db.session.rollback()
-        find(who)  # unless it has been erased meanwhile
-        raise _last_admin(user)
-    return _committed(user)
+    if changes:
+        change(user.user_name, **changes)
 
 
 def _last_admin(user: User) -> LastAdmin:
     return LastAdmin(f"{user.user_name} is the last admin; give --yes to do it anyway")
-
-
-def _committed(user: User) -> User:
-    """Commit; return the account as it is now."""
-    db.session.commit()
-    db.session.refresh(user)
-    return user

@@ -25,7 +25,6 @@ from gateway.throttle import Counter
 # Purposes of a code, and folders of mail/templates.
 REGISTER, RESET, EMAIL, INVITE = "register", "reset", "email", "invite"
 COUNTED = (REGISTER, RESET)  # the address counts their mails
-RESET_DIGITS = 8
 INVITE_DIGITS = 12  # more than REG_CODE_DIGITS may be; see auth.register
 LIFETIME = timedelta(minutes=10)
 INVITE_LIFETIME = timedelta(days=7)
@@ -96,25 +95,17 @@ def issue(
     if not is_wanted():
         db.session.rollback()
         return
-    new = {
-        "code_hash": _hash(purpose, address, code),
-        "tries": 0,
-        "other_tries": 0,
-        "expires_at": clock.now() + lifetime(purpose),
-    }
-    db.session.execute(
-        dialect()
-        .insert(MailCode)
-        .values(purpose=purpose, email_key=address, asker=asker, **new)
-        .on_conflict_do_update(
-            index_elements=[MailCode.purpose, MailCode.email_key, MailCode.asker], set_=new
-        )
-    )
+    key = {"purpose": purpose, "email_key": address, "asker": asker}
+    until = clock.now() + lifetime(purpose)
+    code_hash = _hash(purpose, address, code)
+    new = {"code_hash": code_hash, "tries": 0, "other_tries": 0, "expires_at": until}
+    insert = dialect().insert(MailCode).values(**key, **new)
+    db.session.execute(insert.on_conflict_do_update(index_elements=list(key), set_=new))
 
 
 def digits(purpose: str) -> int:
     """Return how many digits a code has."""
-    fixed = {RESET: RESET_DIGITS, INVITE: INVITE_DIGITS}
+    fixed = {RESET: 8, INVITE: INVITE_DIGITS}
     return fixed.get(purpose) or int(current_app.config["REG_CODE_DIGITS"])
 
 
@@ -155,10 +146,9 @@ def check(purpose: str, address: str, code: str, asker: str, ip: str) -> None:
     if any(hmac.compare_digest(one, given) for one in stored):
         db.session.rollback()  # the right code costs no try
         return
-    if purpose == INVITE:
-        throttle.hit(limits.invitations(ip))
-    elif not stored:  # write as much as with an open code; otherwise the time would tell of one
-        throttle.hit(limits.without_code(asker))
+    if purpose == INVITE or not stored:
+        # Without an open code, write as much; otherwise the time would tell of one.
+        throttle.hit(limits.invitations(ip) if purpose == INVITE else limits.without_code(asker))
     db.session.commit()
     raise ApiError(Code.WRONG_CODE)
 

@@ -19,7 +19,6 @@ from gateway.web.client import client_ip, network
 
 LIFETIME = timedelta(days=90)
 PATH = "/api/v1"
-_VERSION = "1"
 # Version, user id, nonce, time of issue in unix seconds, MAC of what stands before it.
 _COOKIE = re.compile(r"(1\.(\d{1,10})\.([0-9a-f]{32})\.(\d{1,11}))\.([0-9a-f]{64})", re.ASCII)
 
@@ -67,25 +66,27 @@ def asker(client: Client, device: str) -> str:
     return device or crypto.keyed_hash("network", network(client.ip))
 
 
-def remember(response: Response, client: Client, user_id: int) -> None:
+def remember(response: Response, client: Client, user_id: int) -> Response:
     """Give the client a device cookie after a right password; a device keeps its nonce."""
     nonce = client.nonce(user_id) or secrets.token_hex(16)
-    signed = f"{_VERSION}.{user_id}.{nonce}.{int(clock.now().timestamp())}"
-    _set(response, user_id, f"{signed}.{crypto.keyed_hash('device-cookie', signed)}", LIFETIME)
+    signed = f"1.{user_id}.{nonce}.{int(clock.now().timestamp())}"
+    return _set(
+        response, user_id, f"{signed}.{crypto.keyed_hash('device-cookie', signed)}", LIFETIME
+    )
 
 
-def forget(response: Response, user_id: int) -> None:
+def forget(response: Response, user_id: int) -> Response:
     """Expire the device cookie of an account."""
-    _set(response, user_id, "", timedelta())
+    return _set(response, user_id, "", timedelta())
 
 
 def _name(user_id: int) -> str:
     return f"gateway_device_{user_id}"
 
 
-def _set(response: Response, user_id: int, value: str, lifetime: timedelta) -> None:
+def _set(response: Response, user_id: int, value: str, lifetime: timedelta) -> Response:
     forwarded = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
-    public = current_app.config.get("PUBLIC_URL", "").partition(":")[0]
+    public = current_app.config["PUBLIC_URL"].partition(":")[0]
     response.set_cookie(
         _name(user_id),
         value,
@@ -95,3 +96,4 @@ def _set(response: Response, user_id: int, value: str, lifetime: timedelta) -> N
         httponly=True,
         samesite="Strict",
     )
+    return response

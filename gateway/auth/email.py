@@ -8,8 +8,9 @@ else moves can still move it back.
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from gateway import mail, throttle
@@ -34,21 +35,14 @@ def send_code(caller: Caller, email: str, client: Client, language: str) -> None
     """
     address = email_key(email)
     register.refuse_address(address)
-
-    def send_mail(**content: object) -> None:
-        mail.send(codes.EMAIL, email, language, **content)
-
-    def is_still_there() -> bool:
-        return locks.hold(User.id == caller.id) is not None
-
     device = devices.of(client, caller.id)
     codes.send(
         codes.purpose_of_change(caller.id),
         address,
-        send_mail,
+        partial(mail.send, codes.EMAIL, email, language),
         limits.mails_of_account(caller.id, client.ip, device),
         devices.asker(client, device),
-        is_wanted=is_still_there,
+        is_wanted=lambda: locks.hold(User.id == caller.id) is not None,
     )
 
 
@@ -86,7 +80,16 @@ def move(user_id: int, email: str, language: str | None, *cleared: throttle.Coun
     old = db.session.execute(
         select(User.user_name, User.email, User.email_key, User.language).where(is_meant)
     ).one()
-    _set(is_meant, email)
+    try:
+        db.session.execute(
+            update(User)
+            .where(is_meant)
+            .values(email=email, email_key=email_key(email))
+            .execution_options(synchronize_session=False)
+        )
+    except IntegrityError:  # somebody else has just got the address
+        db.session.rollback()
+        raise ApiError(Code.EMAIL_EXISTS) from None
     db.session.execute(delete(MailCode).where(codes.belong_to(old.email_key, user_id)))
     throttle.clear(*cleared, *limits.naming(codes.COUNTED, old.email_key))
     if mail.is_possible():
@@ -102,16 +105,3 @@ def move(user_id: int, email: str, language: str | None, *cleared: throttle.Coun
         )
     db.session.commit()
     return True
-
-
-def _set(is_meant: ColumnElement[bool], email: str) -> None:
-    try:
-        db.session.execute(
-            update(User)
-            .where(is_meant)
-            .values(email=email, email_key=email_key(email))
-            .execution_options(synchronize_session=False)
-        )
-    except IntegrityError:  # somebody else has just got the address
-        db.session.rollback()
-        raise ApiError(Code.EMAIL_EXISTS) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +21,8 @@ EMAIL = re.compile(
     rf"(?!.*=\?)(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_LAST_LABEL}", re.ASCII
 )
 DIGEST = re.compile("[0-9A-Fa-f]{32}")  # of a password
-ZERO = "\u3007"  # the Chinese digit zero; for Unicode it is a letter-like number, not a digit
-MIDDLE_DOTS = "\u00b7\u30fb"  # of Catalan and of Japanese names
+# For Unicode, the Chinese digit zero is a letter-like number. Catalan and Japanese use dots.
+KINDS = {**dict.fromkeys("_-.", "P"), "\u3007": "N", **dict.fromkeys("\u00b7\u30fb", "D")}
 
 # Letters and marks that are invisible (Unicode's Default_Ignorable_Code_Point). With them a name
 # could be invisible, or look like another name.
@@ -54,20 +53,17 @@ class UserName(Stripped):
         """Convert to NFKC, which unifies forms of the same character; strip."""
         return unicodedata.normalize("NFKC", text).strip()
 
-    def _deserialize(
-        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
-    ) -> str:
-        name = super()._deserialize(value, attr, data, **kwargs)
+    def check(self, text: str) -> str:
         # Marks (M) are parts of letters in scripts like Devanagari or Thai. None begins a name.
-        kinds = "".join(_kind(character) for character in name)
-        if "?" in kinds or INVISIBLE.search(name):
+        kinds = "".join(_kind(character) for character in text)
+        if "?" in kinds or INVISIBLE.search(text):
             raise self.make_error("name")
         # A name like "--help" would be an option of an operator's command.
         if kinds[0] not in "LN":
             raise self.make_error("first")
         if re.search(r"[^LM]D|D(?!L)", kinds):
             raise self.make_error("dot")
-        return name
+        return text
 
 
 def _kind(character: str) -> str:
@@ -75,14 +71,10 @@ def _kind(character: str) -> str:
 
     For every other character return "?".
     """
-    if character in "_-.":
-        return "P"
-    if character in MIDDLE_DOTS:
-        return "D"
+    if character in KINDS:
+        return KINDS[character]
     category = unicodedata.category(character)
-    if category == "Nd" or character == ZERO:
-        return "N"
-    return category[0] if category[0] in "LM" else "?"
+    return category[0] if category == "Nd" or category[0] in "LM" else "?"
 
 
 class EmailAddress(Text):
@@ -96,27 +88,20 @@ class EmailAddress(Text):
     address later.
     """
 
+    format_name = "email"
     default_error_messages = {"email": "must be an address like name@example.com"}
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(1, 254, **kwargs)
 
-    @property
-    def rule(self) -> dict[str, Any]:
-        """The lengths, and OpenAPI's own format for addresses."""
-        return {**super().rule, "format": "email"}
-
     def clean(self, text: str) -> str:
         """Remove what nobody sees around the address."""
         return without_invisible_ends(text)
 
-    def _deserialize(
-        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
-    ) -> str:
-        address = super()._deserialize(value, attr, data, **kwargs)
-        if not EMAIL.fullmatch(address):
+    def check(self, text: str) -> str:
+        if not EMAIL.fullmatch(text):
             raise self.make_error("email")
-        return address
+        return text
 
 
 class RegCode(Text):
@@ -162,23 +147,15 @@ class ProvedPassword(Text):
     So 32 hexadecimal digits that a person types are a digest, too.
     """
 
+    format_name = "password"
+
     def __init__(self, min_length: int = 1, **kwargs: Any) -> None:
         super().__init__(min_length, 128, **kwargs)
 
-    @property
-    def rule(self) -> dict[str, Any]:
-        """The lengths, and the format that keeps forms from showing it."""
-        return {**super().rule, "format": "password"}
-
-    def _deserialize(
-        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
-    ) -> Any:
-        sent = super()._deserialize(value, attr, data, **kwargs)
+    def check(self, text: str) -> Password:
         if not current_app.config["PASSWORD_MD5"]:
-            return Password(sent, sent)
-        if DIGEST.fullmatch(sent):
-            return Password("", sent.lower())
-        return Password(sent, md5(sent))
+            return Password(text, text)
+        return Password("", text.lower()) if DIGEST.fullmatch(text) else Password(text, md5(text))
 
 
 class ChosenPassword(ProvedPassword):
@@ -193,10 +170,8 @@ class ChosenPassword(ProvedPassword):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(8, **kwargs)
 
-    def _deserialize(
-        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
-    ) -> Any:
-        password = super()._deserialize(value, attr, data, **kwargs)
+    def check(self, text: str) -> Password:
+        password = super().check(text)
         if common_passwords.holds(password.typed, password.proof):
             raise self.make_error("common")
         return password

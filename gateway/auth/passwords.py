@@ -162,7 +162,8 @@ def send_reset_code(email: str, client: Client, language: str) -> None:
     if not mail.is_possible():
         raise ApiError(Code.MAIL_NOT_SENT)
     address = email_key(email)
-    device = devices.of(client, _id_of(address))
+    user = _find(address)
+    device = devices.of(client, user.id if user else None)
     if not device:
         throttle.check(*limits.mails(codes.RESET, address, client.ip))
         throttle.MAILS.take()
@@ -182,8 +183,9 @@ def send_reset_code(email: str, client: Client, language: str) -> None:
     outbox.send_soon()
 
 
-def _id_of(address: str) -> int | None:
-    return db.session.scalar(select(User.id).where(User.email_key == address))
+def _find(address: str) -> User | None:
+    user: User | None = db.session.scalar(select(User).where(User.email_key == address))
+    return user
 
 
 def mail_reset_code(owed: OwedMail) -> None:
@@ -196,8 +198,8 @@ def mail_reset_code(owed: OwedMail) -> None:
     """
     address, is_counted = owed.key, owed.details["counted"]
     counters = [Counter(*counted) for counted in owed.details["counters"]]
-    user_id, asker = _id_of(address), owed.asker
-    email = db.session.scalar(select(User.email).where(User.email_key == address))
+    user = _find(address)
+    user_id, email = (user.id, user.email) if user else (None, None)
     db.session.commit()
     owed.details = {**owed.details, "user_id": user_id}
     if email is None:
@@ -216,7 +218,7 @@ def mail_reset_code(owed: OwedMail) -> None:
         return locks.hold(User.email_key == address) == user_id
 
     try:
-        codes.issue(codes.RESET, address, send_mail, asker, is_wanted=is_same_account)
+        codes.issue(codes.RESET, address, send_mail, owed.asker, is_wanted=is_same_account)
     except mail.MailError as error:
         if is_counted and not error.begun:
             throttle.undo(*counters)
@@ -231,37 +233,25 @@ def reset(email: str, reg_code: str, password: Password, client: Client) -> int:
     """Set a new password, spend the code, revoke every token and lift every lock, all or nothing.
 
     :returns: the account's id.
-    :raises ApiError: 1003 when the password is the own name or address, 1008.
+    :raises ApiError: 1008, 1003 when the password is the own name or address. Only the right code
+        learns the latter, because it would tell whose address this is.
     """
-    refuse_own(password, email)
     address = email_key(email)
-    device = devices.of(client, _id_of(address))
+    user = _find(address)
+    own = (user.user_name, user.email) if user else ()
+    device = devices.of(client, user.id if user else None)
     if not device:
         throttle.SIGN_INS.take()
-    asker = devices.asker(client, device)
-    codes.check(codes.RESET, address, reg_code, asker, client.ip)
+    codes.check(codes.RESET, address, reg_code, devices.asker(client, device), client.ip)
+    refuse_own(password, *own)
     # Hash first, because hashing is slow and spending the code locks its row.
     new_hash = crypto.hash_password(password.proof)
     user_id = locks.hold(User.email_key == address)
+    codes.spend(codes.RESET, address, reg_code)
     if user_id is None:  # somebody guessed the code of an address without an account
         db.session.rollback()
         raise ApiError(Code.WRONG_CODE)
-    codes.spend(codes.RESET, address, reg_code)
-    _refuse_own_name(password, user_id)
     set_hash(user_id, new_hash)
     throttle.clear_account(user_id, limits.PASSWORD_LOCKS)
     db.session.commit()
     return user_id
-
-
-def _refuse_own_name(password: Password, user_id: int) -> None:
-    """Refuse the name of the account, and roll back, so that its code stays valid.
-
-    Only the right code learns that. Before it, the refusal would tell whose address this is.
-    """
-    try:
-        name = db.session.scalar(select(User.user_name).where(User.id == user_id))
-        refuse_own(password, name or "")
-    except ApiError:
-        db.session.rollback()
-        raise

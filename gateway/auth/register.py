@@ -6,6 +6,8 @@ registration code.
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import current_app
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -36,11 +38,8 @@ def send_code(user_name: str, email: str, client: Client, language: str) -> None
     address = email_key(email)
     refuse_domain(address)
     _refuse_taken(name_key(user_name), address)
-
-    def send_mail(**content: object) -> None:
-        mail.send(codes.REGISTER, email, language, **content)
-
     counters = limits.mails(codes.REGISTER, address, client.ip)
+    send_mail = partial(mail.send, codes.REGISTER, email, language)
     codes.send(codes.REGISTER, address, send_mail, counters, devices.asker(client, ""))
 
 

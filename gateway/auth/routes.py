@@ -23,18 +23,16 @@ from gateway.web.fields import Empty
 from gateway.web.reply import reply, responses
 
 bp = Blueprint("auth", __name__, url_prefix="/api/v1")
+_PASSWORD = (Code.WRONG_CREDENTIALS, Code.TOO_MANY_REQUESTS)
+_NEW_ACCOUNT = (
+    *(Code.ACCESS_DENIED, Code.EMAIL_EXISTS, Code.USER_NAME_EXISTS),
+    Code.TOO_MANY_REQUESTS,
+)
 
 
 @bp.post("/auth-code")
 @body(schemas.AuthCodeRequest)
-@responses(
-    Empty,
-    Code.ACCESS_DENIED,
-    Code.EMAIL_EXISTS,
-    Code.USER_NAME_EXISTS,
-    Code.TOO_MANY_REQUESTS,
-    Code.MAIL_NOT_SENT,
-)
+@responses(Empty, *_NEW_ACCOUNT, Code.MAIL_NOT_SENT)
 def auth_code(**fields: Any) -> Response:
     """Mail a registration code.
 
@@ -47,14 +45,7 @@ def auth_code(**fields: Any) -> Response:
 
 @bp.post("/register")
 @body(schemas.RegisterRequest)
-@responses(
-    Empty,
-    Code.ACCESS_DENIED,
-    Code.EMAIL_EXISTS,
-    Code.USER_NAME_EXISTS,
-    Code.WRONG_CODE,
-    Code.TOO_MANY_REQUESTS,
-)
+@responses(Empty, *_NEW_ACCOUNT, Code.WRONG_CODE)
 def register(**fields: Any) -> Response:
     """Create an account with a mailed code, or with that of an invitation.
 
@@ -68,7 +59,7 @@ def register(**fields: Any) -> Response:
 
 @bp.post("/login")
 @body(schemas.LoginRequest)
-@responses(schemas.Login, Code.WRONG_CREDENTIALS, Code.BANNED, Code.TOO_MANY_REQUESTS)
+@responses(schemas.Login, *_PASSWORD, Code.BANNED)
 def login(**fields: Any) -> Response:
     """Return a token for a user name and a password.
 
@@ -90,8 +81,7 @@ def login(**fields: Any) -> Response:
             "privilege": user.privilege,
         }
     )
-    devices.remember(response, client, user.id)
-    return response
+    return devices.remember(response, client, user.id)
 
 
 @bp.post("/platform/logout")
@@ -107,7 +97,7 @@ def logout() -> Response:
 @bp.post("/platform/change-password")
 @tokens.signed_in
 @body(schemas.ChangePasswordRequest)
-@responses(Empty, Code.WRONG_CREDENTIALS, Code.TOO_MANY_REQUESTS)
+@responses(Empty, *_PASSWORD)
 def change_password(**fields: Any) -> Response:
     """Set a new password.
 
@@ -134,13 +124,7 @@ def email_code(email: str) -> Response:
 @bp.post("/platform/change-email")
 @tokens.signed_in
 @body(schemas.ChangeEmailRequest)
-@responses(
-    Empty,
-    Code.WRONG_CREDENTIALS,
-    Code.WRONG_CODE,
-    Code.EMAIL_EXISTS,
-    Code.TOO_MANY_REQUESTS,
-)
+@responses(Empty, *_PASSWORD, Code.WRONG_CODE, Code.EMAIL_EXISTS)
 def change_email(**fields: Any) -> Response:
     """Give the account another address, with the code that was mailed to it.
 
@@ -154,7 +138,7 @@ def change_email(**fields: Any) -> Response:
 @bp.post("/platform/delete-account")
 @tokens.signed_in
 @body(schemas.DeleteAccountRequest)
-@responses(Empty, Code.ACCESS_DENIED, Code.WRONG_CREDENTIALS, Code.TOO_MANY_REQUESTS)
+@responses(Empty, *_PASSWORD, Code.ACCESS_DENIED)
 def delete_account(password: Password) -> Response:
     """Erase the account with its projects and all that was counted, for good.
 
@@ -162,9 +146,7 @@ def delete_account(password: Password) -> Response:
     """
     caller = tokens.caller()
     delete.delete_account(caller, password, devices.client())
-    response = reply()
-    devices.forget(response, caller.id)
-    return response
+    return devices.forget(reply(), caller.id)
 
 
 @bp.post("/reset-code")
@@ -190,9 +172,7 @@ def reset_password(**fields: Any) -> Response:
     client = devices.client()
     user_id = passwords.reset(**fields, client=client)
     log.note(user=user_id)
-    response = reply()
-    devices.remember(response, client, user_id)
-    return response
+    return devices.remember(reply(), client, user_id)
 
 
 @bp.post("/admin/user-list")

@@ -18,11 +18,10 @@ from gateway.web.fields import Flag, Int32, PageRequest, Reply, Request, Strippe
 DIGEST = "e10adc3949ba59abbe56e057f20f883e"  # the reference's example, of what clients send
 
 
-class AuthCodeRequest(Request):
-    """POST /api/v1/auth-code."""
+class Named(Request):
+    """A user name."""
 
     user_name = UserName(required=True, metadata={"example": "lory"})
-    email = EmailAddress(required=True, metadata={"example": "lory@example.com"})
 
 
 class Address(Request):
@@ -37,21 +36,24 @@ class NewPassword(Request):
     password = ChosenPassword(required=True, metadata={"example": DIGEST})
 
 
-class NewAccount(Request):
-    """An account to create."""
-
-    user_name = UserName(required=True, metadata={"example": "lory"})
-    password = ChosenPassword(required=True, metadata={"example": DIGEST})
-    email = EmailAddress(required=True, metadata={"example": "lory@example.com"})
-
-
-class RegisterRequest(NewAccount):
-    """POST /api/v1/register."""
+class Mailed(Request):
+    """A mailed code."""
 
     reg_code = RegCode(
-        required=True,
-        metadata={"example": "632804", "description": "The mailed code, or that of an invitation."},
+        required=True, metadata={"example": "632804", "description": "The mailed code."}
     )
+
+
+class AuthCodeRequest(Address, Named):
+    """POST /api/v1/auth-code."""
+
+
+class NewAccount(Address, NewPassword, Named):
+    """An account to create."""
+
+
+class RegisterRequest(Mailed, NewAccount):
+    """POST /api/v1/register; ``reg_code`` may also be that of an invitation."""
 
 
 class LoginRequest(Request):
@@ -79,19 +81,6 @@ class EmailCodeRequest(Address):
     """POST /api/v1/platform/email-code."""
 
 
-class ChangeEmailRequest(Request):
-    """POST /api/v1/platform/change-email."""
-
-    password = ProvedPassword(required=True, metadata={"example": DIGEST})
-    email = EmailAddress(
-        required=True, metadata={"example": "lory@example.com", "description": "The new address."}
-    )
-    reg_code = RegCode(
-        required=True,
-        metadata={"example": "632804", "description": "The code that was mailed to it."},
-    )
-
-
 class DeleteAccountRequest(Request):
     """POST /api/v1/platform/delete-account."""
 
@@ -99,18 +88,16 @@ class DeleteAccountRequest(Request):
     password = ProvedPassword(required=True, metadata={"example": "the password of the account"})
 
 
+class ChangeEmailRequest(Mailed, Address, DeleteAccountRequest):
+    """POST /api/v1/platform/change-email; ``email`` is the new address."""
+
+
 class ResetCodeRequest(Address):
     """POST /api/v1/reset-code."""
 
 
-class ResetPasswordRequest(Request):
+class ResetPasswordRequest(NewPassword, Mailed, Address):
     """POST /api/v1/reset-password."""
-
-    email = EmailAddress(required=True, metadata={"example": "lory@example.com"})
-    reg_code = RegCode(
-        required=True, metadata={"example": "63280417", "description": "The mailed code."}
-    )
-    password = ChosenPassword(required=True, metadata={"example": DIGEST})
 
 
 class Login(Reply):

@@ -149,20 +149,14 @@ def _read(authorization: str) -> dict[str, Any]:
     :param authorization: ``Bearer <token>``, or the bare token, which clients also send.
     :raises ApiError: 1001.
     """
-    written = _TOKEN.fullmatch(authorization)
-    claims = _decode(written[1]) if written else {}
+    written, key = _TOKEN.fullmatch(authorization), current_app.config["JWT_SECRET_KEY"]
+    try:
+        claims = jwt.decode(written[1] if written else "", key, [ALGORITHM], options=_UNCHECKED)
+    except jwt.PyJWTError:
+        claims = {}
     if not (_has_our_form(claims) and _is_current(claims)):
         raise ApiError(Code.UNAUTHENTICATED)
     return claims
-
-
-def _decode(token: str) -> dict[str, Any]:
-    """Return the claims of a token that we signed, or none."""
-    key = current_app.config["JWT_SECRET_KEY"]
-    try:
-        return jwt.decode(token, key, [ALGORITHM], options=_UNCHECKED)
-    except jwt.PyJWTError:
-        return {}
 
 
 def _has_our_form(claims: dict[str, Any]) -> bool:

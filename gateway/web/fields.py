@@ -27,6 +27,8 @@ class Text(fields.String):
         "length": "must be {min_length} to {max_length} characters long",
     }
 
+    format_name = ""  # in OpenAPI
+
     def __init__(self, min_length: int, max_length: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.min_length = min_length
@@ -38,7 +40,8 @@ class Text(fields.String):
 
         It holds no pattern, because tools differ in the regular expressions that they understand.
         """
-        return {"minLength": self.min_length, "maxLength": self.max_length}
+        lengths = {"minLength": self.min_length, "maxLength": self.max_length}
+        return {**lengths, "format": self.format_name} if self.format_name else lengths
 
     def wrong_length(self) -> ValidationError:
         """Return the refusal of a text that is too short or too long."""
@@ -48,9 +51,13 @@ class Text(fields.String):
         """Return the text in the form that is checked and stored. Subclasses override this."""
         return text
 
+    def check(self, text: str) -> Any:
+        """Return the value of a clean text, or raise ``make_error``. Subclasses override this."""
+        return text
+
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
-    ) -> str:
+    ) -> Any:
         if not isinstance(value, str):
             raise self.make_error("invalid")
         if len(value) > MAX_SENT:
@@ -60,7 +67,7 @@ class Text(fields.String):
         text = self.clean(value)
         if not self.min_length <= len(text) <= self.max_length:
             raise self.wrong_length()
-        return text
+        return self.check(text)
 
 
 class Stripped(Text):

@@ -234,7 +234,7 @@ def test_unban_does_not_revive_a_token(api, command, person):
     assert code_of(login(api, password="another digest")) == 0
 
 
-@pytest.mark.parametrize("command", ["demote", "ban"])
+@pytest.mark.parametrize("call", ["demote", "ban"])
 def test_last_admin_stays(command, sign_up, sql, call):
     sign_up("lory")
     sign_up("libin")
@@ -264,7 +264,7 @@ def test_two_commands_at_once_leave_an_admin(app, command, sign_up, sql):
     def demote(name):
         with app.app_context():
             try:
-                admin.set_admin(name, False)
+                admin.change(name, is_admin=False)
             except ApiError:
                 return 1
             return 0

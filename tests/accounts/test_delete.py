@@ -386,7 +386,7 @@ def test_export_of_a_new_account_and_of_nobody(command, sql):
     assert result.output == "Error: There is no such account; see: user list\n"
 
 
-@pytest.mark.parametrize("command", ["invite", "set-email", "delete", "export"])
+@pytest.mark.parametrize("call", ["invite", "set-email", "delete", "export"])
 def test_help_fits_a_terminal(command, call):
     help_text = command("user", call, "--help").output
     assert max(map(len, help_text.splitlines())) <= 80

@@ -210,14 +210,14 @@ def ban(who: str, yes: bool) -> None:
 
     Its tokens are revoked for good.
     """
-    _report(accounts.set_banned(who, True, even_last_admin=yes), "is_banned=True")
+    _report(accounts.change(who, is_banned=True, even_last_admin=yes), "is_banned=True")
 
 
 @group.command("unban")
 @click.argument("who")
 def unban(who: str) -> None:
     """Lift the ban of an account."""
-    _report(accounts.set_banned(who, False), "is_banned=False")
+    _report(accounts.change(who, is_banned=False), "is_banned=False")
 
 
 def _number_or_default(_ctx: click.Context, param: click.Parameter, value: str) -> int | None:
@@ -234,7 +234,7 @@ def allow(who: str, projects: int | None) -> None:
     N may also be "default", which is PROJECTS_PER_USER.
     """
     was = accounts.find(who).projects_max
-    user = accounts.set_projects_max(who, projects)
+    user = accounts.change(who, projects_max=projects)
     number, before = ("default" if n is None else n for n in (projects, was))
     _report(user, f"projects_max={number}, was {before}")
 
@@ -243,7 +243,7 @@ def allow(who: str, projects: int | None) -> None:
 @click.argument("who")
 def promote(who: str) -> None:
     """Make an account an admin."""
-    _report(accounts.set_admin(who, True), "is_admin=True")
+    _report(accounts.change(who, is_admin=True), "is_admin=True")
 
 
 @group.command("demote")
@@ -251,4 +251,4 @@ def promote(who: str) -> None:
 @even_last_admin
 def demote(who: str, yes: bool) -> None:
     """Make an admin an ordinary account."""
-    _report(accounts.set_admin(who, False, even_last_admin=yes), "is_admin=False")
+    _report(accounts.change(who, is_admin=False, even_last_admin=yes), "is_admin=False")
