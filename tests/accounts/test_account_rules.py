@@ -299,7 +299,7 @@ def test_show_says_what_is_locked_and_unlock_lifts_it(command, api, person, cloc
     )
     new = {"environ_base": {"REMOTE_ADDR": "10.9.9.9"}}
     assert code_of(login(api, **new)) == 429
-    assert command("user", "unlock", "LORY@126.com").output == "lory: unlocked\n"
+    assert command("user", "unlock", "LORY@126.com").output == "lory is unlocked\n"
     assert "cannot" not in command("user", "show", "lory").output
     assert code_of(login(api, **new)) == 0
 

@@ -258,7 +258,7 @@ def test_user_delete_asks(command, api, person, sql):
     assert is_in(person)
     result = command("user", "delete", "lory", input="y\n")
     assert result.exit_code == 0
-    assert result.output.splitlines()[-1] == "lory: erased"
+    assert result.output.splitlines()[-1] == "lory is erased"
     assert not is_in(person)
     assert sql("SELECT * FROM users") == sql("SELECT * FROM projects") == []
     result = command("user", "delete", "lory")
@@ -268,9 +268,9 @@ def test_user_delete_asks(command, api, person, sql):
 def test_user_delete_without_a_question(command, person, caplog):
     caplog.clear()
     result = command("user", "delete", "lory", "--yes")
-    assert (result.exit_code, result.output) == (0, "lory: erased\n")
+    assert (result.exit_code, result.output) == (0, "lory is erased\n")
     assert [record.getMessage() for record in caplog.records] == [
-        f"operator user={person.user_id} erased",
+        f"operator user={person.user_id} is erased",
         "command=user.delete outcome=done",
     ]
 

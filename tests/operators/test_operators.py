@@ -76,7 +76,7 @@ def is_in(person):
 def test_create_an_admin(command, api, relay):
     result = command("user", "create", "boss", "boss@126.com", "--admin", input=f"{PASSWORD}\n" * 2)
     assert result.exit_code == 0
-    assert result.output.splitlines()[-1] == "boss: created is_admin=True"
+    assert result.output.splitlines()[-1] == "boss is created as an admin"
     assert PASSWORD not in result.output
     data = api("/login", {"user_name": "boss", "password": PASSWORD}).json["data"]
     assert data["role"] == "admin"
@@ -118,7 +118,7 @@ def test_create_refuses_invalid_accounts(
 
 def test_set_password_revokes_all_tokens(command, api, person):
     result = command("user", "set-password", "lory", "--password-stdin", input="another digest")
-    assert result.output == "lory: password set, every token revoked\n"
+    assert result.output == "lory has a new password and no valid token\n"
     assert not is_in(person)
     assert log_in(api) == 1002
     assert log_in(api, password="another digest") == 0
@@ -128,7 +128,7 @@ def test_set_password_revokes_all_tokens(command, api, person):
 
 def test_logout_revokes_all_tokens(command, api, person, sign_up):
     other = sign_up("libin")
-    assert command("user", "logout", "LORY@126.com").output == "lory: every token revoked\n"
+    assert command("user", "logout", "LORY@126.com").output == "lory has no valid token\n"
     assert not is_in(person)
     assert is_in(other)
     assert log_in(api) == 0
@@ -420,10 +420,10 @@ def test_commands_for_accounts_are_logged_without_names(command, person, project
     command("project", "delete", 1, "--yes")
     lines = [record.getMessage() for record in caplog.records]
     assert [line for line in lines if line.startswith("operator")] == [
-        "operator user=2 created is_admin=False",
-        "operator user=2 password set, every token revoked",
-        "operator user=1 every token revoked",
-        "operator user=1 is_banned=True",
+        "operator user=2 is created",
+        "operator user=2 has a new password and no valid token",
+        "operator user=1 has no valid token",
+        "operator user=1 is banned",
         "operator project=1 deleted",
     ]
 

@@ -106,7 +106,7 @@ def test_at_a_terminal_the_line_goes_to_syslog(tmp_path, monkeypatch):
                 monkeypatch.setattr(sys, "stderr", screen)
                 monkeypatch.setenv("SUDO_USER", "alice")
                 trail.start()
-                log.logger.info("operator user=1 is_banned=True")
+                log.logger.info("operator user=1 is banned")
             received = journal.recv(10_000).decode()
         finally:
             for handler in log.logger.handlers:
@@ -118,7 +118,7 @@ def test_at_a_terminal_the_line_goes_to_syslog(tmp_path, monkeypatch):
             os.close(ours)
     priority = logging.handlers.SysLogHandler.LOG_AUTHPRIV << 3 | 6
     assert received.startswith(f"<{priority}>gateway: ")
-    assert received.rstrip("\0").endswith(" by=alice operator user=1 is_banned=True")
+    assert received.rstrip("\0").endswith(" by=alice operator user=1 is banned")
 
 
 # What admins look at

@@ -439,7 +439,7 @@ def test_an_account_may_have_more_or_fewer_projects(start):
 
     assert [create() for _ in range(2)] == [0, 1009]
     assert run(person, "user", "allow", "lory", "--projects", 4) == (
-        "lory: projects_max=4, was default\n"
+        "lory may have 4 projects, before default\n"
     )
     assert [create() for _ in range(3)] == [0, 0, 1009]
     run(person, "user", "allow", "lory", "--projects", 0)

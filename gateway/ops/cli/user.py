@@ -64,7 +64,7 @@ def _row(user: User) -> dict[str, Any]:
 
 def _report(user: User, what: str) -> None:
     log.logger.info("operator user=%d %s", user.id, what)
-    click.echo(f"{visible(user.user_name)}: {what}")
+    click.echo(f"{visible(user.user_name)} {what}")
 
 
 @group.command("list")
@@ -107,7 +107,7 @@ def create(user_name: str, email: str, admin: bool, password_stdin: bool) -> Non
     password = _read_password(from_stdin=password_stdin)
     given = {"user_name": user_name, "email": email, "password": password}
     user = accounts.create(**read(schemas.NewAccount, given), is_admin=admin)
-    _report(user, f"created is_admin={admin}")
+    _report(user, "is created as an admin" if admin else "is created")
 
 
 @group.command("set-password")
@@ -121,7 +121,7 @@ def set_password(who: str, password_stdin: bool) -> None:
     accounts.find(who)  # before the password is asked for
     new = read(schemas.NewPassword, {"password": _read_password(from_stdin=password_stdin)})
     user = accounts.set_password(who, **new)
-    _report(user, "password set, every token revoked")
+    _report(user, "has a new password and no valid token")
 
 
 @group.command("invite")
@@ -172,7 +172,7 @@ def delete(who: str, yes: bool) -> None:
         accounts.refuse_last_admin(user)
         what = f"{user.live_projects} projects" if user.live_projects != 1 else "1 project"
         click.confirm(f"Erase {visible(user.user_name)} with {what}, for good?", abort=True)
-    _report(accounts.delete(who, even_last_admin=yes), "erased")
+    _report(accounts.delete(who, even_last_admin=yes), "is erased")
 
 
 @group.command("export")
@@ -192,14 +192,14 @@ def unlock(who: str) -> None:
 
     Wrong passwords or many mails have caused them.
     """
-    _report(accounts.unlock(who), "unlocked")
+    _report(accounts.unlock(who), "is unlocked")
 
 
 @group.command("logout")
 @click.argument("who")
 def logout(who: str) -> None:
     """Sign an account out everywhere."""
-    _report(accounts.revoke_tokens(who), "every token revoked")
+    _report(accounts.revoke_tokens(who), "has no valid token")
 
 
 @group.command("ban")
@@ -210,14 +210,14 @@ def ban(who: str, yes: bool) -> None:
 
     Its tokens are revoked for good.
     """
-    _report(accounts.change(who, is_banned=True, even_last_admin=yes), "is_banned=True")
+    _report(accounts.change(who, is_banned=True, even_last_admin=yes), "is banned")
 
 
 @group.command("unban")
 @click.argument("who")
 def unban(who: str) -> None:
     """Lift the ban of an account."""
-    _report(accounts.change(who, is_banned=False), "is_banned=False")
+    _report(accounts.change(who, is_banned=False), "is not banned")
 
 
 def _number_or_default(_ctx: click.Context, param: click.Parameter, value: str) -> int | None:
@@ -236,14 +236,14 @@ def allow(who: str, projects: int | None) -> None:
     was = accounts.find(who).projects_max
     user = accounts.change(who, projects_max=projects)
     number, before = ("default" if n is None else n for n in (projects, was))
-    _report(user, f"projects_max={number}, was {before}")
+    _report(user, f"may have {number} projects, before {before}")
 
 
 @group.command("promote")
 @click.argument("who")
 def promote(who: str) -> None:
     """Make an account an admin."""
-    _report(accounts.change(who, is_admin=True), "is_admin=True")
+    _report(accounts.change(who, is_admin=True), "is an admin")
 
 
 @group.command("demote")
@@ -251,4 +251,4 @@ def promote(who: str) -> None:
 @even_last_admin
 def demote(who: str, yes: bool) -> None:
     """Make an admin an ordinary account."""
-    _report(accounts.change(who, is_admin=False, even_last_admin=yes), "is_admin=False")
+    _report(accounts.change(who, is_admin=False, even_last_admin=yes), "is no admin")
