@@ -39,7 +39,7 @@ def copy_from(url: str, report: Callable[[int, int], None] | None = None) -> dic
     that was used in the source is never given again here.
 
     :param url: of the source, ``sqlite:///`` or ``postgresql://``; its schema must be current.
-    :param report: called with the number of rows copied, and 0.
+    :param report: called with the number of rows copied, and of all.
     :returns: the number of copied rows, by table.
     :raises ApiError: 1003 when the copy is refused or differs.
     """
@@ -47,12 +47,17 @@ def copy_from(url: str, report: Callable[[int, int], None] | None = None) -> dic
     try:
         with _snapshot(source_engine) as source, db.engine.begin() as target:
             _check(source, target)
-            counts = dict.fromkeys(db.metadata.tables, 0)
+            counts, total = dict.fromkeys(db.metadata.tables, 0), 0
+            if report:
+                sizes = [
+                    select(func.count()).select_from(each) for each in db.metadata.sorted_tables
+                ]
+                total = sum(source.scalar(size) or 0 for size in sizes)
             for table in db.metadata.sorted_tables:
                 for rows in _copy(table, source, target):
                     counts[table.name] += rows
                     if report:
-                        report(sum(counts.values()), 0)
+                        report(sum(counts.values()), total)
             for table in db.metadata.sorted_tables:
                 if _digest(table, source) != _digest(table, target):
                     what = f"{table.name} is not the same on both sides; nothing was copied"

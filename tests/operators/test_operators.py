@@ -448,9 +448,9 @@ def test_test_mail_refused_by_the_relay(command, relay):
     result = command("mail", "test", "boss@126.com")
     assert_refused(
         result,
-        "the mail was not sent: SMTPRecipientsRefused 550 5.1.1; if the relay refuses every"
-        " recipient, it wants MAIL_USERNAME and MAIL_PASSWORD, or must be told that this host may"
-        " send",
+        "the mail was not sent: SMTPRecipientsRefused 550 5.1.1; check the address; if the relay"
+        " refuses every recipient: it wants MAIL_USERNAME and MAIL_PASSWORD, or must be told that"
+        " this host may send",
     )
     assert command("mail", "test", "boss@").exit_code == 1
 
