@@ -334,3 +334,15 @@ def test_operator_commands_find_users_by_name_or_email(app, person, sql):
     result = runner.invoke(main, args=["user", "ban", "nobody"])
     assert result.exit_code == 1
     assert "no such account" in result.output
+
+
+def test_a_revocation_outlives_its_token_by_a_day(person, clock, command, sql):
+    """So a clock that was wrong for a while lets no revoked token in again."""
+    assert code_of(person.post("/platform/logout")) == 0
+    clock.advance(hours=35)
+    command("purge")
+    clock.advance(hours=-34)
+    assert code_of(person.post("/project/list")) == 1001
+    clock.advance(hours=36)
+    command("purge")
+    assert sql("SELECT * FROM revoked_tokens") == []
