@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import os
 import secrets
 import string
-import sys
 from base64 import b64decode
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +26,6 @@ from werkzeug.exceptions import ServiceUnavailable
 
 _VERSION_2 = "2:"  # how a secret begins that AES-GCM has sealed; Fernet's begin with "gAAAA"
 _NONCE = 12  # bytes, before what AES-GCM has sealed
-NICENESS = 5  # of the thread that hashes, because customers' requests come first; only on Linux
 ALPHANUMERIC = string.ascii_letters + string.digits
 
 #: Hashes and verifies passwords, with OWASP's argon2id parameters: 19 MiB, two passes, one lane.
@@ -39,17 +36,7 @@ hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
 aside: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
-def _make_executor() -> ThreadPoolExecutor:
-    """Return what hashes one password at a time, because each takes 19 MiB."""
-    return ThreadPoolExecutor(1, "argon2", initializer=_give_way)
-
-
-def _give_way() -> None:
-    if sys.platform == "linux":  # elsewhere the whole process would
-        os.nice(NICENESS)
-
-
-_hashing = _make_executor()
+_hashing = ThreadPoolExecutor(1, "argon2")  # one at a time, because each hash takes 19 MiB
 
 
 @lru_cache(maxsize=64)
@@ -94,7 +81,7 @@ def _alone(function: Callable[..., Any], *args: str) -> Any:
     try:
         job = _hashing.submit(function, *args)
     except RuntimeError:
-        _hashing = _make_executor()
+        _hashing = ThreadPoolExecutor(1, "argon2")
         raise ServiceUnavailable(retry_after=5) from None
     with aside():
         return job.result()

@@ -142,9 +142,9 @@ class Password:
 
 
 class ProvedPassword(Text):
-    """What a person types, or its MD5 digest as 32 hexadecimal digits; both are the same password.
+    """What a person types, or its MD5 digest, where the service takes digests.
 
-    So 32 hexadecimal digits that a person types are a digest, too.
+    Both are the same password, so 32 hexadecimal digits that a person types are a digest, too.
     """
 
     format_name = "password"
@@ -159,7 +159,7 @@ class ProvedPassword(Text):
 
 
 class ChosenPassword(ProvedPassword):
-    """A password that is chosen: 8 characters or more, or its MD5 digest as 32 hexadecimal digits.
+    """8 characters or more; or the MD5 digest of them, 32 hexadecimal digits, where that is taken.
 
     Both are the same password. It must not be one of the commonest, or the account's own name or
     address.

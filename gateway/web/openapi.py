@@ -36,7 +36,14 @@ from gateway.web.openapi_replies import (
     reply_header,
     response,
 )
-from gateway.web.openapi_words import INTRODUCTION, SECURITY, SUMMARY, TAGS, VERIFY_HEADERS
+from gateway.web.openapi_words import (
+    INTRODUCTION,
+    PASSWORDS,
+    SECURITY,
+    SUMMARY,
+    TAGS,
+    VERIFY_HEADERS,
+)
 
 # The tag of what servers ask, and clients do not.
 INTERNAL = "nginx"
@@ -46,12 +53,16 @@ def describe(app: Flask) -> dict[str, Any]:
     """Return the description of an application's endpoints, without the pages."""
     plugin = MarshmallowPlugin(schema_name_resolver=name_of)
     codes = "\n".join(f"| {code.number} | {code.status} | {code.text} |" for code in Code)
+    passwords = PASSWORDS[app.config["PASSWORD_MD5"]]
     spec = APISpec(
         title=app.config["SERVICE_NAME"],
         version=__version__,
         openapi_version="3.1.0",
         plugins=[plugin],
-        info={"summary": SUMMARY, "description": INTRODUCTION.format(codes=codes)},
+        info={
+            "summary": SUMMARY,
+            "description": INTRODUCTION.format(codes=codes, passwords=passwords),
+        },
         # "." is relative to the address of the description, so it is right below any prefix.
         servers=[{"url": app.config["PUBLIC_URL"] or ".", "description": "This service"}],
         tags=[{"name": name, "description": text} for name, text in TAGS.items()],

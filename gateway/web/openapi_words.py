@@ -46,12 +46,16 @@ VERIFY_HEADERS = [
     ("RateLimit-Policy", "string", "Every limit: day, month, minute; absent without one"),
     ("RateLimit", "string", "What is left of each; absent likewise"),
 ]
+PASSWORDS = {
+    True: """A password is what a person types, or the MD5 digest of it in 32 hexadecimal digits, as
+the clients of this API usually send; both log in to the same account.""",
+    False: """A password is what a person types. This service takes no MD5 digests for it.""",
+}
 INTRODUCTION = """
 To try it: *auth-code* mails a code, *register* makes an account with it, *login* gives an
 `auth_token`; put that into **Authorize**.
 
-A password is what a person types, or the MD5 digest of it in 32 hexadecimal digits, as the clients
-of this API usually send; both log in to the same account.
+{passwords}
 
 Every reply is `{{"header": {{"code", "message", "total", "count"}}, "data": {{}}}}`. HTTP is 200
 when the endpoint answered, and `code` says what; another status when the request never got that

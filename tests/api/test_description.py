@@ -435,3 +435,9 @@ def test_no_other_address_leads_to_the_page(client, path):
 def test_a_login_still_works_with_every_header_of_a_browser(api, person):
     body = {"user_name": "lory", "password": PASSWORD}
     assert code_of(api("/login", body, headers={"Accept": CHROME})) == 0
+
+
+@pytest.mark.parametrize("digests", [True, False])
+def test_it_says_whether_digests_are_passwords(make_app, digests):
+    description = make_app(PASSWORD_MD5=digests).test_client().get("/openapi.json").json
+    assert ("both log in to the same account" in description["info"]["description"]) is digests
