@@ -18,10 +18,12 @@ from gateway.auth.models import User
 from gateway.db import db, shared
 from gateway.errors import ApiError, Code
 from gateway.project import limits, pools, service
-from gateway.project.models import KEY_LENGTH, Project, kept_requests
+from gateway.project.models import Project, kept_requests
 from gateway.settings import INT32_MAX
 
 SECRETS = 5  # how many stored secrets ``try_secrets`` opens
+
+_WITH_OWNER = select(Project, User.user_name).join(User)
 
 
 def search(
@@ -42,11 +44,9 @@ def search(
         filters.append(Project.pool_id.is_not_distinct_from(pool_id))
     live = (Project.deleted.is_(False), *filters)
     total = db.session.scalar(select(func.count()).select_from(Project).where(*live)) or 0
-    page = select(Project).where(*live).order_by(*_order(sort), Project.id)
-    projects = db.session.scalars(page.limit(page_size).offset(page_no * page_size)).all()
-    owners = select(User.id, User.user_name).where(User.id.in_(p.user_id for p in projects))
-    names = {row.id: row.user_name for row in db.session.execute(owners)}
-    return [(project, names[project.user_id]) for project in projects], total
+    found = _WITH_OWNER.where(*live).order_by(*_order(sort), Project.id)
+    page = db.session.execute(found.limit(page_size).offset(page_no * page_size))
+    return list(page), total
 
 
 def _order(sort: str | None) -> list[ColumnElement[int]]:
@@ -90,14 +90,10 @@ def find(id_or_key: str) -> tuple[Project, str]:
 
     :raises ApiError: 1006 when there is no such project.
     """
-    found = db.session.execute(
-        select(Project, User.user_name)
-        .join(User, User.id == Project.user_id)
-        .where(*_is_live(id_or_key))
-    ).first()
+    found = db.session.execute(_WITH_OWNER.where(*_is_live(id_or_key))).first()
     if found is None:
         raise _no_such_project()
-    return found[0], found[1]
+    return found
 
 
 def delete(id_or_key: str) -> None:
@@ -121,14 +117,11 @@ def change_timezone(zone: str) -> str | None:
     new_day = now.astimezone(ZoneInfo(zone)).date()
     old_day = now.astimezone(ZoneInfo(before or zone)).date()
     if old_day != new_day:
-        db.session.execute(
+        month_count = kept_requests(*limits.month_of(new_day)) + Project.day_count
+        connection.execute(
             update(Project)
             .where(Project.request_day == old_day)
-            .values(
-                request_day=new_day,
-                month_count=kept_requests(*limits.month_of(new_day)) + Project.day_count,
-            )
-            .execution_options(synchronize_session=False)
+            .values(request_day=new_day, month_count=month_count)
         )
     shared.store(connection, "TIMEZONE", zone)
     db.session.commit()
@@ -148,15 +141,10 @@ def try_secrets(connection: Connection) -> tuple[int, int]:
 
 
 def _is_live(id_or_key: str) -> tuple[ColumnElement[bool], ...]:
-    is_key = len(id_or_key) == KEY_LENGTH
-    is_meant = Project.project_key == id_or_key if is_key else Project.id == _parse_id(id_or_key)
+    is_id = re.fullmatch(r"\d{1,10}", id_or_key, re.ASCII) and int(id_or_key) <= INT32_MAX
+    is_meant = Project.id == int(id_or_key) if is_id else Project.project_key == id_or_key
     return (is_meant, Project.deleted.is_(False))
 
 
 def _no_such_project() -> ApiError:
     return ApiError(Code.NOT_FOUND, "There is no live project with this id or key")
-
-
-def _parse_id(text: str) -> int:
-    number = int(text) if re.fullmatch(r"\d{1,10}", text, re.ASCII) else 0
-    return number if number <= INT32_MAX else 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from typing import Any, NamedTuple
+from datetime import date
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from flask import current_app
@@ -63,28 +63,20 @@ def list_page(user_id: int, page_no: int, page_size: int) -> tuple[list[dict[str
     total = rows[0].live_projects if rows else 0
     projects = [row for row in rows if row.id is not None]
     secrets = crypto.unseal_all(project.sealed_secret for project in projects)
-    page = _Page(
-        *limits.days(clock.now()),
-        ZoneInfo(current_app.config["TIMEZONE"]),
-        current_app.config["END_POINTS"],
-    )
-    return [_item(*pair, page) for pair in zip(projects, secrets, strict=True)], total
+    days, zone = limits.days(clock.now()), ZoneInfo(current_app.config["TIMEZONE"])
+    pairs = zip(projects, secrets, strict=True)
+    return [_item(project, secret, days, zone) for project, secret in pairs], total
 
 
-class _Page(NamedTuple):
-    """What is the same for every project of a page."""
-
-    today: date
-    latest: date
-    zone: ZoneInfo
-    end_points: list[str]
-
-
-def _item(project: Any, secret: str | None, page: _Page) -> dict[str, Any]:
+def _item(
+    project: Any, secret: str | None, days: tuple[date, date], zone: ZoneInfo
+) -> dict[str, Any]:
     """Return the thirteen fields of a listed project.
 
     :param project: a row of ``_LIST_PAGE``.
     :param secret: None when no key opens it.
+    :param days: the result of ``limits.days``.
+    :param zone: what ``created_time`` is in.
     """
     if secret is None:
         secret = ""
@@ -97,11 +89,14 @@ def _item(project: Any, secret: str | None, page: _Page) -> dict[str, Any]:
         "project_type": project.project_type,
         "project_key": project.project_key,
         "project_secret": secret,
-        "end_points": [_end_point(each, project, secret) for each in page.end_points],
+        "end_points": [
+            _end_point(each, project, secret) for each in current_app.config["END_POINTS"]
+        ],
         "deleted": project.deleted,
-        "created_time": _local_time(project.created_at, page.zone),
+        # strftime takes longer.
+        "created_time": project.created_at.astimezone(zone).isoformat(" ", "seconds")[:19],
         "request_total": project.request_total,
-        "request_today": limits.requests_on(project, page.today, page.latest),
+        "request_today": limits.requests_on(project, *days),
         "request_max": project.request_max,
         "pool_id": project.pool_id or 0,
         "pool_name": project.pool_name,
@@ -115,7 +110,3 @@ def _end_point(template: str, project: Any, secret: str) -> str:
         .replace("{pool/}", f"{pool}/" if pool else "")
         .replace("{credential}", f"{project.project_key}.{secret}")
     )
-
-
-def _local_time(moment: datetime, zone: ZoneInfo) -> str:
-    return moment.astimezone(zone).isoformat(" ", "seconds")[:19]  # strftime takes longer

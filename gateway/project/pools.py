@@ -39,13 +39,8 @@ def add(pool_name: str) -> Pool:
 def list_all() -> list[tuple[Pool, int]]:
     """Return every pool, ordered by name, with the number of its live projects."""
     live = and_(Project.pool_id == Pool.id, Project.deleted.is_(False))
-    rows = db.session.execute(
-        select(Pool, func.count(Project.id))
-        .outerjoin(Project, live)
-        .group_by(Pool.id)
-        .order_by(Pool.pool_name)
-    )
-    return [(pool, projects) for pool, projects in rows]
+    counted = select(Pool, func.count(Project.id)).outerjoin(Project, live).group_by(Pool.id)
+    return list(db.session.execute(counted.order_by(Pool.pool_name)))
 
 
 def remove(pool_name: str) -> int:
@@ -54,12 +49,8 @@ def remove(pool_name: str) -> int:
     :raises ApiError: 1006 when there is none; 1003 when it has projects.
     """
     pool_id = id_of(pool_name)
-    db.session.execute(
-        update(Project)
-        .where(Project.pool_id == pool_id, Project.deleted.is_(True))
-        .values(pool_id=None)
-        .execution_options(synchronize_session=False)
-    )
+    left = update(Project).where(Project.pool_id == pool_id, Project.deleted.is_(True))
+    db.session.execute(left.values(pool_id=None))
     try:
         db.session.execute(delete(Pool).where(Pool.id == pool_id))
         db.session.commit()

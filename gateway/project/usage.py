@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Subquery, func, select, union_all
+from sqlalchemy import ColumnElement, func, select, union_all
 
 from gateway import clock
 from gateway.auth import admin
@@ -16,7 +16,15 @@ from gateway.db import db
 from gateway.project import limits, service
 from gateway.project.models import Project, ProjectDay
 
-Filters = Sequence[ColumnElement[bool]]
+# The requests of projects by day, with today's. One statement reads both tables, because a day may
+# move from one to the other at any moment.
+_DAYS = union_all(
+    select(ProjectDay.project_id, ProjectDay.user_id, ProjectDay.day, ProjectDay.requests),
+    select(Project.id, Project.user_id, Project.request_day, Project.day_count).where(
+        Project.day_count > 0, Project.request_day.is_not(None)
+    ),
+).subquery("days")
+_requests = func.sum(_DAYS.c.requests).label("requests")
 
 
 def of_project(caller: Caller, project_id: int, days: int) -> dict[str, Any]:
@@ -56,51 +64,22 @@ def counts_of(project_id: int, today: date, latest: date) -> dict[date, int]:
     :param today: the first result of ``limits.days``.
     :param latest: the second one.
     """
-    of_one = (ProjectDay.project_id == project_id,), (Project.id == project_id,)
-    return _counts(*of_one, today, latest).get(project_id, {})
+    return _counts(_DAYS.c.project_id == project_id, today, latest).get(project_id, {})
 
 
 def counts_of_user(user_id: int, today: date, latest: date) -> dict[int, dict[date, int]]:
     """Return what ``counts_of`` returns for each project of an account, by its id."""
-    return _counts((ProjectDay.user_id == user_id,), (Project.user_id == user_id,), today, latest)
+    return _counts(_DAYS.c.user_id == user_id, today, latest)
 
 
-def _counts(
-    of_days: Filters, of_today: Filters, today: date, latest: date
-) -> dict[int, dict[date, int]]:
+def _counts(is_meant: ColumnElement[bool], today: date, latest: date) -> dict[int, dict[date, int]]:
     counts: dict[int, dict[date, int]] = {}
-    for row in db.session.execute(select(_days(of_days, of_today))):
+    for row in db.session.execute(select(_DAYS).where(is_meant)):
         # A node whose clock is ahead may have begun tomorrow; here it is today.
         day = today if today <= row.day <= latest else row.day
         of_project = counts.setdefault(row.project_id, {})
         of_project[day] = of_project.get(day, 0) + row.requests
     return counts
-
-
-def _days(of_days: Filters, of_today: Filters) -> Subquery:
-    """Return the requests of projects by day, with today's.
-
-    One statement reads both tables, because a day may move from one to the other at any moment.
-
-    :param of_days: filters for days that are over.
-    :param of_today: the same filters for the present day.
-    """
-    past = select(ProjectDay.project_id, ProjectDay.user_id, ProjectDay.day, ProjectDay.requests)
-    today = select(Project.id, Project.user_id, Project.request_day, Project.day_count)
-    return union_all(
-        past.where(*of_days),
-        today.where(Project.day_count > 0, Project.request_day.is_not(None), *of_today),
-    ).subquery()
-
-
-def _days_in(period: tuple[date, date], owner: str | None) -> Subquery:
-    of_days: list[ColumnElement[bool]] = [ProjectDay.day.between(*period)]
-    of_today: list[ColumnElement[bool]] = [Project.request_day.between(*period)]
-    if owner is not None:
-        user_id = admin.find(owner).id
-        of_days.append(ProjectDay.user_id == user_id)
-        of_today.append(Project.user_id == user_id)
-    return _days(of_days, of_today)
 
 
 def by_project(
@@ -115,44 +94,46 @@ def by_project(
     :param top: how many projects to return at most.
     :raises ApiError: 1006 when there is no such account.
     """
-    days = _days_in(period, owner)
-    requests = func.sum(days.c.requests).label("requests")
     found = (
         select(
-            days.c.project_id.label("id"),
+            _DAYS.c.project_id.label("id"),
             func.coalesce(Project.project_key, "").label("project_key"),
-            requests,
+            _requests,
             User.user_name.label("owner"),
             func.coalesce(Project.project_name, "").label("project_name"),
         )
-        .join(User, User.id == days.c.user_id)
-        .outerjoin(Project, Project.id == days.c.project_id)
-        .group_by(days.c.project_id, Project.id, User.id)
-        .order_by(requests.desc(), days.c.project_id)
+        .join(User, User.id == _DAYS.c.user_id)
+        .outerjoin(Project, Project.id == _DAYS.c.project_id)
+        .group_by(_DAYS.c.project_id, Project.id, User.id)
+        .order_by(_requests.desc(), _DAYS.c.project_id)
     )
-    return _rows(found.limit(top))
+    return _rows(found, period, owner, top)
 
 
 def by_owner(
     period: tuple[date, date], owner: str | None = None, top: int | None = None
 ) -> Iterator[dict[str, Any]]:
     """Yield what ``by_project`` yields, summed up for each account."""
-    days = _days_in(period, owner)
-    requests = func.sum(days.c.requests).label("requests")
     found = (
         select(
             User.id.label("user_id"),
             User.user_name.label("owner"),
-            func.count(days.c.project_id.distinct()).label("projects"),
-            requests,
+            func.count(_DAYS.c.project_id.distinct()).label("projects"),
+            _requests,
         )
-        .join(days, User.id == days.c.user_id)
+        .join(_DAYS, User.id == _DAYS.c.user_id)
         .group_by(User.id)
-        .order_by(requests.desc(), User.id)
+        .order_by(_requests.desc(), User.id)
     )
-    return _rows(found.limit(top))
+    return _rows(found, period, owner, top)
 
 
-def _rows(found: Any) -> Iterator[dict[str, Any]]:
-    for row in db.session.execute(found.execution_options(yield_per=1000)):
-        yield {**row._mapping, "requests": int(row.requests)}  # Postgres sums as Decimal
+def _rows(
+    found: Any, period: tuple[date, date], owner: str | None, top: int | None
+) -> Iterator[dict[str, Any]]:
+    found = found.where(_DAYS.c.day.between(*period)).limit(top)
+    if owner is not None:
+        found = found.where(_DAYS.c.user_id == admin.find(owner).id)
+    rows = db.session.execute(found.execution_options(yield_per=1000))
+    # Postgres sums as Decimal.
+    return ({**row._mapping, "requests": int(row.requests)} for row in rows)

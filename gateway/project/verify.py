@@ -213,7 +213,7 @@ def question(pools: list[str], costs: list[str]) -> tuple[str | None, int]:
     elif len(costs) > 1 or not COST.fullmatch(cost) or int(cost) > limits.MAX_COST:
         rule = f"cost must be one integer from 1 to {limits.MAX_COST}"
     if rule:
-        log.logger.error("a proxy asks with a bad %s; its configuration sets it", rule)
+        log.logger.error("a proxy's configuration asks with a bad question: %s", rule)
         raise ApiError(Code.INVALID_PARAMETER, rule)
     return pool, int(cost)
 

@@ -163,7 +163,8 @@ def test_a_bad_cost_is_the_fault_of_the_proxy(start, caplog, cost):
     person, project = start()
     reply = person.verify(project, cost=cost)
     assert (reply.status_code, code_of(reply)) == (400, 1003)
-    assert "a proxy asks with a bad cost" in caplog.text
+    sentence = "a bad question: cost must be one integer from 1 to 10000"
+    assert f"a proxy's configuration asks with {sentence}" in caplog.messages
     assert person.projects()[0]["request_total"] == 0
 
 
