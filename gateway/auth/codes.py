@@ -47,13 +47,17 @@ def send(
 
     :param address: the key of the e-mail address, here and in every function of this module.
     :param counters: from ``limits``.
-    :raises ApiError: 429, 1003 when the relay refuses the address, 1029 when it did not take the
-        mail.
+    :param is_wanted: as in ``issue``.
+    :raises ApiError: 1001 when the account has been erased meanwhile, 429, 1003 when the relay
+        refuses the address, 1029 when it did not take the mail.
     """
     throttle.check(*counters)  # first, because a refusal needs no write
     if purpose == REGISTER:
         throttle.MAILS.take()
     not_durable()
+    if not is_wanted():
+        db.session.rollback()
+        raise ApiError(Code.UNAUTHENTICATED)
     throttle.hit(*counters)
     db.session.commit()
     try:

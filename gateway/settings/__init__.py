@@ -66,7 +66,9 @@ SETTINGS = (
     Setting("MAIL_DOMAINS", [], checks.list_of(checks.domain)),
     Setting("REG_CODE_DIGITS", 6, checks.integer(4, 10)),
     Setting("PASSWORD_MD5", True, checks.flag),
-    Setting("MAILS_PER_IP", 100, checks.integer(1, INT32_MAX)),
+    Setting(
+        "MAILS_PER_IP", 100, checks.integer(1, INT32_MAX // 4)
+    ),  # limits count up to four times it
     Setting("MAILS_PER_HOUR", 1000, checks.integer(1, INT32_MAX)),
     Setting("REQUEST_MAX", 30, checks.integer(0, INT32_MAX)),
     Setting("REQUESTS_PER_MONTH", 0, checks.integer(0, INT32_MAX)),
