@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from marshmallow import validate
-from marshmallow.fields import Boolean, Integer, List, Nested, String
+from marshmallow.fields import Boolean, Integer, List, String
 
 from gateway.auth.fields import (
     ChosenPassword,
@@ -13,7 +13,16 @@ from gateway.auth.fields import (
     RegCode,
     UserName,
 )
-from gateway.web.fields import Flag, Int32, PageRequest, Reply, Request, Stripped, output_field
+from gateway.web.fields import (
+    Flag,
+    Int32,
+    PageRequest,
+    Reply,
+    Request,
+    Stripped,
+    entries,
+    output_field,
+)
 
 DIGEST = "e10adc3949ba59abbe56e057f20f883e"  # the reference's example, of what clients send
 
@@ -168,6 +177,4 @@ class ListedUser(Reply):
 class UserPage(Reply):
     """One page of accounts."""
 
-    list = List(
-        Nested(ListedUser), required=True, metadata={"description": "The accounts, ordered by id"}
-    )
+    list = entries(ListedUser, "The accounts, ordered by id")

@@ -2,52 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from marshmallow import validate
 from marshmallow.fields import Boolean, Integer, List, Nested, String
 
 from gateway.project.limits import MAX_PER_MINUTE
-from gateway.web.fields import Flag, Int32, PageRequest, Reply, Request, Stripped, output_field
+from gateway.web.fields import (
+    Flag,
+    Int32,
+    PageRequest,
+    Reply,
+    Request,
+    Stripped,
+    entries,
+    output_field,
+    says,
+)
 
 NAME = "我的ChatGPT项目"
 KEY = "p4Sx9mcEIcDzZOjG"
 SECRET = "wzZwy8jxsdjuHDk1kBgaMYWh7C8XJa5yUGPRRFGOQqwwY4gt"  # noqa: S105 - the reference's example
 
-
 _ADMINS = "only an admin may send it"
-
-
-def _says(example: Any, description: str) -> dict[str, Any]:
-    return {"metadata": {"example": example, "description": description}}
 
 
 class CreateRequest(Request):
     """POST /api/v1/project/create."""
 
-    project_type = Int32(required=True, **_says(1, "A category; what it means is up to you"))
-    project_name = Stripped(1, 128, required=True, **_says(NAME, "Need not be unique."))
+    project_type = Int32(required=True, **says(1, "A category; what it means is up to you"))
+    project_name = Stripped(1, 128, required=True, **says(NAME, "Need not be unique."))
 
 
 class ListRequest(PageRequest):
     """POST /api/v1/project/list; ``user_id`` 0 is the caller."""
 
-    user_id = Int32(load_default=0, **_says(0, "Whose projects; 0 means your own"))
+    user_id = Int32(load_default=0, **says(0, "Whose projects; 0 means your own"))
 
 
 class DeleteRequest(Request):
     """POST /api/v1/project/delete."""
 
     # No project has the id 0, so whoever sends the example changes nothing.
-    id = Int32(required=True, **_says(0, "The id of a project, from project/list"))
+    id = Int32(required=True, **says(0, "The id of a project, from project/list"))
 
 
 class RotateRequest(DeleteRequest):
     """POST /api/v1/project/rotate; the old secret works for ``grace_hours`` more."""
 
-    grace_hours = Int32(
-        0, 168, load_default=0, **_says(24, "Hours that the old secret still works")
-    )
+    grace_hours = Int32(0, 168, load_default=0, **says(24, "Hours that the old secret still works"))
 
 
 class EditRequest(DeleteRequest):
@@ -56,19 +57,19 @@ class EditRequest(DeleteRequest):
     ``active_until`` is in unix seconds; 0 is for ever, and a time that has come pauses the project.
     """
 
-    project_name = Stripped(1, 128, **_says(NAME, "A new name"))
-    project_type = Int32(**_says(1, "A new category"))
-    active_until = Int32(**_says(0, "When the project pauses, in unix seconds; 0 means never"))
-    request_max = Int32(**_says(30, f"What is allowed in a day; {_ADMINS}"))
-    month_max = Int32(**_says(0, f"What is allowed in a month; {_ADMINS}"))
-    per_minute = Int32(0, MAX_PER_MINUTE, **_says(0, f"What is allowed in a minute; {_ADMINS}"))
-    blocked = Flag(**_says(False, f"Pause it; {_ADMINS}"))
+    project_name = Stripped(1, 128, **says(NAME, "A new name"))
+    project_type = Int32(**says(1, "A new category"))
+    active_until = Int32(**says(0, "When the project pauses, in unix seconds; 0 means never"))
+    request_max = Int32(**says(30, f"What is allowed in a day; {_ADMINS}"))
+    month_max = Int32(**says(0, f"What is allowed in a month; {_ADMINS}"))
+    per_minute = Int32(0, MAX_PER_MINUTE, **says(0, f"What is allowed in a minute; {_ADMINS}"))
+    blocked = Flag(**says(False, f"Pause it; {_ADMINS}"))
 
 
 class UsageRequest(DeleteRequest):
     """POST /api/v1/project/usage."""
 
-    days = Int32(1, 400, load_default=30, **_says(30, "How many; the last is today"))
+    days = Int32(1, 400, load_default=30, **says(30, "How many; the last is today"))
 
 
 class KeyAndSecret(Reply):
@@ -95,7 +96,7 @@ class Project(Reply):
     end_points = List(
         String(),
         required=True,
-        **_says(
+        **says(
             ["https://api.hobbychain.org//rpc", "wss://api.hobbychain.org//ws"],
             "The URLs that take requests of this project",
         ),
@@ -117,9 +118,7 @@ class Project(Reply):
 class ProjectPage(Reply):
     """One page of projects."""
 
-    list = List(
-        Nested(Project), required=True, metadata={"description": "The projects, ordered by id"}
-    )
+    list = entries(Project, "The projects, ordered by id")
 
 
 class Day(Reply):
@@ -142,9 +141,7 @@ class Usage(Reply):
     old_secret_until = output_field(
         Integer, 0, "Until when the secret of before a rotation works; 0 means not any more"
     )
-    list = List(
-        Nested(Day), required=True, metadata={"description": "One entry for each day, oldest first"}
-    )
+    list = entries(Day, "One entry for each day, oldest first")
 
 
 class Standing(Reply):
@@ -156,7 +153,7 @@ class Standing(Reply):
 
 
 def _standing(description: str, **example: int) -> Nested:
-    return Nested(Standing, required=True, **_says(example, description))
+    return Nested(Standing, required=True, **says(example, description))
 
 
 class Quota(Reply):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import uuid
+from ipaddress import IPv4Address, IPv6Address
 
 from flask import current_app, g, has_request_context, request
 
@@ -61,14 +62,12 @@ def client_ip() -> str:
     return ""
 
 
-def _without_translation(
-    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
-) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _without_translation(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     """Return the IPv4 address in an IPv6 one; all clients of a NAT64 would else share a /64."""
-    if isinstance(address, ipaddress.IPv4Address):
+    if isinstance(address, IPv4Address):
         return address
     if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        return IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address
 
 

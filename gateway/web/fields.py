@@ -13,6 +13,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from gateway.settings import INT32_MAX
 
+ABSENT = {"required": "is missing", "null": "must not be null"}
 MAX_SENT = 256  # characters; longer text is refused unread, because normalising can be slow
 
 
@@ -20,8 +21,7 @@ class Text(fields.String):
     """Text without control characters or broken Unicode."""
 
     default_error_messages = {
-        "required": "is missing",
-        "null": "must not be null",
+        **ABSENT,
         "invalid": "must be text",
         "characters": "must not hold control characters or broken Unicode",
         "length": "must be {min_length} to {max_length} characters long",
@@ -87,42 +87,40 @@ def without_invisible_ends(text: str) -> str:
     return text[shown[0] : shown[-1] + 1] if shown else ""
 
 
-class Int32(fields.Integer):
+class _OfOneType(fields.Field[Any]):
+    """A value of exactly one type, and nothing that Python takes for it."""
+
+    json_type: type
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
+        if type(value) is not self.json_type:
+            raise self.make_error("invalid")
+        return value
+
+
+class Int32(_OfOneType, fields.Integer):
     """A JSON integer from ``minimum`` to ``maximum`` (at most 2**31 - 1); not a bool, not 2.0."""
 
-    default_error_messages = {
-        "required": "is missing",
-        "null": "must not be null",
-        "invalid": "must be an integer",
-    }
+    json_type = int
+    default_error_messages = {**ABSENT, "invalid": "must be an integer"}
 
     def __init__(self, minimum: int = 0, maximum: int = INT32_MAX, **kwargs: Any) -> None:
         error = f"must be an integer from {minimum} to {maximum}"
         super().__init__(validate=validate.Range(minimum, maximum, error=error), **kwargs)
 
-    def _deserialize(
-        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
-    ) -> int:
-        if type(value) is not int:
-            raise self.make_error("invalid")
-        return value
 
-
-class Flag(fields.Boolean):
+class Flag(_OfOneType, fields.Boolean):
     """JSON's true or false, and nothing that Python takes for them."""
 
-    default_error_messages = {
-        "required": "is missing",
-        "null": "must not be null",
-        "invalid": "must be true or false",
-    }
+    json_type = bool
+    default_error_messages = {**ABSENT, "invalid": "must be true or false"}
 
-    def _deserialize(
-        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
-    ) -> bool:
-        if type(value) is not bool:
-            raise self.make_error("invalid")
-        return value
+
+def says(example: Any, description: str, **more: str) -> dict[str, Any]:
+    """Return the argument of a field that holds its words in the description of the API."""
+    return {"metadata": {"example": example, "description": description, **more}}
 
 
 class Request(Schema):
@@ -135,12 +133,8 @@ class Request(Schema):
 class PageRequest(Request):
     """The body of a request for a page of a list."""
 
-    page_no = Int32(
-        load_default=0, metadata={"example": 0, "description": "Which page; the first is 0"}
-    )
-    page_size = Int32(
-        1, 100, load_default=20, metadata={"example": 20, "description": "Entries on a page"}
-    )
+    page_no = Int32(load_default=0, **says(0, "Which page; the first is 0"))
+    page_size = Int32(1, 100, load_default=20, **says(20, "Entries on a page"))
 
 
 class Reply(Schema):
@@ -171,7 +165,11 @@ def output_field(
     :param description: what it means, for the description of the API.
     :param format: its format in OpenAPI, where it is not that of its type.
     """
-    metadata = {"example": example, "description": description}
-    if format:
-        metadata["format"] = format
-    return field(required=True, metadata=metadata, **kwargs)
+    more = {"format": format} if format else {}
+    return field(required=True, **says(example, description, **more), **kwargs)
+
+
+def entries(schema: type[Schema], description: str) -> fields.Field[Any]:
+    """Return a field that is always in the reply: a list of objects of a schema."""
+    metadata = {"description": description}
+    return fields.List(fields.Nested(schema), required=True, metadata=metadata)

@@ -112,8 +112,7 @@ def _method(rule: Rule) -> str:
     return method.lower()
 
 
-def _operation(rule: Rule, view: Callable[..., Any], tag: str) -> dict[str, Any]:
-    declared: Any = view
+def _operation(rule: Rule, view: Any, tag: str) -> dict[str, Any]:
     summary, _, description = (inspect.getdoc(view) or "").partition("\n")
     operation: dict[str, Any] = {
         "operationId": _operation_id(rule, view),
@@ -127,7 +126,7 @@ def _operation(rule: Rule, view: Callable[..., Any], tag: str) -> dict[str, Any]
         operation["description"] += " Servers ask this; clients do not."
     if rule.endpoint == "project.verify":
         return {**operation, **_verify()}
-    codes = [Code.OK, *declared.codes]
+    codes = [Code.OK, *view.codes]
     http_failures = [500]
     if hasattr(view, "wants_token"):
         operation["security"] = [{"token": []}]
@@ -138,8 +137,8 @@ def _operation(rule: Rule, view: Callable[..., Any], tag: str) -> dict[str, Any]
         operation["parameters"] = [LANGUAGE]
     if hasattr(view, "schema"):
         operation["requestBody"] = {
-            "content": {JSON: {"schema": declared.schema, "example": example_of(declared.schema)}},
-            "required": any(field.required for field in declared.schema().fields.values()),
+            "content": {JSON: {"schema": view.schema, "example": example_of(view.schema)}},
+            "required": any(field.required for field in view.schema().fields.values()),
         }
         codes += (Code.INVALID_PARAMETER, Code.MALFORMED_REQUEST)
         http_failures.append(413)
@@ -149,7 +148,7 @@ def _operation(rule: Rule, view: Callable[..., Any], tag: str) -> dict[str, Any]
     operation["responses"] = {
         **{str(status): http_failure(status) for status in http_failures},
         **{
-            str(status): response(declared.data, list(group))
+            str(status): response(view.data, list(group))
             for status, group in groupby(codes, lambda code: code.status)
         },
     }

@@ -56,34 +56,24 @@ def response(data: type[Schema], codes: list[Code]) -> dict[str, Any]:
         headers["WWW-Authenticate"] = reply_header("The scheme to use: Bearer, at verify Basic")
     if any(code.retry_after for code in codes):
         headers["Retry-After"] = reply_header("Seconds to wait", "integer")
+    schema = _ref(_reply_name(data) if Code.OK in codes else "Refusal")
+    examples = {
+        f"{code.number} {code.name.lower()}": {"value": _example_reply(code, data)}
+        for code in codes
+    }
     return {
         "description": "\n\n".join(f"**{code.number}** {code.text}" for code in codes),
         "x-codes": [code.number for code in codes],
         "headers": headers,
-        "content": {
-            JSON: {
-                "schema": _ref(_reply_name(data) if Code.OK in codes else "Refusal"),
-                "examples": {
-                    f"{code.number} {code.name.lower()}": {"value": _example_reply(code, data)}
-                    for code in codes
-                },
-            }
-        },
+        "content": {JSON: {"schema": schema, "examples": examples}},
     }
 
 
 def http_failure(status: int) -> dict[str, Any]:
     """Describe one of HTTP's own failures, where the code is the HTTP status."""
-    return {
-        "description": HTTP_TEXTS[status],
-        "x-codes": [status],
-        "content": {
-            JSON: {
-                "schema": _ref("Refusal"),
-                "example": _example_refusal(status, HTTP_TEXTS[status]),
-            }
-        },
-    }
+    text = HTTP_TEXTS[status]
+    content = {"schema": _ref("Refusal"), "example": _example_refusal(status, text)}
+    return {"description": text, "x-codes": [status], "content": {JSON: content}}
 
 
 def reply_header(

@@ -35,11 +35,8 @@ CONSOLE_ASSETS = {
     if path.suffix in (".css", ".js", ".svg")
 }
 DOCS_ASSETS = {
-    "page.css": HERE / "docs",
-    "samples.js": HERE / "docs",
-    "start.js": HERE / "docs",
-    "swagger-ui-bundle.js": SWAGGER_UI,
-    "swagger-ui.css": SWAGGER_UI,
+    **dict.fromkeys(("page.css", "samples.js", "start.js"), HERE / "docs"),
+    **dict.fromkeys(("swagger-ui-bundle.js", "swagger-ui.css"), SWAGGER_UI),
 }
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -152,19 +149,14 @@ def lead_to_docs(error: NotFound) -> Response:
 
 def _wants_page() -> bool:
     """Tell whether the client is a browser: it prefers a page to JSON, and a program does not."""
-    kinds = ["application/json", "text/html"]
-    wanted = request.accept_mimetypes.best_match(kinds)
+    wanted = request.accept_mimetypes.best_match(["application/json", "text/html"])
     return request.method in ("GET", "HEAD") and wanted == "text/html"
 
 
 @console.after_request
-def _set_strict_headers(response: Response) -> Response:
-    response.headers.update(HEADERS | {"Content-Security-Policy": STRICT_POLICY})
-    return response
-
-
 @docs.after_request
 @description.after_request
 def _set_headers(response: Response) -> Response:
-    response.headers.update(HEADERS | {"Content-Security-Policy": DOCS_POLICY})
+    policy = STRICT_POLICY if request.blueprint == console.name else DOCS_POLICY
+    response.headers.update(HEADERS | {"Content-Security-Policy": policy})
     return response

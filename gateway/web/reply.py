@@ -21,6 +21,7 @@ from werkzeug.exceptions import HTTPException
 from gateway import log
 from gateway.errors import HTTP_TEXTS, ApiError, Code
 
+Data = Mapping[str, Any] | None
 View = TypeVar("View", bound=Callable[..., Response])
 
 # SQLSTATE of Postgres for a missing table, a missing column, a missing right. SQLite calls the
@@ -70,7 +71,7 @@ def responses(data: type[Schema], *codes: Code) -> Callable[[View], View]:
     return decorate
 
 
-def reply(data: Mapping[str, Any] | None = None, *, total: int = 1, count: int = 1) -> Response:
+def reply(data: Data = None, *, total: int = 1, count: int = 1) -> Response:
     """Write a success.
 
     :param total: of a list, the number of all matches.
@@ -92,13 +93,7 @@ def failure(error: ApiError) -> Response:
 
 
 def _write(
-    code: int,
-    status: int,
-    message: str,
-    *,
-    total: int = 0,
-    count: int = 0,
-    data: Mapping[str, Any] | None = None,
+    code: int, status: int, message: str, *, total: int = 0, count: int = 0, data: Data = None
 ) -> Response:
     log.note(code=code)
     header = {"code": code, "message": message, "total": total, "count": count}
