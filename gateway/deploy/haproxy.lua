@@ -10,12 +10,7 @@ core.register_action("ask_gateway", { "http-req" }, function(txn)
     end
   end
   asked["x-forwarded-for"] = { txn.f:src() }
-  asked["x-forwarded-uri"] = { txn.f:pathq() }  -- not in the address, because HAProxy may log that
-  for name in pairs(sent) do
-    if name:find("^x%-gateway%-") then
-      txn.http:req_del_header(name)
-    end
-  end
+  asked["x-forwarded-uri"] = { txn:get_var("txn.sent") }  -- not in the address, because HAProxy may log that
   local question = txn:get_var("txn.pool") .. "/" .. txn:get_var("txn.cost")
   local answer = core.httpclient():get({
     url = "http://127.0.0.1:8081/api/v1/project/check/" .. question, headers = asked, timeout = 10000,

@@ -5,11 +5,15 @@ Their programs, but nginx and HAProxy, come with the extra ``proxies``; make tes
 
 import json
 import os
+import re
+from ipaddress import ip_address
+from posixpath import normpath
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from support import proxies
 from support.helpers import basic
-from support.nginx_front import Upstream
+from support.nginx_front import SAMPLE, Upstream
 from websockets.exceptions import InvalidStatus
 
 from gateway.project.schemas import KEY, SECRET
@@ -116,6 +120,7 @@ def odd_paths():
     )
     yield from (f"/rpc/{KEY}%2e{SECRET}", f"/rpc?{KEY}%2E{SECRET}", f"/rpc/a%2f{CREDENTIAL}")
     yield from (f"/rpc/{CREDENTIAL}.", f"/rpc/{CREDENTIAL};x")
+    yield from (f"/rpc/x//{CREDENTIAL}", f"/./rpc/x/{CREDENTIAL}")
     yield from ("/rpc/..%2fx", "/rpc/a/..%2fx", "/rpc/%2e%2e%2fx")
     yield from ("/rpc/a%5c../x", "/rpc/..\\x")
     yield from ("/rpcx", "/RPC", "/red/rpc", "/Blue/rpc", "/x/blue/rpc", "/%2e/rpcs")
@@ -150,11 +155,17 @@ def test_odd_paths(start, team, upstreams):
         assert front.ask(path, method="GET")[0] == 200
 
 
-def test_pools_and_costs(start, upstreams):
-    """With a stand-in for gateway, which records the question."""
+@pytest.fixture
+def asked():
+    """A stand-in for gateway; it lets everything pass, and records the questions."""
     gateway = Upstream()
     gateway.headers = {"X-Gateway-Project": "1", "X-Gateway-Key": KEY}
-    front = start(gateway.port)
+    yield gateway
+    gateway.close()
+
+
+def test_pools_and_costs(start, asked, upstreams):
+    front = start(asked.port)
     images = "/v1/images"
     for path, pool, cost in (
         ("/rpc", "-", 1),
@@ -167,23 +178,132 @@ def test_pools_and_costs(start, upstreams):
         (f"/blue/ws/{CREDENTIAL}", "blue", 1),
     ):
         assert front.ask(path, X_API_Key=CREDENTIAL, **FORGED)[0] == 200
-        asked, headers = gateway.seen[-1]
+        question, headers = asked.seen[-1]
         if front.name == "nginx":
             wanted = f"/api/v1/project/verify?pool={pool.strip('-')}&cost={cost}"
-            assert asked == wanted, path
+            assert question == wanted, path
         else:
             wanted = f"/api/v1/project/check/{pool}/{cost}"
-            assert asked.split("?")[0].removeprefix(wanted)[:1] in ("", "/"), (path, asked)
+            assert question.split("?")[0].removeprefix(wanted)[:1] in ("", "/"), (path, question)
         assert upstreams[pool == "blue"].seen[-1][0].startswith(("/rpc", "/ws"))
         assert "blue" not in upstreams[pool == "blue"].seen[-1][0].split("?")[0]
         assert headers["X-Forwarded-For"] != "6.6.6.6"
     assert [len(each.seen) for each in upstreams] == [6, 2]
-    count = len(gateway.seen)
+    count = len(asked.seen)
     origin = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "PUT"}
     if front.name != "nginx":  # there the whole of CORS is to be uncommented
         assert front.ask("/rpc/x", method="OPTIONS", **origin)[0] in (200, 204)
-        assert len(gateway.seen) == count
-    gateway.close()
+        assert len(asked.seen) == count
+
+
+def spellings():
+    """Yield ways to write paths; servers may read them as /rpc/v1/images, or may not."""
+    tails = (
+        "/v1/images",
+        "//v1/images",
+        "/v1//images",
+        "/v1/images/",
+        "/v1/./images",
+        "/./v1/images",
+    )
+    tails += ("/v1/%69mages", "/%76%31/images", "/v1/%2e/images", "/v1%2fimages", "/v1%2Fimages")
+    tails += (
+        "/x/../v1/images",
+        "/v1/x/%2e%2e/images",
+        "/v1/images/%zz",
+        "/v1/images/%",
+        "/v1/images%2f",
+    )
+    tails += (
+        "/v1/images#",
+        "/v1/images?#",
+        "/rpc/v1/images",
+        "/ws/v1/images",
+        "/blue/rpc/v1/images",
+    )
+    for begin in (
+        "/rpc",
+        "//rpc",
+        "///rpc",
+        "/./rpc",
+        "/%72pc",
+        "/x/../rpc",
+        "/blue/rpc",
+        "//blue/rpc",
+    ):
+        for credential in ("", f"/{CREDENTIAL}", f"//{CREDENTIAL}"):
+            yield from (f"{begin}{credential}{tail}" for tail in tails)
+    for begin in (
+        "/ws",
+        "/rpc/rpc",
+        "/ws/rpc",
+        "/blue//rpc",
+        "/%62lue/rpc",
+        "/blue%2frpc",
+        "/rpc%2f",
+    ):
+        yield from (f"{begin}/v1/images", f"{begin}/{CREDENTIAL}/v1/images")
+
+
+def test_the_cost_is_that_of_the_path_that_arrives(start, asked, upstreams):
+    front = start(asked.port)
+    each_pool_has_its_own_prices = front.name in ("traefik", "envoy")
+    passed = 0
+    for path in spellings():
+        del asked.seen[:], upstreams[0].seen[:], upstreams[1].seen[:]
+        status, _, _ = front.ask(path, X_API_Key=CREDENTIAL)
+        arrived = [each.seen for each in upstreams]
+        if status != 200:
+            assert (status, arrived) in [(400, [[], []]), (404, [[], []])], path
+            continue
+        passed += 1
+        ((question, _),) = asked.seen
+        pool, cost = re.search(r"(?:check/|pool=)([a-z-]*)(?:/|&cost=)([0-9]+)", question).groups()
+        assert [len(each) for each in arrived] == ([0, 1] if pool == "blue" else [1, 0]), path
+        ((got, _),) = arrived[pool == "blue"]
+        assert re.match("/+(rpc|ws)(/|$)", got), (path, got)
+        read = re.sub("/+", "/", normpath(unquote(urlsplit(f"http://x{got}").path)))
+        dear = re.match("/rpc/v1/images(/|$)", read)
+        dear = dear and not (pool == "blue" and each_pool_has_its_own_prices)
+        assert int(cost) == (20 if dear else 1), (path, got)
+    assert passed > 20
+
+
+def test_no_header_of_another_proxy_can_be_forged(start, asked, reached):
+    """Nor in a spelling with "_", which CGI, WSGI and PHP take for "-"."""
+    front = start(asked.port)
+    own = ("Project", "Key", "Pool", "Code", "Message")
+    removed = set(re.findall(r'proxy_set_header (\S+) +"";', SAMPLE))
+    removed -= {"Content-Length", "Transfer-Encoding", "Connection", "Authorization", "X-API-Key"}
+    assert len(removed) > 40
+    shapes = [
+        removed | {"X-Request-ID"},
+        {name.replace("-", "_") for name in removed if "-" in name},
+    ]
+    shapes.append({f"X{a}Gateway{b}{name}" for a, b in ("__", "-_", "_-") for name in own})
+    shapes.append({f"x_gateway__{name}" for name in own} | {"X_API_Key", "x_forwarded-for"})
+    shapes.append({f"X.Gateway.{name}" for name in own})
+    for names in shapes:
+        connection = front.connect()
+        sent = {
+            "X-API-Key": CREDENTIAL,
+            "X-Forwarded-For": "6.6.6.6",
+            **dict.fromkeys(names, "forged"),
+        }
+        connection.request("GET", "/rpc", headers=sent)
+        assert connection.getresponse().status == 200
+        connection.close()
+        for _, headers in (asked.seen[-1], reached.seen[-1]):
+            assert not [name for name, value in headers.items() if "forged" in value]
+            assert ip_address(*headers.get_all("X-Forwarded-For")) != ip_address("6.6.6.6")
+        assert reached.seen[-1][1].get_all("X-Gateway-Project") == ["1"]
+    for cookies in (
+        "gateway_device_1=no; gateway_device_2=no",
+        "a=b; GATEWAY_DEVICE_1=no;gateway_device_3=no",
+    ):
+        front.ask("/rpc", X_API_Key=CREDENTIAL, Cookie=cookies)
+        assert "no" not in reached.seen[-1][1].get("Cookie", "")
+    assert len(reached.seen) == len(shapes) + 2
 
 
 def test_traffic_and_a_killed_service(start, team, reached):

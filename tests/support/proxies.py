@@ -80,6 +80,7 @@ class OtherFront(Front):
             "traefik.yaml", changes, r"^( +)# ((?:blue|images|ask-[a-z]+):| +\w+:)", "gateway.yaml"
         )
         options = [f"--entryPoints.https.address=127.0.0.1:{self.port}", "--log.level=INFO"]
+        options += ["--entryPoints.https.http.aliasHeadersStrategy=delete"]
         return [BIN / "traefik", *options, "--providers.file.filename=gateway.yaml"]
 
     def envoy(self, _ports, node, main, blue):
@@ -100,7 +101,7 @@ class OtherFront(Front):
             "127.0.0.1:8081": f"127.0.0.1:{free_port()}",
             "bind :443": f"bind 127.0.0.1:{self.port}",
         }
-        example = r"^( *)# ((?:backend|    server|acl|http-request set-var\(txn\.(?:b|p|c)).*)"
+        example = r"^( *)# ((?:backend|    server|http-request (?:set-var|replace-path)).*)"
         self.write("haproxy.cfg", changes, example)
         asked = {"127.0.0.1:8081": changes["127.0.0.1:8081"]}
         self.write("haproxy.lua", asked, "()()^$")
