@@ -41,7 +41,7 @@ def problem(config: Mapping[str, Any]) -> Problem | None:
             if not schema.can_serve:
                 grant = missing_grant(connection)
                 return Problem(f"The database's schema is {schema.words}; {schema.cure}", grant)
-            if reason := shared.conflict(shared.stored(connection), config):
+            if reason := shared.conflict(shared.stored(connection), config, runs=True):
                 return Problem(reason)
             if reason := clocks_differ(connection):
                 return Problem(reason)

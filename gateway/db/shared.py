@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import Connection, String, Text, event, select
+from sqlalchemy import Connection, String, Text, event, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -50,10 +50,11 @@ def value(name: str, config: Config) -> str:
     return " ".join(derive_key(key, "fingerprint").hex()[:32] for key in keys)
 
 
-def _agree(ours: str, stored: str) -> bool:
-    # During a rotation one node has the new key and the old one below it; the others are next.
+def _agree(ours: str, stored: str, *, runs: bool) -> bool:
+    # During a rotation one node has the new key and the old one below it. The others are next:
+    # they go on with the old one, but do not start with it again.
     here, there = ours.split(), stored.split()
-    return here[0] in there or there[0] in here
+    return there[0] in here or (runs and here[0] in there)
 
 
 def stored(connection: Connection) -> dict[str, str]:
@@ -62,19 +63,20 @@ def stored(connection: Connection) -> dict[str, str]:
     return {row.name: row.value for row in rows}
 
 
-def conflict(values: Mapping[str, str], config: Config) -> str:
+def conflict(values: Mapping[str, str], config: Config, *, runs: bool = False) -> str:
     """Return why a node with these settings must not serve a database, or "".
 
     :param values: those that the database keeps.
+    :param runs: whether the node runs already, so that a rotation on another node leaves it be.
     """
-    return next(conflicts(values, config), "")
+    return next(conflicts(values, config, runs=runs), "")
 
 
-def conflicts(values: Mapping[str, str], config: Config) -> Iterator[str]:
+def conflicts(values: Mapping[str, str], config: Config, *, runs: bool = False) -> Iterator[str]:
     """Return each reason why a node with these settings must not serve a database."""
     for name, sentence in SHARED.items():
         ours, stored = value(name, config), values.get(name)
-        if stored is not None and not _agree(ours, stored):
+        if stored is not None and not _agree(ours, stored, runs=runs):
             yield sentence.format(name=name, ours=ours, stored=stored)
 
 
@@ -117,8 +119,11 @@ def _claim(connection: Connection, config: Config) -> dict[str, str]:
     connection.commit()
     kept = stored(connection)
     if kept["SECRET_KEY"] != ours["SECRET_KEY"] and not conflict(kept, config):
-        store(connection, "SECRET_KEY", ours["SECRET_KEY"])
+        as_read = StoredValue.value == kept["SECRET_KEY"]  # unless another node was faster
+        change = update(StoredValue).where(StoredValue.name == "SECRET_KEY", as_read)
+        connection.execute(change.values(value=ours["SECRET_KEY"]))
         connection.commit()
+        kept = stored(connection)
     return kept
 
 
@@ -138,7 +143,7 @@ def keep_comparing(app: Flask) -> None:
             values = dict(connection.execute(sql).fetchall())
         except driver_error:  # there is no table yet; readyz says so
             return
-        if reason := conflict(values, app.config):
+        if reason := conflict(values, app.config, runs=True):
             connection.close()
             refusal: Any = engine.dialect.loaded_dbapi.OperationalError(reason)
             refusal.names_nobody = True  # readyz may say it to everybody

@@ -48,11 +48,13 @@ def test_a_node_with_another_key_does_not_start(node, make_app, person):
 def test_a_rotation_goes_from_node_to_node(node, make_app):
     assert node("db", "upgrade") == (0, "")
     assert node("db", "upgrade", key=OTHER, fallbacks=[SECRET_KEY]) == (0, "")
-    assert node("db", "upgrade") == (0, "")  # a node that is not rotated yet starts again
+    assert ready(make_app, SECRET_KEY) == 200  # a node that is not rotated yet goes on,
+    assert node("db", "upgrade")[0] == 3  # but does not start again, nor take the key back
     assert ready(make_app, OTHER, SECRET_KEY) == 200
     assert node("db", "upgrade", key=OTHER, fallbacks=[SECRET_KEY]) == (0, "")
     assert node("db", "upgrade", key=OTHER) == (0, "")  # the fallback goes
     assert node("db", "upgrade")[0] == 3
+    assert ready(make_app, SECRET_KEY) == 503
 
 
 def test_rotate_writes_the_file_of_the_key(tmp_path, monkeypatch):
