@@ -45,6 +45,29 @@ def test_a_node_with_another_key_does_not_start(node, make_app, person):
     assert person.verify(project).status_code == 204
 
 
+@pytest.mark.parametrize(
+    ("ours", "said"),
+    [
+        ({"SECRET_KEY": OTHER}, "SECRET_KEY is not the key"),
+        ({"PASSWORD_MD5": False}, "PASSWORD_MD5 is 0 here, but 1"),
+        ({"TIMEZONE": "Asia/Shanghai"}, "TIMEZONE is Asia/Shanghai here, but UTC"),
+    ],
+)
+@pytest.mark.parametrize(
+    "call", ["user set-password lory --password-stdin", "user invite a@b.com", "usage", "purge"]
+)
+def test_commands_refuse_other_settings(node, make_app, person, sql, ours, said, call):
+    assert node("db", "upgrade") == (0, "")
+    before = sql("SELECT password_hash FROM users")
+    runner = make_app(**ours).test_cli_runner()
+    result = runner.invoke(main, call.split(), input="another password")
+    assert (result.exit_code, result.output.count("\n")) == (3, 1)
+    assert said in result.output
+    assert sql("SELECT password_hash FROM users") == before
+    assert runner.invoke(main, ["doctor"]).exit_code == 1
+    assert node("usage")[0] == 0
+
+
 def test_a_rotation_goes_from_node_to_node(node, make_app):
     assert node("db", "upgrade") == (0, "")
     assert node("db", "upgrade", key=OTHER, fallbacks=[SECRET_KEY]) == (0, "")

@@ -16,16 +16,17 @@ from typing import Any, NamedTuple
 
 import click
 from click.shell_completion import CompletionItem
+from flask import current_app
 from flask.cli import AppGroup, ScriptInfo, with_appcontext
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from gateway import log
+from gateway import log, settings
 from gateway.auth.fields import INVISIBLE
 from gateway.auth.models import User
-from gateway.db import db
+from gateway.db import db, shared
 from gateway.db.schema import schema_of
-from gateway.errors import ApiError
+from gateway.errors import ApiError, ConfigError
 from gateway.mail import MailError
 from gateway.ops.cli import trail
 from gateway.project.models import Pool, Project
@@ -69,6 +70,8 @@ PLACEHOLDERS = {
     "revision": Placeholder("REVISION", "0004"),
 }
 COMPLETIONS = 50  # at most
+# They look themselves whether the database agrees with the settings, or say or change it.
+LOOK_THEMSELVES = {"copy-from", "db", "doctor", "secret-key", "set-timezone"}
 
 
 class Command(click.Command):
@@ -107,6 +110,9 @@ class Command(click.Command):
         if sys.stdin is None:  # it is closed, so nobody answers
             sys.stdin = io.StringIO()
         try:
+            if not LOOK_THEMSELVES & {ctx.info_name, ctx.parent and ctx.parent.info_name}:
+                ctx.with_resource(ctx.ensure_object(ScriptInfo).load_app().app_context())
+                _compare_settings()
             return super().invoke(ctx)
         except ApiError as error:
             raise click.ClickException(error.text) from None
@@ -119,6 +125,13 @@ class Command(click.Command):
         except (DBAPIError, sqlite3.Error) as error:
             said = _schema_problem() or f"the database fails: {log.first_line(error)}"
             raise click.ClickException(said) from None
+
+
+def _compare_settings() -> None:
+    """End the process when the database and its nodes have other settings."""
+    with db.engine.connect() as connection:
+        if reason := shared.conflict(shared.stored(connection), current_app.config):
+            settings.stop(ConfigError(reason))
 
 
 def _complete(column: Any, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
