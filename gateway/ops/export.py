@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, select
@@ -11,11 +11,14 @@ from sqlalchemy import ColumnElement, select
 from gateway import clock, throttle
 from gateway.auth import admin, codes
 from gateway.auth.models import MailCode, User
-from gateway.db import db
+from gateway.db import Base, db
 from gateway.mail import outbox
 from gateway.mail.outbox import OwedMail
 from gateway.project import limits, usage
 from gateway.project.models import Project
+
+HIDDEN = {"password_hash", "secret_hash", "sealed_secret", "old_secret_hash"}
+HIDDEN |= {"kept_jti", "name_key", "email_key"}
 
 
 def of_person(who: str) -> dict[str, Any]:
@@ -27,26 +30,18 @@ def of_person(who: str) -> dict[str, Any]:
     user = admin.find(who)
     address, its_codes = user.email_key, _rows(MailCode, codes.belong_to(user.email_key, user.id))
     return {
-        "account": {
-            "id": user.id,
-            "user_name": user.user_name,
-            "email": user.email,
-            "role": user.role,
-            "language": user.language,
-            "banned": user.is_banned,
-            "created": _time(user.created_at),
-        },
+        "account": {**_columns(user), "role": user.role},
         "projects": _projects(user),
         "codes": [
             {
                 "purpose": code.purpose.partition(" ")[0],
                 "email": code.email_key,
-                "valid_until": _time(code.expires_at),
+                "valid_until": _plain(code.expires_at),
             }
             for code in its_codes
         ],
         "limits": [
-            {"name": count.name, "count": count.count, "until": _time(count.expires_at)}
+            {"name": count.name, "count": count.count, "until": _plain(count.expires_at)}
             for count in throttle.counts_of(user.id)
         ],
         "owed_mails": [
@@ -61,16 +56,8 @@ def _projects(user: User) -> list[dict[str, Any]]:
     counts = usage.counts_of_user(user.id, *limits.days(clock.now()))
     return [
         {
-            "id": project.id,
-            "project_name": project.project_name,
-            "project_type": project.project_type,
-            "project_key": project.project_key,
-            "deleted": project.deleted,
-            "created": _time(project.created_at),
-            "active_until": _time(project.active_until),
+            **_columns(project),
             "pool_name": project.pool_name,
-            "request_max": project.request_max,
-            "request_total": project.request_total,
             "requests": {str(day): n for day, n in sorted(counts.get(project.id, {}).items())},
         }
         for project in _rows(Project, Project.user_id == user.id)
@@ -82,5 +69,16 @@ def _rows(model: Any, is_meant: ColumnElement[bool]) -> Sequence[Any]:
     return db.session.scalars(select(model).where(is_meant).order_by(*order)).all()
 
 
-def _time(moment: datetime | None) -> str | None:
-    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else None
+def _columns(row: Base) -> dict[str, Any]:
+    """Return all columns of a row but secrets, hashes and the keys made of other columns."""
+    return {
+        column.name.removeprefix("is_").removesuffix("_at"): _plain(getattr(row, column.name))
+        for column in row.__table__.columns
+        if column.name not in HIDDEN
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return str(value) if isinstance(value, date) else value

@@ -294,7 +294,7 @@ def test_show_says_what_is_locked_and_unlock_lifts_it(command, api, person, cloc
             login(api, "lory", "a wrong password", **at)
     shown = command("user", "show", "lory").output.splitlines()[-1]
     assert shown == (
-        "cannot     log in from new devices until 2024-03-08 15:44:43,"
+        "cannot        log in from new devices until 2024-03-08 15:44:43,"
         " log in from a network that guessed until 2024-03-07 15:59:43"
     )
     new = {"environ_base": {"REMOTE_ADDR": "10.9.9.9"}}

@@ -329,6 +329,8 @@ def test_user_export(api, command, sign_up, sql, clock):
     api("/login", {"user_name": "lory", "password": "wrong password"})
     assert code_of(person.post("/platform/email-code", {"email": NEW})) == 0
     owe(sql)
+    sql("UPDATE users SET projects_max = 7 WHERE id = 1")
+    sql("UPDATE projects SET month_max = 900, per_minute = 60, rate_moment = 0 WHERE id = 2")
     result = command("user", "export", "LORY@126.com")
     found = json.loads(result.output)
     assert found["account"] == {
@@ -337,21 +339,37 @@ def test_user_export(api, command, sign_up, sql, clock):
         "email": "lory@126.com",
         "language": "en",
         "role": "",
+        "admin": False,
         "banned": False,
+        "live_projects": 1,
+        "projects_max": 7,
+        "token_generation": 0,
         "created": "2024-03-07 12:00:00",
     }
     assert [p["project_name"] for p in found["projects"]] == ["mine", "gone"]
     assert found["projects"][0] == {
         "id": 2,
+        "user_id": 1,
         "project_name": "mine",
         "project_type": 1,
         "project_key": project["project_key"],
+        "old_secret_until": None,
         "deleted": False,
+        "expires": None,
         "created": "2024-03-07 12:00:00",
         "active_until": None,
+        "blocked": False,
+        "pool_id": None,
         "pool_name": "",
         "request_max": 30,
+        "month_max": 900,
+        "per_minute": 60,
+        "rate_moment": 0,
         "request_total": 3,
+        "request_day": "2024-03-08",
+        "request_count": 2,
+        "extra_count": 0,
+        "month_count": 3,
         "requests": {"2024-03-07": 1, "2024-03-08": 2},
     }
     assert found["codes"] == [

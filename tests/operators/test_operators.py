@@ -170,15 +170,18 @@ def test_list_and_show_accounts(command, sign_up, clock):
         "created": "2024-03-07 15:44:43",
     }
     assert "王小明" in command("user", "list", "--json").output
-    assert json.loads(command("user", "show", "wang@126.com", "--json").output) == found["list"][1]
+    shown = json.loads(command("user", "show", "wang@126.com", "--json").output)
+    assert shown == {**found["list"][1], "projects_max": "default"}
+    command("user", "allow", "lory", "--projects", "7")
     assert command("user", "show", "lory").output.splitlines() == [
-        "id         1",
-        "user_name  lory",
-        "email      lory@126.com",
-        "role       admin",
-        "banned     no",
-        "projects   1",
-        "created    2024-03-07 15:44:43",
+        "id            1",
+        "user_name     lory",
+        "email         lory@126.com",
+        "role          admin",
+        "banned        no",
+        "projects      1",
+        "created       2024-03-07 15:44:43",
+        "projects_max  7",
     ]
 
 

@@ -94,7 +94,8 @@ def show(who: str, as_json: bool) -> None:
         for each in mails
     ]
     more = {name: each for name, each in (("cannot", locked), ("owed_mails", owed)) if each}
-    print_one({**_row(user), **more}, as_json=as_json)
+    most = "default" if user.projects_max is None else user.projects_max
+    print_one({**_row(user), "projects_max": most, **more}, as_json=as_json)
 
 
 @group.command("create")
