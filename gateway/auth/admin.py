@@ -142,9 +142,9 @@ def set_password(who: str, password: Password) -> User:
 
 
 def unlock(who: str) -> User:
-    """Forget every count that keeps an account out."""
+    """Forget every count that keeps an account out, and no other, such as which mails were owed."""
     user = find(who)
-    throttle.clear_account(user.id)
+    throttle.clear_account(user.id, limits.LOCKS)
     db.session.commit()
     return user
 

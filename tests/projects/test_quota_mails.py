@@ -125,6 +125,21 @@ def test_a_quota_that_an_operator_changes_mails_no_share_twice(start, relay):
     assert subjects(relay) == [AT_80, AT_100]
 
 
+@pytest.mark.parametrize("call", ["user unlock lory", "user set-password lory --password-stdin"])
+def test_to_unlock_an_account_mails_no_share_twice(start, relay, sql, call):
+    person, project = start()
+    use(person, project, 4)
+    creations = "SELECT count FROM throttle_counts WHERE name = 'project-create'"
+    runner = person.client.application.test_cli_runner()
+    assert runner.invoke(main, call.split(), input="another password").exit_code == 0
+    assert sql(creations) == [(1,)]
+    assert runner.invoke(main, ["project", "allow", "1", "--day", "5"]).exit_code == 0
+    with person.client.application.app_context():
+        owed.send_due()
+    wait_for_background()
+    assert subjects(relay) == [AT_80]
+
+
 def test_a_quota_below_what_is_used_is_told(start, relay):
     person, project = start(REQUEST_MAX=30)
     use(person, project, 10)
