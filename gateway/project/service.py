@@ -30,7 +30,7 @@ from gateway.project.models import KEY_LENGTH, SECRET_LENGTH, SECRET_PREFIX_LENG
 from gateway.throttle import DAY, Counter
 
 KEPT = timedelta(days=30)  # the row of a deleted project
-WIPED_AT_ONCE = 500  # rows; see wipe_deleted
+MENDED_AT_ONCE = 500  # rows; see mend_rows_of_0004
 
 OWNERS_COLUMNS = {"project_name", "project_type", "active_until"}
 ADMINS_COLUMNS = {"request_max", "month_max", "per_minute", "blocked"}
@@ -255,17 +255,23 @@ def _wiped() -> dict[str, Any]:
     }
 
 
-def wipe_deleted() -> None:
-    """Wipe the secrets of projects that nodes of schema 0004 deleted, in small transactions."""
+def mend_rows_of_0004() -> None:
+    """Wipe the secrets of projects that nodes of schema 0004 deleted, and add to the month what
+    they counted on its last day; in small transactions."""
+    was_deleted = and_(Project.deleted.is_(True), Project.expires_at.is_(None))
+    _mend(was_deleted, **_wiped())
+    of_day = Project.request_count + Project.extra_count
+    _mend(Project.month_count < of_day, month_count=of_day)
+
+
+def _mend(is_meant: ColumnElement[bool], **values: Any) -> None:
     last = 0
     while True:
-        left = select(Project.id).where(
-            Project.deleted.is_(True), Project.expires_at.is_(None), Project.id > last
-        )
-        ids = db.session.scalars(left.order_by(Project.id).limit(WIPED_AT_ONCE)).all()
+        left = select(Project.id).where(is_meant, Project.id > last)
+        ids = db.session.scalars(left.order_by(Project.id).limit(MENDED_AT_ONCE)).all()
         if not ids:
             db.session.rollback()
             return
-        db.session.execute(update(Project).where(Project.id.in_(ids)).values(**_wiped()))
+        db.session.execute(update(Project).where(Project.id.in_(ids), is_meant).values(**values))
         db.session.commit()
         last = ids[-1]

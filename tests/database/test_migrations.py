@@ -79,6 +79,19 @@ def test_nodes_of_0004_verify_exactly_beside_new_ones(api, person, verify_0004, 
     assert [day["requests"] for day in days] == [5, 1]
 
 
+def test_a_month_knows_the_day_of_the_upgrade(command, person, verify_0004, clock, sql):
+    project, other = person.create_project(), person.create_project()
+    clock.freeze(2026, 3, 7, 12)
+    assert command("db", "downgrade", "0004").exit_code == 0
+    assert [verify_0004(project) for _ in range(20)][-1] == 20
+    assert command("db", "upgrade").exit_code == 0
+    person.verify(other)
+    sql("UPDATE projects SET month_max = 25, month_count = month_count + 2 * (id - 1)")
+    assert [person.verify(project).status_code for _ in range(6)] == [204] * 5 + [403]
+    assert command("db", "upgrade").exit_code == 0  # what is more than the day's count stays
+    assert sql("SELECT month_count FROM projects ORDER BY id") == [(25,), (3,)]
+
+
 @pytest.fixture
 def upgrade(database_uri):
     """Return a function that starts the command in a process of its own."""

@@ -57,7 +57,7 @@ def _checked(given: click.Command) -> click.Command:
 
 
 def _upgrade(migrate: Callable[[], None]) -> None:
-    """Migrate if need be; then store the settings that all nodes must share, and wipe secrets."""
+    """Migrate if need be; then store the settings that all nodes must share, and mend rows."""
     try:
         with db.engine.connect() as connection:
             schema = schema_of(connection)
@@ -78,7 +78,7 @@ def _upgrade(migrate: Callable[[], None]) -> None:
         shared.claim(current_app)
     except ConfigError as error:
         settings.stop(error)
-    service.wipe_deleted()
+    service.mend_rows_of_0004()
 
 
 def _check_key() -> None:
