@@ -97,11 +97,6 @@ def is_about_the_service(refusal: smtplib.SMTPRecipientsRefused) -> bool:
     return status == UNAVAILABLE or OF_SENDER.search(words) is not None
 
 
-def refuses_everybody(refusal: smtplib.SMTPRecipientsRefused) -> MailError:
-    """Return the failure when a relay refused a recipient, and would refuse any other."""
-    return MailError(_cause(refusal), NOBODY)
-
-
 def _is_recipient_for_good(error: BaseException) -> bool:
     """Tell whether the relay refused the recipient, and would refuse it again."""
     status, _ = _codes(error)

@@ -99,9 +99,7 @@ def promise(
         dialect()
         .insert(OwedMail)
         .values(kind=kind, key=key, asker=asker, **new)
-        .on_conflict_do_update(
-            index_elements=[OwedMail.kind, OwedMail.key, OwedMail.asker], set_=new
-        )
+        .on_conflict_do_update(index_elements=["kind", "key", "asker"], set_=new)
     )
 
 
@@ -266,11 +264,10 @@ def _end_claim(owed: OwedMail, change: Any) -> None:
     """Change the row if it still is what was claimed; if it was promised anew, free it. Commit."""
     own = (OwedMail.id == owed.id, OwedMail.claimed_until == owed.claimed_until)
     ended = change.where(*own, OwedMail.tries == owed.tries).returning(OwedMail.id)
-    unloaded = {"synchronize_session": False}
-    is_ended = db.session.scalar(ended.execution_options(**unloaded)) is not None
+    connection = db.session.connection()
+    is_ended = connection.scalar(ended) is not None
     if not is_ended:
-        freed = update(OwedMail).where(*own).values(claimed_until=None)
-        db.session.execute(freed.execution_options(**unloaded))
+        connection.execute(update(OwedMail).where(*own).values(claimed_until=None))
     db.session.commit()
     if not is_ended:
         send_soon()

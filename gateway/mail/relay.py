@@ -21,12 +21,12 @@ from flask_mail import Connection
 from gateway.db import deadline
 from gateway.mail.client import Client
 from gateway.mail.failures import (
+    NOBODY,
     REACH,
     UNSET,
     MailError,
     explain,
     is_about_the_service,
-    refuses_everybody,
 )
 from gateway.mail.message import Message, domain_of
 from gateway.settings import THREADS
@@ -159,7 +159,7 @@ class RelayConnection(Connection):
         refusal = self._name_recipient(self._sender())
         if refusal is not None and is_about_the_service(refusal):
             self.begun = False
-            raise refuses_everybody(refusal)
+            raise MailError(str(explain(refusal, begun=False)), NOBODY)
 
     def deliver(self, message: Message) -> None:
         """Send one mail."""

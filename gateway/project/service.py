@@ -110,7 +110,7 @@ def rotate(caller: Caller, project_id: int, grace_hours: int) -> tuple[str, str]
     has_grace = and_(Project.old_secret_hash.is_not(None), Project.old_secret_until > now)
     oldest = case((has_grace, Project.old_secret_hash), else_=Project.secret_hash)
     changed = db.session.execute(
-        update(Project)
+        update(_projects)
         .where(*may_change(caller, project_id))
         .values(
             secret_hash=crypto.secret_hash(secret),
@@ -118,8 +118,7 @@ def rotate(caller: Caller, project_id: int, grace_hours: int) -> tuple[str, str]
             old_secret_hash=oldest if grace_hours else None,
             old_secret_until=now + timedelta(hours=grace_hours) if grace_hours else None,
         )
-        .returning(Project.project_key, Project.user_id)
-        .execution_options(synchronize_session=False)
+        .returning(_projects.c.project_key, _projects.c.user_id)
     ).first()
     if changed is None:
         raise no_such_project()
@@ -218,20 +217,15 @@ def mark_deleted(*filters: ColumnElement[bool]) -> int | None:
     """
     # The account's row is locked first, as everywhere; see auth.locks.
     owner_id: int | None = db.session.scalar(
-        update(User)
-        .where(User.id == select(Project.user_id).where(*filters).scalar_subquery())
-        .values(live_projects=User.live_projects - 1)
-        .returning(User.id)
-        .execution_options(synchronize_session=False)
+        update(_users)
+        .where(_users.c.id == select(Project.user_id).where(*filters).scalar_subquery())
+        .values(live_projects=_users.c.live_projects - 1)
+        .returning(_users.c.id)
     )
     if owner_id is None:
         return None
     deleted = db.session.scalar(
-        update(Project)
-        .where(*filters)
-        .values(deleted=True, **_wiped())
-        .returning(Project.id)
-        .execution_options(synchronize_session=False)
+        update(_projects).where(*filters).values(deleted=True, **_wiped()).returning(_projects.c.id)
     )
     if deleted is None:  # another request was first
         db.session.rollback()

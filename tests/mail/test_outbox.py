@@ -50,7 +50,7 @@ def faulty():
 
 @pytest.fixture
 def ten_digits(monkeypatch):
-    monkeypatch.setattr(codes, "RESET_DIGITS", 10)  # faulty_smtp reads codes of this length
+    monkeypatch.setattr(codes, "digits", lambda _: 10)  # faulty_smtp reads codes of this length
 
 
 @pytest.fixture
