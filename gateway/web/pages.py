@@ -47,17 +47,16 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 # Only our own files, and no text that becomes a script or a part of the page.
+_OWN_FILES = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; base-uri 'none';"
+    " form-action 'none'; frame-ancestors 'none'"
+)
 STRICT_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
-    " base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
+    f"{_OWN_FILES}; style-src 'self'; img-src 'self';"
     " require-trusted-types-for 'script'; trusted-types 'none'"
 )
 # Swagger UI sets style attributes, and its style sheet holds icons as data: URLs.
-DOCS_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
-    " img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none';"
-    " frame-ancestors 'none'"
-)
+DOCS_POLICY = f"{_OWN_FILES}; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 
 # Where else a person looks for the API. The path of each leads to /docs by a relative address, so
 # that it works below any prefix.

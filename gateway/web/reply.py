@@ -123,9 +123,8 @@ def _database_failure(error: DBAPIError | TimeoutError) -> Response:
 
 def _is_our_mistake(error: DBAPIError | TimeoutError) -> bool:
     """Tell whether the database refused a statement because the statement is wrong."""
-    if not isinstance(error, DataError | IntegrityError | NotSupportedError | ProgrammingError):
-        return False
-    if error.statement is None:  # the connection could not be made
+    wrong = DataError | IntegrityError | NotSupportedError | ProgrammingError
+    if not isinstance(error, wrong) or error.statement is None:  # the connection was not made
         return False
     return getattr(error.orig, "sqlstate", None) not in SCHEMA_MISSING | POOLER_FORGETS
 
