@@ -128,7 +128,7 @@ def test_make_run_hands_on_every_variable(make):
 
 
 def test_make_help_lists_every_target(make):
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     phony = re.search(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
     listed = [line.split()[1] for line in make().stdout.splitlines()]
     assert listed == targets
@@ -266,7 +266,7 @@ def test_settings_reach_the_server(serve, relay):
     ],
 )
 def test_failed_start_prints_one_line(checkout, setting, value, line):
-    server = Server(MAKE_RUN, checkout, 1, **{setting: value})
+    server = Server(MAKE_RUN, checkout, 1, PYTHONPATH=str(checkout), **{setting: value})
     assert server.process.wait(timeout=TIMEOUT) != 0
     server.reader.join(timeout=TIMEOUT)
     server.process.stdout.close()
@@ -277,7 +277,8 @@ def test_failed_start_prints_one_line(checkout, setting, value, line):
 
 def test_a_port_in_use_is_told_once_and_at_once(checkout):
     with socket.create_server(("127.0.0.1", 0)) as other:
-        server = Server(MAKE_RUN, checkout, other.getsockname()[1])
+        port = other.getsockname()[1]
+        server = Server(MAKE_RUN, checkout, port, PYTHONPATH=str(checkout))
         assert server.process.wait(timeout=TIMEOUT) != 0
     server.reader.join(timeout=TIMEOUT)
     server.process.stdout.close()

@@ -26,6 +26,8 @@ from fuzz import (
 )
 from hypothesis import strategies as st
 
+from gateway.web.fields import Flag
+
 # Hypothesis describes each strategy in a text, which is long for these values.
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
@@ -50,7 +52,7 @@ def judged(body, fields):
     if not isinstance(value, dict) or depth(value) > 20:
         return MALFORMED, []
     missing = [name for name, field in fields.items() if field.required and name not in value]
-    bad = [name for name in fields if name in value and is_bad(value[name])]
+    bad = [name for name in fields if name in value and is_bad(value[name], fields[name])]
     return MALFORMED if missing else INVALID if bad else ANY, missing + bad
 
 
@@ -73,8 +75,12 @@ def depth(value):
     return levels
 
 
-def is_bad(value):
-    """Tell whether no field takes a value."""
+def is_bad(value, field):
+    """Tell whether a field of no type would take a value, but for what this field takes."""
+    if (value is None and field.allow_none) or (
+        isinstance(value, bool) and isinstance(field, Flag)
+    ):
+        return False
     if isinstance(value, str):
         return any(unicodedata.category(character) in ("Cc", "Cs") for character in value)
     return value is None or isinstance(value, bool | list | dict)

@@ -24,7 +24,7 @@ async def main(port, certificate, connections, method, path, body="", addresses=
 
     async def connect(client):
         # Other clients than the tests' own.
-        address = (f"127.0.{client // 200}.{66 + client % 200}", 0)
+        address = (f"127.0.{client // 180}.{66 + client % 180}", 0)
         return await asyncio.open_connection(
             "127.0.0.1", port, ssl=trust, server_hostname="localhost", local_addr=address
         )
