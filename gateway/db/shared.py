@@ -101,8 +101,6 @@ def claim(app: Flask) -> None:
                 kept = _claim(connection, app.config)
         except DBAPIError:
             return
-        finally:
-            db.engine.dispose()
     if reason := conflict(kept, app.config):
         raise ConfigError(reason)
 

@@ -125,6 +125,8 @@ def on_starting(server: Any) -> None:
         instance.check_database_folder(app)
         db.init_app(app)
         shared.claim(app)
+        with app.app_context():
+            db.db.engine.dispose()  # workers must not share connections
         if app.config["METRICS"]:
             server.metrics_folder = metrics.make_folder()
         # Sockets that come from systemd or from an earlier gunicorn are open already.
