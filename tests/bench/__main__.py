@@ -20,7 +20,8 @@ from statistics import median
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-import floor  # noqa: E402 - beside this file
+import floods  # noqa: E402 - beside this file
+import floor  # noqa: E402
 import psycopg  # noqa: E402
 from ask import PASSWORD, SECRET_KEY, check_same, make_app, page, requests, settings, verify  # noqa: E402
 from flask import Flask, Response, request  # noqa: E402
@@ -46,6 +47,7 @@ USUAL = {
     "gunicorn": 120,
     "memory and start": 25,
     "kinds of workers": 240,
+    "floods and purge": 90,
 }
 WORKERS = {
     "sync": ("-k", "sync"),
@@ -216,7 +218,7 @@ def at_size(uri, token):
 def measure(uris, progress):
     """Return all figures of one database, by the row of the table."""
     progress.begin("databases")
-    made = {size: make_app(uri, size) for size, uri in uris.items()}
+    made = {size: make_app(uris[size], size) for size in SIZES}
     app, token = made[SIZES[0]]
     uri = uris[SIZES[0]]
     rows = {}
@@ -255,6 +257,9 @@ def measure(uris, progress):
         note(f"one worker, {kind}: {name}", f"{rate:,.0f}/s")
     for name, ratio in scale.items():
         note(f"two workers to one: {name}", f"{ratio:.2f}")
+    progress.begin("floods and purge")
+    for name, figure in floods.rows(uris["floods"], QUICK):
+        note(name, figure)
     return rows
 
 
@@ -267,13 +272,13 @@ def main():
         os.environ["GATEWAY_INSTANCE_PATH"] = str(folder)
         server = stack.enter_context(postgres(in_memory=False))
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            for size in SIZES:
+            for size in (*SIZES, "floods"):
                 connection.execute(f"CREATE DATABASE size{size}")
-        files = {size: f"sqlite:///{folder / str(size)}.db" for size in SIZES}
+        files = {size: f"sqlite:///{folder / str(size)}.db" for size in (*SIZES, "floods")}
         usual = {step: seconds / FEWER for step, seconds in USUAL.items()}
         progress = Progress(usual, ["SQLite", "Postgres"])
         sqlite = measure(files, progress)
-        others = measure({size: server.get_uri(f"size{size}") for size in SIZES}, progress)
+        others = measure({size: server.get_uri(f"size{size}") for size in files}, progress)
     progress.end()
     made = table(sqlite, others, ROUNDS)
     print(made)

@@ -129,6 +129,26 @@ def p95(times):
     return times[len(times) * 95 // 100]
 
 
+def rows(uri, quick=False):
+    """Return rows of the bench's table: what customers wait beside a purge and beside floods.
+
+    :param uri: of an empty database.
+    """
+    with ExitStack() as stack:
+        floods = Floods(stack, uri)
+        floods.ask(1)
+        quiet, busy, _, _, seconds = floods.beside_purge(2 if quick else 10)
+        yield (
+            f"slowest of /rpc without and beside a purge of {ROWS:,} rows",
+            (f"{quiet:.0f}, {busy:.0f} ms; gone in {seconds:.0f} s"),
+        )
+        for name, (ratio, before, after) in floods.ratios(*((1, 1) if quick else (5, 2))).items():
+            yield (
+                f"p95 of /rpc beside 30 connections that ask {name} to the same that get 404",
+                (f"{ratio:.1f} ({after:.0f} / {before:.0f} ms)"),
+            )
+
+
 def main(database="sqlite", seconds="10", pairs="5"):
     with ExitStack() as stack:
         if database == "sqlite":
