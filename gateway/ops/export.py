@@ -8,13 +8,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, select
 
-from gateway import clock, throttle
+from gateway import throttle
 from gateway.auth import admin, codes
 from gateway.auth.models import MailCode, User
 from gateway.db import Base, db
 from gateway.mail import outbox
 from gateway.mail.outbox import OwedMail
-from gateway.project import limits, usage
+from gateway.project import usage
 from gateway.project.models import Project
 
 HIDDEN = {"password_hash", "secret_hash", "sealed_secret", "old_secret_hash"}
@@ -53,12 +53,12 @@ def of_person(who: str) -> dict[str, Any]:
 
 def _projects(user: User) -> list[dict[str, Any]]:
     """Return the projects of an account, also the deleted ones that are not purged yet."""
-    counts = usage.counts_of_user(user.id, *limits.days(clock.now()))
+    counts = usage.of_days(user_id=user.id)
     return [
         {
             **_columns(project),
             "pool_name": project.pool_name,
-            "requests": {str(day): n for day, n in sorted(counts.get(project.id, {}).items())},
+            "requests": {str(day): n for day, n in sorted(counts[project.id].items())},
         }
         for project in _rows(Project, Project.user_id == user.id)
     ]

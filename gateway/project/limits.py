@@ -20,7 +20,6 @@ from flask import current_app
 
 from gateway import clock
 
-LEEWAY = int(clock.LEEWAY.total_seconds())
 MAX_COST = 10_000
 MAX_PER_MINUTE = 6_000_000
 SECOND = 10**9  # nanoseconds
@@ -115,15 +114,13 @@ def days(now: datetime) -> tuple[date, date]:
 
     A stored day in [today, latest] is today; another one is over, or came from a wrong clock.
     """
-    return _days(int(now.timestamp() // LEEWAY), current_app.config["TIMEZONE"])
+    here, there = (moment.astimezone(zone()) for moment in (now, now + clock.LEEWAY))
+    return here.date(), there.date()
 
 
-@lru_cache(maxsize=8)
-def _days(leeways: int, timezone: str) -> tuple[date, date]:
-    """Return what ``days`` does. Midnight never falls between two multiples of the leeway."""
-    zone = ZoneInfo(timezone)
-    today, latest = (datetime.fromtimestamp(n * LEEWAY, zone) for n in (leeways, leeways + 1))
-    return today.date(), latest.date()
+def zone() -> ZoneInfo:
+    """Return TIMEZONE."""
+    return ZoneInfo(current_app.config["TIMEZONE"])
 
 
 @lru_cache(maxsize=8)
@@ -141,8 +138,7 @@ def requests_on(project: Any, today: date, latest: date) -> int:
     :param latest: the second one.
     """
     day: date | None = project.request_day
-    count: int = project.day_count
-    return count if day is not None and today <= day <= latest else 0
+    return int(project.day_count) if day is not None and today <= day <= latest else 0
 
 
 def requests_in_month(project: Any, now: datetime) -> int:
@@ -151,16 +147,11 @@ def requests_in_month(project: Any, now: datetime) -> int:
     :param project: an object with ``request_day`` and ``month_count``.
     """
     first, last = month_of(days(now)[0])
-    count: int = project.month_count
-    return count if project.request_day and first <= project.request_day <= last else 0
+    day: date | None = project.request_day
+    return int(project.month_count) if day is not None and first <= day <= last else 0
 
 
 def seconds_left(day: date, now: datetime) -> int:
     """Return the seconds until a day ends in TIMEZONE, at least 1."""
-    return max(1, math.ceil(_end_of(day, current_app.config["TIMEZONE"]) - now.timestamp()))
-
-
-@lru_cache(maxsize=8)
-def _end_of(day: date, timezone: str) -> float:
-    """Return the moment at which a day ends in a time zone, in unix seconds."""
-    return datetime.combine(day + timedelta(days=1), time(), ZoneInfo(timezone)).timestamp()
+    end = datetime.combine(day + timedelta(days=1), time(), zone())
+    return max(1, math.ceil((end - now).total_seconds()))

@@ -14,7 +14,7 @@ from gateway.auth import tokens
 from gateway.auth.models import User
 from gateway.db.hot_sql import HotStatement
 from gateway.errors import ApiError, Code
-from gateway.project import limits, service
+from gateway.project import limits
 from gateway.project.models import Project
 
 _COLUMNS = (
@@ -53,7 +53,7 @@ def list_page(user_id: int, page_no: int, page_size: int) -> tuple[list[dict[str
         log.note(user=owner_id)
     else:
         caller = tokens.caller()
-        service.note_owner(caller, owner_id)
+        log.note(owner=owner_id)
         if not caller.is_admin:
             raise ApiError(
                 Code.ACCESS_DENIED,
@@ -63,7 +63,7 @@ def list_page(user_id: int, page_no: int, page_size: int) -> tuple[list[dict[str
     total = rows[0].live_projects if rows else 0
     projects = [row for row in rows if row.id is not None]
     secrets = crypto.unseal_all(project.sealed_secret for project in projects)
-    days, zone = limits.days(clock.now()), ZoneInfo(current_app.config["TIMEZONE"])
+    days, zone = limits.days(clock.now()), limits.zone()
     pairs = zip(projects, secrets, strict=True)
     return [_item(project, secret, days, zone) for project, secret in pairs], total
 
@@ -83,6 +83,7 @@ def _item(
         log.logger.error(
             "no key opens the secret of project=%d; is SECRET_KEY_FALLBACKS complete?", project.id
         )
+    pool, credential = project.pool_name, f"{project.project_key}.{secret}"
     return {
         "id": project.id,
         "project_name": project.project_name,
@@ -90,7 +91,10 @@ def _item(
         "project_key": project.project_key,
         "project_secret": secret,
         "end_points": [
-            _end_point(each, project, secret) for each in current_app.config["END_POINTS"]
+            template.replace("{pool_name}", pool)
+            .replace("{pool/}", pool and f"{pool}/")
+            .replace("{credential}", credential)
+            for template in current_app.config["END_POINTS"]
         ],
         "deleted": project.deleted,
         # strftime takes longer.
@@ -101,12 +105,3 @@ def _item(
         "pool_id": project.pool_id or 0,
         "pool_name": project.pool_name,
     }
-
-
-def _end_point(template: str, project: Any, secret: str) -> str:
-    pool = project.pool_name
-    return (
-        template.replace("{pool_name}", pool)
-        .replace("{pool/}", f"{pool}/" if pool else "")
-        .replace("{credential}", f"{project.project_key}.{secret}")
-    )

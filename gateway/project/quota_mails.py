@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
 
@@ -40,16 +41,37 @@ def announce(row: Any, cost: int) -> None:
     :param row: the project with this request, as verify's statement returns it.
     :param cost: what this request counts as.
     """
-    for period, limit, count in (
-        (A_DAY, row.request_max, row.day_count),
-        (A_MONTH, row.month_max, row.month_count),
-    ):
-        share = share_reached(limit, count, cost)
-        if share and current_app.config["QUOTA_MAILS"] and mail.is_possible():
-            waiting, _ = _reached()
-            used = {"share": share, "limit": limit, "used": count}
+    for period, used in _reached(row, row.day_count, row.month_count, cost):
+        if mail.is_possible():
+            waiting, _ = _queue()
             waiting.append((row.id, row.request_day, period, used))
             background.run(_promise_first)
+
+
+def owe_after_change(project: Project) -> None:
+    """Owe the mails about shares that changed quotas make reached; the service sends them."""
+    now = clock.now()
+    day_count = limits.requests_on(project, *limits.days(now))
+    month_count = limits.requests_in_month(project, now)
+    for period, used in _reached(project, day_count, month_count, max(day_count, month_count)):
+        if project.request_day:
+            _owe(project.id, project.request_day, period, used)
+
+
+def _reached(
+    row: Any, day_count: int, month_count: int, cost: int
+) -> Iterator[tuple[str, dict[str, int]]]:
+    """Yield each quota of which the last requests have reached a share, and what the mail says.
+
+    :param cost: what these requests count as.
+    """
+    for period, limit, count in (
+        (A_DAY, row.request_max, day_count),
+        (A_MONTH, row.month_max, month_count),
+    ):
+        share = share_reached(limit, count, cost)
+        if share and current_app.config["QUOTA_MAILS"]:
+            yield period, {"share": share, "limit": limit, "used": count}
 
 
 def share_reached(limit: int, count: int, cost: int) -> int:
@@ -64,33 +86,17 @@ def share_reached(limit: int, count: int, cost: int) -> int:
     return 0
 
 
-def owe_after_change(project: Project) -> None:
-    """Owe the mails about shares that changed quotas make reached; the service sends them."""
-    now = clock.now()
-    for period, limit, count in (
-        (A_DAY, project.request_max, limits.requests_on(project, *limits.days(now))),
-        (A_MONTH, project.month_max, limits.requests_in_month(project, now)),
-    ):
-        share = share_reached(limit, count, count)
-        if share and project.request_day and current_app.config["QUOTA_MAILS"]:
-            used = {"share": share, "limit": limit, "used": count}
-            _owe(project.id, project.request_day, period, used)
-
-
 def _promise_first() -> None:
     """Owe the mail about the share that was reached first, and send it."""
-    waiting, lock = _reached()
+    waiting, lock = _queue()
     with lock:
         _owe(*waiting.popleft())
     outbox.send_soon()
 
 
-def _reached() -> tuple[deque[Any], threading.Lock]:
+def _queue() -> Any:
     """Return what requests have reached and nobody owes yet, in order, and the lock of who does."""
-    reached: tuple[deque[Any], threading.Lock] = current_app.extensions.setdefault(
-        "gateway.quota_mails", (deque(), threading.Lock())
-    )
-    return reached
+    return current_app.extensions.setdefault("gateway.quota_mails", (deque(), threading.Lock()))
 
 
 def _owe(project_id: int, day: date, period: str, used: dict[str, int]) -> None:

@@ -57,7 +57,6 @@ def list_projects(**fields: int) -> Response:
 @responses(Empty, Code.NOT_FOUND)
 def delete(id: int) -> Response:
     """Delete a project; its key stops working at once."""
-    log.note(project=id)
     service.delete(caller(), id)
     return reply()
 
@@ -71,7 +70,6 @@ def rotate(id: int, grace_hours: int) -> Response:
 
     The old secret works for ``grace_hours`` more.
     """
-    log.note(project=id)
     project_key, secret = service.rotate(caller(), id, grace_hours)
     return reply({"project_key": project_key, "project_secret": secret})
 
@@ -88,7 +86,6 @@ def edit(id: int, **changes: Any) -> Response:
     A field that is not sent stays as it is. ``active_until`` is in unix seconds; 0 is for ever, and
     a time that has come pauses the project from its next request on.
     """
-    log.note(project=id)
     service.edit(caller(), id, **changes)
     return reply()
 
@@ -102,7 +99,6 @@ def project_usage(id: int, days: int) -> Response:
 
     The last day is today. ``last_used`` is the last day with a request, or "".
     """
-    log.note(project=id)
     found = usages.of_project(caller(), id, days)
     return reply(found, total=len(found["list"]), count=len(found["list"]))
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     case,
     func,
     insert,
+    or_,
     select,
     true,
     update,
@@ -49,7 +50,7 @@ _COUNT_LIVE_PROJECT = (
     .returning(_max_projects)
 )
 _projects = cast(Table, Project.__table__)
-_ADD_PROJECT = insert(_projects).returning(_projects.c.id, _projects.c.project_key)
+_ADD_PROJECT = insert(_projects).returning(_projects.c.id)
 
 
 def create(owner: Caller, project_type: int, project_name: str) -> tuple[int, str, str]:
@@ -64,12 +65,14 @@ def create(owner: Caller, project_type: int, project_name: str) -> tuple[int, st
     if own is None:
         if db.session.scalar(select(User.id).where(User.id == owner.id)) is None:
             raise ApiError(Code.UNAUTHENTICATED)  # the account has been erased meanwhile
-        raise _limit("This account holds as many projects as it may; delete one first")
+        text = "This account holds as many projects as it may; delete one first"
+        raise ApiError(Code.LIMIT_REACHED, text)
     most = max(most, own)
     try:
         throttle.hit(Counter("project-create", f"user {owner.id}", most, DAY, owner.id))
     except ApiError:
-        raise _limit(f"This account has created {most} projects within a day; wait") from None
+        text = f"This account has created {most} projects within a day; wait"
+        raise ApiError(Code.LIMIT_REACHED, text) from None
     secret = crypto.random_text(SECRET_LENGTH)
     new = {
         "user_id": owner.id,
@@ -83,13 +86,9 @@ def create(owner: Caller, project_type: int, project_name: str) -> tuple[int, st
         "month_max": config["REQUESTS_PER_MONTH"],
         "per_minute": config["REQUESTS_PER_MINUTE"],
     }
-    added = db.session.execute(_ADD_PROJECT, new).one()
+    project_id = db.session.scalars(_ADD_PROJECT, new).one()
     db.session.commit()
-    return added.id, added.project_key, secret
-
-
-def _limit(sentence: str) -> ApiError:
-    return ApiError(Code.LIMIT_REACHED, sentence)
+    return project_id, new["project_key"], secret
 
 
 def rotate(caller: Caller, project_id: int, grace_hours: int) -> tuple[str, str]:
@@ -120,11 +119,9 @@ def rotate(caller: Caller, project_id: int, grace_hours: int) -> tuple[str, str]
         )
         .returning(_projects.c.project_key, _projects.c.user_id)
     ).first()
-    if changed is None:
-        raise no_such_project()
-    note_owner(caller, changed.user_id)
+    project_key: str = found(caller, changed).project_key
     db.session.commit()
-    return changed.project_key, secret
+    return project_key, secret
 
 
 def _new_secret(caller: Caller, project_id: int, grace_hours: int) -> str:
@@ -162,11 +159,9 @@ def edit(caller: Caller, project_id: int, **fields: Any) -> None:
     filters = may_change(caller, project_id)
     # With nothing to change, the statement still tells whether the project is there.
     project = change(*filters, may_lift, **(values or {"project_type": Project.project_type}))
+    found(caller, project or db.session.scalar(select(Project).where(*filters)))
     if project is None:
-        if db.session.scalar(select(Project.id).where(*filters)) is None:
-            raise no_such_project()
         raise ApiError(Code.ACCESS_DENIED, "This project is blocked; ask who runs this service")
-    note_owner(caller, project.user_id)
 
 
 def change(*filters: ColumnElement[bool], **values: Any) -> Project | None:
@@ -187,36 +182,36 @@ def delete(caller: Caller, project_id: int) -> None:
 
     :raises ApiError: 1006 when the caller has no such project.
     """
-    owner_id = mark_deleted(*may_change(caller, project_id))
-    if owner_id is None:
-        raise no_such_project()
-    note_owner(caller, owner_id)
+    found(caller, mark_deleted(*may_change(caller, project_id)))
 
 
 def may_change(caller: Caller, project_id: int) -> tuple[ColumnElement[bool], ...]:
     """Return the filters for a live project that is the caller's, or anybody's for an admin."""
+    log.note(project=project_id)
     is_allowed = true() if caller.is_admin else Project.user_id == caller.id
     return (Project.id == project_id, Project.deleted.is_(False), is_allowed)
 
 
-def no_such_project() -> ApiError:
-    """Return the refusal of a project that is not there or not the caller's."""
-    return ApiError(Code.NOT_FOUND, "You have no project with this id; project/list shows yours")
+def found(caller: Caller, project: Any) -> Any:
+    """Return what was found by ``may_change``; let the line in the log say whose it is.
+
+    :param project: an object with ``user_id``, or None.
+    :raises ApiError: 1006 when there is none.
+    """
+    if project is None:
+        raise ApiError(Code.NOT_FOUND, "You have no project with this id; project/list shows yours")
+    if project.user_id != caller.id:
+        log.note(owner=project.user_id)
+    return project
 
 
-def note_owner(caller: Caller, owner_id: int) -> None:
-    """Let the request's line in the log say whose projects they are."""
-    if owner_id != caller.id:
-        log.note(owner=owner_id)
-
-
-def mark_deleted(*filters: ColumnElement[bool]) -> int | None:
-    """Mark the one live project that matches as deleted; return its owner, None without one.
+def mark_deleted(*filters: ColumnElement[bool]) -> Any:
+    """Mark the one live project that matches as deleted; return its ``user_id``, None without one.
 
     Its secrets are wiped at once. The row is purged later.
     """
     # The account's row is locked first, as everywhere; see auth.locks.
-    owner_id: int | None = db.session.scalar(
+    owner_id = db.session.scalar(
         update(_users)
         .where(_users.c.id == select(Project.user_id).where(*filters).scalar_subquery())
         .values(live_projects=_users.c.live_projects - 1)
@@ -224,14 +219,13 @@ def mark_deleted(*filters: ColumnElement[bool]) -> int | None:
     )
     if owner_id is None:
         return None
-    deleted = db.session.scalar(
-        update(_projects).where(*filters).values(deleted=True, **_wiped()).returning(_projects.c.id)
-    )
+    gone = update(_projects).where(*filters).values(deleted=True, **_wiped())
+    deleted = db.session.execute(gone.returning(_projects.c.user_id)).first()
     if deleted is None:  # another request was first
         db.session.rollback()
         return None
     db.session.commit()
-    return owner_id
+    return deleted
 
 
 def _wiped() -> dict[str, Any]:
@@ -253,19 +247,16 @@ def mend_rows_of_0004() -> None:
     """Wipe the secrets of projects that nodes of schema 0004 deleted, and add to the month what
     they counted on its last day; in small transactions."""
     was_deleted = and_(Project.deleted.is_(True), Project.expires_at.is_(None))
-    _mend(was_deleted, **_wiped())
     of_day = Project.request_count + Project.extra_count
-    _mend(Project.month_count < of_day, month_count=of_day)
-
-
-def _mend(is_meant: ColumnElement[bool], **values: Any) -> None:
-    last = 0
+    counts_less = Project.month_count < of_day
+    is_left, last = or_(was_deleted, counts_less), 0
     while True:
-        left = select(Project.id).where(is_meant, Project.id > last)
+        left = select(Project.id).where(is_left, Project.id > last)
         ids = db.session.scalars(left.order_by(Project.id).limit(MENDED_AT_ONCE)).all()
         if not ids:
             db.session.rollback()
             return
-        db.session.execute(update(Project).where(Project.id.in_(ids), is_meant).values(**values))
+        batch, last = update(Project).where(Project.id.in_(ids)), ids[-1]
+        db.session.execute(batch.where(was_deleted).values(**_wiped()))
+        db.session.execute(batch.where(counts_less).values(month_count=of_day))
         db.session.commit()
-        last = ids[-1]

@@ -53,8 +53,8 @@ def usage(
     if month and today:
         raise click.UsageError("Give --month or --today, not both.")
     days = limits.days(clock.now())
-    count = usages.by_owner if of_users else usages.by_project
-    rows = count(days if today else limits.month_of(month.date() if month else days[0]), owner, top)
+    period = days if today else limits.month_of(month.date() if month else days[0])
+    rows = usages.rows(usages.BY_OWNER if of_users else usages.BY_PROJECT, period, owner, top)
     if as_json:
         print_list(rows)
     elif as_csv:
