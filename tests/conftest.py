@@ -139,6 +139,13 @@ class Person(Account):
     def projects(self, **body):
         return self.post("/project/list", body).json["data"]["list"]
 
+    def operate(self, *words):
+        """Run an operator's command on this person's application; return what it prints."""
+        runner = self.client.application.test_cli_runner()
+        result = runner.invoke(main, args=[str(word) for word in words])
+        assert result.exit_code == 0, result.output
+        return result.output
+
 
 def pytest_addoption(parser):
     parser.addoption("--soak", action="store_true", help="the large counts, and a table of them")

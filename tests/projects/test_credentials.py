@@ -10,8 +10,9 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
 @pytest.fixture
-def project(person):
-    return person.create_project()
+def database_uri(sqlite_uri):
+    """One kind of database is enough: verify's tests try the statement on both."""
+    return sqlite_uri
 
 
 @pytest.fixture
@@ -26,17 +27,13 @@ def ask(client):
     return lambda headers: client.get(PATH, headers=headers).status_code
 
 
-def dotted(project):
-    return f"{project['project_key']}.{project['project_secret']}"
-
-
-@pytest.mark.parametrize("form", ["basic", "bearer", "x-api-key"])
-def test_each_form_is_counted_once_in_one_statement(client, project, counts, statements, form):
+def test_each_form_is_counted_once_in_one_statement(client, project, counts, statements):
     statements()
-    reply = client.get(PATH, headers=forms(project)[form])
-    assert (reply.status_code, reply.headers["X-Gateway-Key"]) == (204, project["project_key"])
-    assert [text.split()[:2] for text in statements()] == [["UPDATE", "projects"]]
-    assert counts() == [1]
+    for headers in forms(project).values():
+        reply = client.get(PATH, headers=headers)
+        assert (reply.status_code, reply.headers["X-Gateway-Key"]) == (204, project["project_key"])
+        assert [text.split()[:2] for text in statements()] == [["UPDATE", "projects"]]
+    assert counts() == [3]
 
 
 def test_schemes_in_any_case(ask, project):
@@ -89,17 +86,9 @@ def spellings(key, secret):
         *["", ".", key, f"{key}.", f".{secret}", secret, f"{secret}.{key}", f"{key}{secret}"],
         *[f"{key}:{secret}", f"{key}..{secret}", f"{good}.", f".{good}", f"{good}.{secret}"],
         *[f"{key}%2e{secret}", f"{key} .{secret}", f"{key}. {secret}", f"{good},{good}"],
-        *[
-            good[:-1],
-            f"{good}x",
-            good[1:],
-            f"x{good}",
-            f"{key}/{secret}",
-            f"{good}/..",
-            f"../{good}",
-        ],
+        *[good[:-1], f"{good}x", good[1:], f"x{good}", f"{key}/{secret}", f"{good}/.."],
         *[f'"{good}"', f"{good[:-1]}é", f"{good[:-1]}-", f"{good[:-1]}\0", f"{good}\x0b"],
-        *[f"{good}/..", f"../{good}", f"{good}\xa0", "x" * 8100],
+        *[f"../{good}", f"{good}\xa0", "x" * 8100],
     ]
 
 
@@ -116,20 +105,10 @@ def headers_of(project, token):
         pairs += [text] if text != f"{key}:{secret}" else []
     for pair in pairs:
         yield {"Authorization": "Basic " + base64.b64encode(pair.encode("latin-1")).decode()}
-    for text in (
-        good.replace("Basic", "Bearer"),
-        good[6:],
-        f"{good}, {good}",
-        f"{good}\x0c",
-        token,
-    ):
+    written = [good.replace("Basic", "Bearer"), good[6:], f"{good}, {good}", f"{good}\x0c"]
+    for text in (*written, token, f"Bearer {token}", "Basic " + "A" * 10240, "Basic !!!!"):
         yield {"Authorization": text}
-    yield from (
-        {"X-API-Key": token},
-        {"Cookie": f"x={token}"},
-        {"Authorization": f"Bearer {token}"},
-    )
-    yield from ({"Authorization": "Basic " + "A" * 10240}, {"Authorization": "Basic !!!!"}, {})
+    yield from ({"X-API-Key": token}, {"Cookie": f"x={token}"}, {})
 
 
 def test_bad_spellings(client, person, project, counts, statements, caplog):
@@ -138,7 +117,8 @@ def test_bad_spellings(client, person, project, counts, statements, caplog):
     for headers in headers_of(project, person.token):
         reply = client.get(PATH, headers=headers)
         assert (reply.status_code, code_of(reply)) == (401, 1001), headers
-    assert client.get(f"{PATH}?key={dotted(project)}").status_code == 401
+    given = forms(project)["x-api-key"]["X-API-Key"]
+    assert client.get(PATH, query_string={"key": given}).status_code == 401
     assert statements() == []
     assert counts() == [0]
     assert project["project_secret"] not in caplog.text

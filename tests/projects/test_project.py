@@ -8,25 +8,24 @@ import pytest
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from support.helpers import PASSWORD, SECRET_KEY, code_of
+from support.helpers import PASSWORD, SECRET_KEY, code_of, sqlite_only
 
 
-def test_keys_and_secrets_are_all_different(person):
-    made = [person.create_project() for _ in range(5)]
-    assert len({data["project_key"] for data in made}) == 5
-    assert len({data["project_secret"] for data in made}) == 5
-
-
-def test_names_may_repeat_and_are_stripped(person):
-    for name in ("  x ", "x", "y" * 128):
-        person.create_project(name)
-    assert [project["project_name"] for project in person.projects()] == ["x", "x", "y" * 128]
-
-
-@pytest.mark.parametrize("project_type", [0, 1, 2**31 - 1])
-def test_type_is_stored_as_sent(person, project_type):
-    person.create_project(project_type=project_type)
-    assert person.projects()[0]["project_type"] == project_type
+def test_what_is_made_is_listed_as_it_was_sent(person):
+    assert person.post("/project/list").json == {
+        "header": {"code": 0, "message": "OK", "total": 0, "count": 0},
+        "data": {"list": []},
+    }
+    sent = [("  x ", 0), ("x", 1), ("y" * 128, 2**31 - 1), *[("z", 1)] * 18]
+    made = [person.create_project(*each) for each in sent]
+    assert len({data["project_key"] for data in made}) == 21
+    assert len({data["project_secret"] for data in made}) == 21
+    listed = person.projects()
+    assert len(listed) == 20  # a page, where nothing else is asked for
+    seen = [(project["project_name"], project["project_type"]) for project in listed[:3]]
+    assert seen == [("x", 0), ("x", 1), ("y" * 128, 2**31 - 1)]
+    for user_id in (0, 1):
+        assert person.projects(user_id=user_id) == listed
 
 
 def test_pages_of_the_list(person):
@@ -44,26 +43,6 @@ def test_pages_of_the_list(person):
     assert page(page_no=2, page_size=2) == (["4"], 5, 1)
     assert page(page_no=3, page_size=2) == ([], 5, 0)
     assert page(page_no=2**31 - 1, page_size=100) == ([], 5, 0)
-
-
-def test_list_without_projects(person):
-    assert person.post("/project/list").json == {
-        "header": {"code": 0, "message": "OK", "total": 0, "count": 0},
-        "data": {"list": []},
-    }
-
-
-def test_default_page_has_twenty_projects(person):
-    for _ in range(21):
-        person.create_project()
-    assert len(person.projects()) == 20
-
-
-@pytest.mark.parametrize("user_id", [None, 0, 1])
-def test_user_id_is_optional(person, user_id):
-    person.create_project()
-    body = {} if user_id is None else {"user_id": user_id}
-    assert len(person.projects(**body)) == 1
 
 
 def test_only_admins_reach_projects_of_others(sign_up, make_admin):
@@ -90,23 +69,18 @@ def test_project_is_deleted_once(person, sql):
     assert sql("SELECT deleted FROM projects") == [(True,)]  # the row is kept
 
 
-def test_ids_are_not_reused(person, sql):
-    person.create_project()
-    sql("DELETE FROM projects")
-    person.create_project()
-    assert person.projects()[0]["id"] == 2
+def test_number_of_projects_is_limited(start, sql):
+    person, _ = start(PROJECTS_PER_USER=2)
 
+    def create(times):
+        body = {"project_type": 1, "project_name": "x"}
+        return [code_of(person.post("/project/create", body)) for _ in range(times)]
 
-def test_number_of_projects_is_limited(make_app, sign_up, sql):
-    person = sign_up(client=make_app(PROJECTS_PER_USER=2).test_client())
-    body = {"project_type": 1, "project_name": "x"}
-    codes = [code_of(person.post("/project/create", body)) for _ in range(4)]
-    assert codes == [0, 0, 1009, 1009]
-    person.post("/project/delete", {"id": 1})
-    person.post("/project/delete", {"id": 1})
+    assert create(2) == [0, 1009]
+    for _ in range(2):
+        person.post("/project/delete", {"id": 1})
     sql("DELETE FROM throttle_counts")  # an account creates only as many in a day
-    codes = [code_of(person.post("/project/create", body)) for _ in range(2)]
-    assert codes == [0, 1009]
+    assert create(2) == [0, 1009]
 
 
 def test_secret_is_stored_sealed_and_hashed(person, sql):
@@ -116,6 +90,7 @@ def test_secret_is_stored_sealed_and_hashed(person, sql):
     assert row.secret_hash == hashlib.sha256(data["project_secret"].encode()).hexdigest()
 
 
+@sqlite_only
 def test_secrets_after_a_change_of_secret_key(make_app, sign_up, caplog):
     person = sign_up()
     secret = person.create_project()["project_secret"]
@@ -135,6 +110,7 @@ def test_secrets_after_a_change_of_secret_key(make_app, sign_up, caplog):
     assert "SECRET_KEY_FALLBACKS" in caplog.text
 
 
+@sqlite_only
 @pytest.mark.parametrize("change", [{}, {"SECRET_KEY_FALLBACKS": [SECRET_KEY]}])
 def test_secrets_of_earlier_versions_are_shown_until_a_rotation_seals_anew(
     make_app, sign_up, sql, change
@@ -163,32 +139,23 @@ def test_secrets_of_earlier_versions_are_shown_until_a_rotation_seals_anew(
     assert person.projects()[0]["project_secret"] == rotated["project_secret"]
 
 
-@pytest.mark.parametrize("damage", ["gAAAA damaged", "2:", "2:damaged", "2:" + "A" * 104, "é"])
-def test_damaged_secret_is_not_shown(person, sql, damage):
-    person.create_project()
-    sql("UPDATE projects SET sealed_secret = :damage", damage=damage)
-    assert person.projects()[0]["project_secret"] == ""
-
-
-def test_a_secret_with_one_changed_character_is_not_shown(person, sql):
+@sqlite_only
+def test_damaged_secret_is_not_shown(person, sql):
     person.create_project()
     ((sealed,),) = sql("SELECT sealed_secret FROM projects")
+    damaged = ["gAAAA damaged", "2:", "2:damaged", "2:" + "A" * 104, "é"]
     for at in (2, 20, 50, 100):
-        changed = "A" if sealed[at] != "A" else "B"
-        damaged = sealed[:at] + changed + sealed[at + 1 :]
-        sql("UPDATE projects SET sealed_secret = :sealed", sealed=damaged)
-        assert person.projects()[0]["project_secret"] == ""
+        other = "A" if sealed[at] != "A" else "B"
+        damaged.append(sealed[:at] + other + sealed[at + 1 :])
+    for each in damaged:
+        sql("UPDATE projects SET sealed_secret = :sealed", sealed=each)
+        assert person.projects()[0]["project_secret"] == "", each
 
 
-def test_settings_change_the_list(make_app, sign_up, clock, command):
-    app = make_app(
-        REQUEST_MAX=7,
-        TIMEZONE="Asia/Shanghai",
-        END_POINTS=["https://{pool_name}.example.com", "https://example.com/%s"],
-    )
-    clock.freeze(2024, 3, 7, 15, 44, 43)
-    person = sign_up(client=app.test_client())
-    person.create_project()
+def test_settings_change_the_list(start, command):
+    end_points = ["https://{pool_name}.example.com", "https://example.com/%s"]
+    settings = {"REQUEST_MAX": 7, "TIMEZONE": "Asia/Shanghai", "END_POINTS": end_points}
+    person, _ = start(2024, 3, 7, 15, 44, 43, **settings)
     for pool in ("red", "blue"):
         command("pool", "add", pool)
     command("project", "assign", 1, "blue")
@@ -199,10 +166,8 @@ def test_settings_change_the_list(make_app, sign_up, clock, command):
     assert (project["pool_id"], project["pool_name"]) == (2, "blue")
 
 
-def test_request_today_resets_at_midnight_of_the_time_zone(make_app, sign_up, clock, sql):
-    clock.freeze(2024, 3, 7, 12)
-    person = sign_up(client=make_app(TIMEZONE="Asia/Shanghai").test_client())
-    person.create_project()
+def test_request_today_resets_at_midnight_of_the_time_zone(start, clock, sql):
+    person, _ = start(TIMEZONE="Asia/Shanghai")
     sql(
         "UPDATE projects SET request_total = 5000000000, request_count = 9,"
         " request_day = '2024-03-07'"
@@ -214,12 +179,8 @@ def test_request_today_resets_at_midnight_of_the_time_zone(make_app, sign_up, cl
     assert (project["request_today"], project["request_total"]) == (0, 5000000000)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [{}, {"user_id": 1}, {"user_id": 2}, {"page_size": 0}, {"page_no": "1"}, {"x": "x" * 20_000}],
-)
 @pytest.mark.parametrize("end", ["logout", "ban", "erase"])
-def test_a_dead_token_is_told_before_anything_else(sign_up, sql, body, end):
+def test_a_dead_token_is_told_before_anything_else(sign_up, sql, end):
     person, other = sign_up("lory"), sign_up("other")
     assert code_of(person.post("/project/list", {"user_id": 2})) == 1000
     if end == "ban":
@@ -228,6 +189,8 @@ def test_a_dead_token_is_told_before_anything_else(sign_up, sql, body, end):
         person.post("/platform/delete-account", {"password": PASSWORD})
     else:
         person.post("/platform/logout")
-    refused = person.post("/project/list", body)
-    assert (refused.status_code, code_of(refused)) == (401, 1001)
+    bodies = [{}, {"user_id": 1}, {"user_id": 2}, {"page_size": 0}, {"page_no": "1"}]
+    for body in (*bodies, {"x": "x" * 20_000}):
+        refused = person.post("/project/list", body)
+        assert (refused.status_code, code_of(refused)) == (401, 1001), body
     assert code_of(other.post("/project/list", {"user_id": 2})) == 0
