@@ -23,7 +23,7 @@ DOCUMENTS = sorted(
     if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
 )
 README, GUIDE = ROOT / "README.md", ROOT / "gateway" / "deploy" / "README.md"
-MAX_README_BYTES = 9_700
+MAX_README_BYTES = 9_000
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
