@@ -39,6 +39,18 @@ def find(who: str) -> User:
     return user
 
 
+def summary(user: User) -> dict[str, Any]:
+    """Return what the console and the commands show of an account, but for when it was created."""
+    return {
+        "id": user.id,
+        "user_name": user.user_name,
+        "email": user.email,
+        "role": user.role,
+        "banned": user.is_banned,
+        "projects": user.live_projects,
+    }
+
+
 def search(
     query: str = "", *, admins: bool = False, banned: bool = False, page_no: int, size: int
 ) -> tuple[Sequence[User], int]:

@@ -189,12 +189,7 @@ def list_users(query: str, page_no: int, page_size: int) -> Response:
     zone = ZoneInfo(current_app.config["TIMEZONE"])
     items = [
         {
-            "id": user.id,
-            "user_name": user.user_name,
-            "email": user.email,
-            "role": user.role,
-            "banned": user.is_banned,
-            "projects": user.live_projects,
+            **admin.summary(user),
             "created_time": user.created_at.astimezone(zone).isoformat(" ", "seconds")[:19],
         }
         for user in users

@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
@@ -18,6 +19,7 @@ from gateway.settings.instance import create_file, sqlite_file
 LAST_BACKUP = "backup"  # name in the table of stored values
 PAGES = 1000  # copied in one step, after which other writers may go on and progress is told
 _OURS = re.compile(r"gateway-\d{8}T\d{6}Z\.db")  # the names of files in a folder of backups
+_refusal = partial(ApiError, Code.INVALID_PARAMETER)
 
 Report = Callable[[int, int], None]  # called with what is done and what there is to do
 
@@ -86,7 +88,3 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, report: Report
 def _open(file: Path) -> sqlite3.Connection:
     # Mode rw fails when there is no file, instead of making one.
     return sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True)
-
-
-def _refusal(sentence: str) -> ApiError:
-    return ApiError(Code.INVALID_PARAMETER, sentence)

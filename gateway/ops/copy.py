@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from gateway.project import admin
 from gateway.settings import database_url
 
 BATCH = 1000
+_refusal = partial(ApiError, Code.INVALID_PARAMETER)
 
 
 def copy_from(url: str, report: Callable[[int, int], None] | None = None) -> dict[str, int]:
@@ -47,31 +49,28 @@ def copy_from(url: str, report: Callable[[int, int], None] | None = None) -> dic
     try:
         with _snapshot(source_engine) as source, db.engine.begin() as target:
             _check(source, target)
-            counts, total = dict.fromkeys(db.metadata.tables, 0), 0
-            if report:
-                sizes = [
-                    select(func.count()).select_from(each) for each in db.metadata.sorted_tables
-                ]
-                total = sum(source.scalar(size) or 0 for size in sizes)
+            sizes = [select(func.count()).select_from(each) for each in db.metadata.sorted_tables]
+            total = sum(source.scalar(size) or 0 for size in sizes) if report else 0
+            counts = dict.fromkeys(db.metadata.tables, 0)
             for table in db.metadata.sorted_tables:
-                for rows in _copy(table, source, target):
-                    counts[table.name] += rows
+                digest = 0
+                for rows in _batches(table, source):
+                    target.execute(insert(table), [dict(row._mapping) for row in rows])
+                    digest += _digest(rows)
+                    counts[table.name] += len(rows)
                     if report:
                         report(sum(counts.values()), total)
-            for table in db.metadata.sorted_tables:
-                if _digest(table, source) != _digest(table, target):
+                if digest != sum(map(_digest, _batches(table, target))):
                     what = f"{table.name} is not the same on both sides; nothing was copied"
                     raise _refusal(what)
+                if "id" in table.c:
+                    _continue_ids_after(table, _last_id(table, source), target)
             _check_keys(target)
             return counts
     except UnicodeDecodeError:
         raise _refusal("The source holds text that is not UTF-8; correct it there first") from None
     finally:
         source_engine.dispose()
-
-
-def _refusal(sentence: str) -> ApiError:
-    return ApiError(Code.INVALID_PARAMETER, sentence)
 
 
 def _source(url: str) -> Engine:
@@ -114,22 +113,13 @@ def _check(source: Connection, target: Connection) -> None:
             raise _refusal(f"The target is not empty: {table.name} has rows")
 
 
-def _copy(table: Table, source: Connection, target: Connection) -> Iterator[int]:
-    """Copy a table; yield the numbers of rows that were copied."""
-    for batch in _batches(table, source):
-        target.execute(insert(table), [dict(row._mapping) for row in batch])
-        yield len(batch)
-    if "id" in table.c:
-        _continue_ids_after(table, _last_id(table, source), target)
-
-
 def _batches(table: Table, connection: Connection) -> Iterator[Sequence[Row[Any]]]:
-    return connection.execution_options(yield_per=BATCH).execute(select(table)).partitions()
+    return connection.execute(select(table), execution_options={"yield_per": BATCH}).partitions()
 
 
-def _digest(table: Table, connection: Connection) -> int:
-    """Return the sum of the hashes of all rows, which does not depend on their order."""
-    return sum(_hash(row) for batch in _batches(table, connection) for row in batch)
+def _digest(rows: Sequence[Row[Any]]) -> int:
+    """Return the sum of the hashes of rows, which does not depend on their order."""
+    return sum(map(_hash, rows))
 
 
 def _hash(row: Row[Any]) -> int:

@@ -12,12 +12,12 @@ from typing import Any
 
 import click
 from flask import Flask
-from flask.cli import FlaskGroup, ScriptInfo
+from flask.cli import ScriptInfo
 
 from gateway import create_app, settings
 from gateway.errors import ConfigError
 from gateway.ops.cli import database, health, mail, pool, project, secret_key, trail, usage, user
-from gateway.ops.cli.output import MAKES_KEY, failure
+from gateway.ops.cli.base import MAKES_KEY, failure
 from gateway.version import __version__
 
 COMMANDS = (
@@ -35,26 +35,12 @@ COMMANDS = (
 )
 
 
-class _Commands(FlaskGroup):
+class _Commands(click.Group):
     """Our commands, and ``db``, which Flask-Migrate brings."""
-
-    def __init__(self, **attributes: Any) -> None:
-        super().__init__(
-            create_app=_create_app,
-            add_default_commands=False,
-            add_version_option=False,
-            load_dotenv=False,
-            set_debug_flag=False,
-            **attributes,
-        )
-        # Flask's options choose and debug another application; this script has one.
-        flasks = ("app", "debug", "env_file")
-        self.params = [option for option in self.params if option.name not in flasks]
-        for command in COMMANDS:
-            self.add_command(command)
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command; print one line when even its help cannot be printed."""
+        extra.setdefault("obj", ScriptInfo(create_app=_create_app, set_debug_flag=False))
         try:
             return super().main(*args, **extra)
         except OSError as error:
@@ -62,7 +48,6 @@ class _Commands(FlaskGroup):
             sys.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of the commands, without loading the application for it."""
         return sorted([*self.commands, "db"])
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
@@ -91,3 +76,7 @@ def _create_app() -> Flask:
 def main() -> None:
     """Run and look after the service. Settings are those of the server: GATEWAY_ variables and
     config.py in the instance folder."""
+
+
+for _command in COMMANDS:
+    main.add_command(_command)

@@ -11,7 +11,8 @@ from gateway import log
 from gateway.db import purge as purging
 from gateway.ops import backup as backups
 from gateway.ops import copy
-from gateway.ops.cli.output import as_json, command, print_one, print_table, progress, yes_option
+from gateway.ops.cli.base import as_json, command, yes_option
+from gateway.ops.cli.output import print_one, print_table, progress
 from gateway.project import admin
 
 
@@ -46,7 +47,7 @@ def backup(file: Path, keep: int | None) -> None:
         else:
             file, size, deleted = backups.backup_into(file, keep, report)
     said = f"; {deleted} old ones deleted" if deleted else ""
-    click.echo(f"{file}: {size} bytes, checked{said}; keep the secret key with it")
+    click.echo(f"{file}: {size} bytes, checked{said}; keep the secret key elsewhere")
 
 
 @command("copy-from")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from gateway.ops import doctor as checks
-from gateway.ops.cli.output import as_json, command, print_json
+from gateway.ops.cli.base import as_json, command
+from gateway.ops.cli.output import print_json
 from gateway.ops.doctor.finding import FAULT
 
 

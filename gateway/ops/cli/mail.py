@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import click
 from flask import current_app
-from sqlalchemy import ColumnElement, select, true
+from sqlalchemy import ColumnElement, true
 
 from gateway import mail
-from gateway.auth import schemas
-from gateway.auth.models import User, email_key, name_key
-from gateway.db import db
+from gateway.auth import login, schemas
+from gateway.auth.models import email_key
 from gateway.mail import outbox
 from gateway.mail.outbox import OwedMail
-from gateway.ops.cli.output import PAGE_SIZE, Group, as_json, page_option, print_page
+from gateway.ops.cli.base import Group, as_json, language_option, page_option
+from gateway.ops.cli.output import PAGE_SIZE, print_page
 from gateway.web.body import read
 
 TIME = "%Y-%m-%d %H:%M:%S"
@@ -28,10 +28,8 @@ def list_owed(who: str | None, page: int, as_json: bool) -> None:
     """Show mails that are owed, and why the last try failed."""
     is_meant: ColumnElement[bool] = true()
     if who is not None:
-        is_key = (User.name_key == name_key(who)) | (User.email_key == email_key(who))
-        user = db.session.scalar(select(User).where(is_key))
-        address = user.email_key if user else email_key(who)
-        is_meant = outbox.belong_to(address, user.id if user else 0)
+        user = login.find(who)
+        is_meant = outbox.belong_to(*((user.email_key, user.id) if user else (email_key(who), 0)))
     found, total = outbox.owed(is_meant, page, PAGE_SIZE)
     rows = [{"purpose": each.kind, "to": _recipient(each), **state_of(each)} for each in found]
     print_page(rows, total, page, as_json=as_json)
@@ -55,12 +53,7 @@ def state_of(owed: OwedMail) -> dict[str, str | int]:
 
 @group.command("test")
 @click.argument("address")
-@click.option(
-    "--language",
-    type=click.Choice(mail.LANGUAGES),
-    default=mail.LANGUAGES[0],
-    help="Language of the mail.",
-)
+@language_option
 def test(address: str, language: str) -> None:
     """Send a test mail to an ADDRESS, the way codes are sent."""
     mail.send("test", **read(schemas.Address, {"email": address}), language=language)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from gateway import log
-from gateway.ops.cli.output import Group, as_json, print_page
+from gateway.ops.cli.base import Group, as_json
+from gateway.ops.cli.output import print_page
 from gateway.project import pools
 
 group = Group("pool", help="Manage pools: groups of servers that nginx knows by name.")

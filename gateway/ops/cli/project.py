@@ -7,16 +7,8 @@ from typing import Any
 import click
 
 from gateway import clock, log
-from gateway.ops.cli.output import (
-    PAGE_SIZE,
-    Group,
-    as_json,
-    page_option,
-    print_one,
-    print_page,
-    visible,
-    yes_option,
-)
+from gateway.ops.cli.base import Group, as_json, page_option, yes_option
+from gateway.ops.cli.output import PAGE_SIZE, print_one, print_page, visible
 from gateway.project import admin, limits
 from gateway.project.models import Project
 from gateway.settings import INT32_MAX

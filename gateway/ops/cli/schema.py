@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 from flask import current_app, g
-from flask.cli import with_appcontext
 from flask_migrate import Migrate, cli
 from sqlalchemy.exc import DBAPIError
 
@@ -16,17 +15,17 @@ from gateway import log, settings
 from gateway.db import db, readiness, shared
 from gateway.db.schema import Schema, schema_of
 from gateway.errors import ConfigError
-from gateway.ops.cli.output import Command
+from gateway.ops.cli.base import Command
 from gateway.project import admin, service
 from gateway.settings import instance
 
 NEW = click.Option(["--new"], is_flag=True, help="Make an empty database if it is gone (SQLite).")
-FOR_OPERATORS = ("current", "downgrade", "history", "upgrade")
+NAMES = ("current", "downgrade", "history", "upgrade", "migrate")  # the last for who changes it
 
 
 def group() -> click.Group:
     """Return the group; load it only for these commands, because Alembic takes 9 MiB."""
-    commands = {name: _checked(given) for name, given in cli.db.commands.items()}
+    commands = {name: _checked(cli.db.commands[name]) for name in NAMES}
     return click.Group("db", commands=commands, help="Bring the database's schema up to date.")
 
 
@@ -36,7 +35,6 @@ def _checked(given: click.Command) -> click.Command:
     upgrades = given.name == "upgrade"
     offline = {each.name: False for each in given.params if each.name == "sql"}  # nobody needs it
 
-    @with_appcontext
     def run(new: bool = False, **options: Any) -> None:
         Migrate(current_app, db, directory=Path(current_app.root_path) / "db" / "migrations")
         g.directory, g.x_arg = None, []  # options of Flask-Migrate's own group
@@ -50,7 +48,7 @@ def _checked(given: click.Command) -> click.Command:
     if upgrades:
         params.append(NEW)
     command = Command(given.name, params=params, callback=run, help=given.help)
-    command.hidden = given.name not in FOR_OPERATORS
+    command.hidden = given.name == "migrate"
     # Each start of the service upgrades: it may make a key, and speaks only of failures.
     command.is_upgrade = upgrades
     return command

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from gateway import crypto, log
 from gateway.db import db, shared
-from gateway.ops.cli.output import Group, yes_option
+from gateway.ops.cli.base import Group, yes_option
 from gateway.project.models import Project
 from gateway.settings import instance
 

@@ -13,7 +13,8 @@ from typing import Any
 import click
 
 from gateway import clock
-from gateway.ops.cli.output import as_json, command, print_list, print_table, visible
+from gateway.ops.cli.base import as_json, command
+from gateway.ops.cli.output import print_list, print_table, visible
 from gateway.project import limits
 from gateway.project import usage as usages
 from gateway.settings import INT32_MAX

@@ -13,17 +13,9 @@ from gateway.auth import schemas
 from gateway.auth.models import User
 from gateway.mail import outbox
 from gateway.ops import export
-from gateway.ops.cli.mail import state_of
-from gateway.ops.cli.output import (
-    PAGE_SIZE,
-    Group,
-    as_json,
-    page_option,
-    print_json,
-    print_one,
-    print_page,
-    visible,
-)
+from gateway.ops.cli.base import Group, as_json, language_option, page_option
+from gateway.ops.cli.mail import TIME, state_of
+from gateway.ops.cli.output import PAGE_SIZE, print_json, print_one, print_page, visible
 from gateway.settings import INT32_MAX
 from gateway.web.body import read
 
@@ -32,13 +24,6 @@ group = Group("user", help="Manage accounts by user name or e-mail address.")
 
 from_stdin = click.option(
     "--password-stdin", is_flag=True, help="Read the password from standard input."
-)
-
-language_option = click.option(
-    "--language",
-    type=click.Choice(mail.LANGUAGES),
-    default=mail.LANGUAGES[0],
-    help="Language of the mail.",
 )
 
 even_last_admin = click.option("--yes", is_flag=True, help="Do it even to the last admin.")
@@ -51,15 +36,7 @@ def _read_password(*, from_stdin: bool) -> str:
 
 
 def _row(user: User) -> dict[str, Any]:
-    return {
-        "id": user.id,
-        "user_name": user.user_name,
-        "email": user.email,
-        "role": user.role,
-        "banned": user.is_banned,
-        "projects": user.live_projects,
-        "created": f"{user.created_at:%Y-%m-%d %H:%M:%S}",
-    }
+    return {**accounts.summary(user), "created": f"{user.created_at:{TIME}}"}
 
 
 def _report(user: User, what: str) -> None:
@@ -87,7 +64,7 @@ def show(who: str, as_json: bool) -> None:
     Times are UTC.
     """
     user = accounts.find(who)
-    locked = [f"{what} until {until:%Y-%m-%d %H:%M:%S}" for what, until in accounts.locks(user)]
+    locked = [f"{what} until {until:{TIME}}" for what, until in accounts.locks(user)]
     mails, _ = outbox.owed(outbox.belong_to(user.email_key, user.id), 0, PAGE_SIZE)
     owed = [
         f"{each.kind}: " + ", ".join(f"{name} {value}" for name, value in state_of(each).items())

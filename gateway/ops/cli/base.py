@@ -1,0 +1,177 @@
+"""What a command is: how it runs, how it fails, and what its help and Tab say."""
+
+from __future__ import annotations
+
+import io
+import os
+import sqlite3
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple
+
+import click
+from click.shell_completion import CompletionItem
+from flask import current_app
+from flask.cli import ScriptInfo
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+
+from gateway import log, mail, settings
+from gateway.auth.models import User
+from gateway.db import db, shared
+from gateway.db.schema import schema_of
+from gateway.errors import ApiError, ConfigError
+from gateway.ops.cli import trail
+from gateway.ops.cli.output import PAGE_SIZE
+from gateway.project.models import Pool, Project
+from gateway.settings import INT32_MAX
+
+MAKES_KEY = "makes_key"  # in ScriptInfo.data: this command may make a secret key
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+page_option = click.option(
+    "--page",
+    default=0,
+    metavar="N",
+    type=click.IntRange(0, INT32_MAX // PAGE_SIZE),
+    help="Page, from 0.",
+)
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+language_option = click.option(
+    "--language",
+    type=click.Choice(mail.LANGUAGES),
+    default=mail.LANGUAGES[0],
+    help="Language of the mail.",
+)
+
+
+class Placeholder(NamedTuple):
+    """What the help calls an argument, an example of it, and the column that Tab completes from."""
+
+    name: str
+    example: str
+    column: Any = None
+
+
+PLACEHOLDERS = {
+    "who": Placeholder("WHO", "lory", User.user_name),
+    "user_name": Placeholder("NAME", "lory"),
+    "email": Placeholder("EMAIL", "lory@example.com"),
+    "address": Placeholder("ADDRESS", "lory@example.com"),
+    "id_or_key": Placeholder("PROJECT", "12", Project.project_key),
+    "pool_name": Placeholder("POOL", "blue", Pool.pool_name),
+    "name": Placeholder("NAME", "blue", Pool.pool_name),
+    "requests": Placeholder("REQUESTS", "1000"),
+    "file": Placeholder("FILE", "--keep 14 /var/backups/gateway"),
+    "source": Placeholder("URL", "sqlite:////var/lib/gateway/gateway.db"),
+    "revision": Placeholder("REVISION", "0004"),
+}
+COMPLETIONS = 50  # at most
+# They look themselves whether the database agrees with the settings, or say or change it.
+LOOK_THEMSELVES = {"copy-from", "db", "doctor", "secret-key", "set-timezone"}
+
+
+class Command(click.Command):
+    """A command that reports a failure in one line, without a traceback."""
+
+    is_upgrade = False
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self._example = []
+        for argument in self.params:
+            if isinstance(argument, click.Argument) and argument.name in PLACEHOLDERS:
+                name, example, column = PLACEHOLDERS[argument.name]
+                in_usage = name if argument.required else f"[{name}]"
+                argument.metavar = argument.metavar or in_usage
+                if column is not None:
+                    argument.shell_complete = partial(_complete, column)  # type: ignore[method-assign]
+                self._example.append(example)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Example"):
+            formatter.write_text(" ".join([ctx.command_path, *self._example]))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command.
+
+        :raises click.ClickException: when the command, the relay or the database refuses or fails.
+        """
+        if self.is_upgrade:
+            ctx.ensure_object(ScriptInfo).data[MAKES_KEY] = True
+            return self._invoke(ctx)
+        with trail.line(ctx.command_path.partition(" ")[2]):
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: click.Context) -> Any:
+        if sys.stdin is None:  # it is closed, so nobody answers
+            sys.stdin = io.StringIO()
+        try:
+            ctx.with_resource(ctx.ensure_object(ScriptInfo).load_app().app_context())
+            if not LOOK_THEMSELVES & {ctx.info_name, ctx.parent and ctx.parent.info_name}:
+                _compare_settings()
+            return super().invoke(ctx)
+        except ApiError as error:
+            raise click.ClickException(error.text) from None
+        except mail.MailError as error:
+            raise click.ClickException(f"the mail was not sent: {error}; {error.cure}") from None
+        except BrokenPipeError:  # the reader has seen enough, as with: gateway usage | head
+            drop_output()
+        except OSError as error:
+            raise failure(error) from None
+        except (DBAPIError, sqlite3.Error) as error:
+            said = _schema_problem() or f"the database fails: {log.first_line(error)}"
+            raise click.ClickException(said) from None
+
+
+def _compare_settings() -> None:
+    """End the process when the database and its nodes have other settings."""
+    with db.engine.connect() as connection:
+        if reason := shared.conflict(shared.stored(connection), current_app.config):
+            settings.stop(ConfigError(reason))
+
+
+def _complete(column: Any, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+    """Return the names that a shell offers for Tab; none when the database does not answer."""
+    info = ctx.ensure_object(ScriptInfo)
+    with suppress(DBAPIError, SystemExit), info.load_app().app_context():
+        begins = column.startswith(incomplete, autoescape=True)
+        found = db.session.scalars(select(column).where(begins).order_by(column).limit(COMPLETIONS))
+        return [CompletionItem(name) for name in found]
+    return []
+
+
+def _schema_problem() -> str:
+    """Return that the database's schema is why a statement failed, or ""."""
+    try:
+        with db.engine.connect() as connection:
+            schema = schema_of(connection)
+    except DBAPIError:
+        return ""
+    return "" if schema.can_serve else f"the schema is {schema.words}; {schema.cure}"
+
+
+def failure(error: OSError) -> click.ClickException:
+    """Return how a command says that the system refused something."""
+    if error.filename is None:  # such as a full disk behind the output
+        drop_output()
+    return click.ClickException(f"{error.filename or 'writing failed'}: {error.strerror or error}")
+
+
+def drop_output() -> None:
+    """Throw away what is left to print, because Python would try it again at its end."""
+    with suppress(AttributeError, OSError):  # there may be no output at all
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class Group(click.Group):
+    """A group of such commands."""
+
+    command_class = Command
+
+
+def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
+    """Create a command that belongs to no group."""
+    return click.command(name, cls=Command)
