@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from email import message_from_bytes, policy
@@ -17,14 +18,13 @@ import pytest
 from aiosmtpd.controller import Controller
 from sqlalchemy import create_engine, text
 from support import interrupts, openapi_check
-from support.console_page import browser, start_console, visit  # noqa: F401 - fixtures
 from support.helpers import PASSWORD, SECRET_KEY, TIMEOUT, basic
 from support.leak_check import leak_check
-from support.nginx_front import reached, start_front, team, upstreams  # noqa: F401 - fixtures
 from support.packages import build
 from support.servers import ParallelClients, free_port, postgres
 from support.services import services
 from support.sql_log import sql_log
+from werkzeug.routing import Rule
 
 from gateway import log
 from gateway.db import db
@@ -35,11 +35,28 @@ from gateway.testing.databases import PostgresDatabases, SqliteDatabases
 from gateway.testing.mailbox import code_in
 from gateway.testing.people import Account
 
+pytest_plugins = ["support.console_page", "support.nginx_front"]
 TALLY = pytest.StashKey[dict]()
 LEAKS = pytest.StashKey[list]()
 
 for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
     del os.environ[name]  # a developer's own settings are not under test
+# Without these files every server and every process of pytest-xdist compiles all modules anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+builders, compile_builder = {}, Rule._compile_builder
+
+
+def compile_once(rule, append_unknown=True):
+    """Compile what builds a rule's URLs once; this is most of what an application costs."""
+    key = (*rule._trace, append_unknown)
+    if key not in builders:
+        builders[key] = compile_builder(rule, append_unknown)
+    return builders[key]
+
+
+Rule._compile_builder = compile_once
 
 
 class Relay:

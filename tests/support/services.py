@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -55,10 +54,10 @@ class Service:
 def services(database_uri, relay, folder):
     """Return a function that starts gunicorn with the settings of a test; at the end stop all."""
     started = []
-    for name in ("wsgi.py", "gateway"):
-        (shutil.copytree if name == "gateway" else shutil.copy2)(ROOT / name, folder / name)
+    for name in ("wsgi.py", "gateway"):  # so the instance's folder is in the folder, too
+        (folder / name).symlink_to(ROOT / name)
 
-    def start(workers=4, command=GUNICORN, **settings):
+    def start(workers=2, command=GUNICORN, **settings):
         environment = {
             "WEB_CONCURRENCY": str(workers),
             "GATEWAY_SQLALCHEMY_DATABASE_URI": database_uri,
