@@ -43,9 +43,9 @@ class Person:
         return [share for share in (80, 100) if before < share * QUOTA / 100 <= self.passed[day]]
 
     def rotate(self):
-        """Get a new secret; the old one is valid for an hour more."""
+        """Get a new secret; the old one is valid for two hours more."""
         self.account.sign_in()
-        body = {"id": self.id, "grace_hours": 1}
+        body = {"id": self.id, "grace_hours": 2}
         self.secrets.append(
             self.account.post("/project/rotate", body).json["data"]["project_secret"]
         )
@@ -114,7 +114,7 @@ def live(app, sign_up, clock):
                 purge_expired()
             clock.advance(hours=1)
             for person in people:
-                del person.secrets[:-1]  # an hour's grace is over
+                del person.secrets[:-1]  # the grace is over
         people[0].rotate()
 
     live.people, live.mails = people, mails
