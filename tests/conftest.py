@@ -21,6 +21,7 @@ from support import interrupts, openapi_check
 from support.helpers import PASSWORD, SECRET_KEY, TIMEOUT, basic
 from support.leak_check import leak_check
 from support.packages import build
+from support.postgres_cluster import cluster  # noqa: F401 - a fixture
 from support.servers import ParallelClients, free_port, postgres
 from support.services import services
 from support.sql_log import sql_log

@@ -7,24 +7,12 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import InternalError
 from support.helpers import SECRET_KEY, code_of, postgres_only, until
-from support.postgres_cluster import make_cluster
 
 from gateway import create_app
 from gateway.db import db, postgres
 from gateway.db.postgres import server
 from gateway.db.schema import latest_revision
 from gateway.ops.cli import main
-from gateway.testing.databases import migrated
-
-
-@pytest.fixture(scope="module")
-def cluster(postgres_server):
-    cluster = make_cluster(postgres_server)
-    cluster.initialise()
-    cluster.start()
-    migrated(cluster.uri())
-    yield cluster
-    cluster.remove()
 
 
 @pytest.fixture

@@ -9,9 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.helpers import code_of, postgres_only, sqlite_only
-
-from gateway.db import db
+from support.helpers import SECRET_KEY, sqlite_only
 
 GATEWAY = Path(sys.prefix) / "bin" / "gateway"
 
@@ -46,6 +44,7 @@ def test_the_newest_stay(command, person, clock, folder):
 def test_a_failed_backup_deletes_nothing(command, person, clock, folder, monkeypatch):
     clock.freeze(2024, 3, 1)
     assert command("backup", "--keep", "1", folder).exit_code == 0
+    assert "--keep" in command("backup", folder).output
     result = command("backup", "--keep", "1", folder)  # in the same second
     assert (result.exit_code, "is there already" in result.output) == (1, True)
     clock.freeze(2024, 3, 2)
@@ -58,55 +57,31 @@ def test_a_failed_backup_deletes_nothing(command, person, clock, folder, monkeyp
     assert [file.name for file in folder.iterdir()] == ["gateway-20240301T000000Z.db"]
 
 
+@pytest.mark.parametrize(
+    ("call", "terminal"),
+    [
+        ("backup {folder}/x.db", False),
+        ("backup {folder}/x.db", True),
+        ("purge", True),
+        ("copy-from {source}", True),
+    ],
+)
 @sqlite_only
-def test_restore_of_a_kept_backup(app, command, person, folder, tmp_path, make_app):
-    project = person.create_project()
-    assert command("backup", "--keep", "2", folder).exit_code == 0
-    person.post("/project/delete", {"id": 1})
-    with app.app_context():
-        db.engine.dispose()
-    (backup,) = folder.iterdir()
-    for leftover in tmp_path.glob("gateway.db-*"):
-        leftover.unlink()
-    shutil.copy(backup, tmp_path / "gateway.db")
-    person.client = make_app().test_client()
-    assert person.verify(project).status_code == 204
-    assert code_of(person.post("/project/list")) == 0
-
-
-@sqlite_only
-def test_a_folder_needs_keep(command, person, folder):
-    result = command("backup", folder)
-    assert (result.exit_code, "--keep" in result.output) == (2, True)
-
-
-@postgres_only
-def test_postgres_is_told(command, person, folder):
-    result = command("backup", "--keep", "2", folder)
-    assert (result.exit_code, "pg_dump" in result.output) == (1, True)
-
-
-@pytest.mark.parametrize("terminal", [False, True])
-@pytest.mark.parametrize("arguments", [["backup", "{}/x.db"], ["purge"], ["copy-from", "{}"]])
-@sqlite_only
-def test_progress_is_for_terminals(person, database_uri, tmp_path, folder, terminal, arguments):
-    target = tmp_path / "target.db"
-    environment = {**os.environ, "GATEWAY_SECRET_KEY": "s" * 32,
-                   "GATEWAY_SQLALCHEMY_DATABASE_URI": database_uri}  # fmt: skip
-    if arguments[0] == "copy-from":
-        environment["GATEWAY_SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{target}"
-        subprocess.run([GATEWAY, "db", "upgrade"], env=environment, check=True)
-        arguments = ["copy-from", database_uri]
+def test_progress_is_for_terminals(person, sqlite_databases, database_uri, folder, call, terminal):
+    empty = shutil.copy(sqlite_databases.template, folder / "empty.db")
     ours, theirs = pty.openpty()
-    command = [GATEWAY, *(argument.format(folder) for argument in arguments)]
+    environment = {
+        **os.environ,
+        "GATEWAY_SECRET_KEY": SECRET_KEY,
+        "GATEWAY_SQLALCHEMY_DATABASE_URI": f"sqlite:///{empty}",
+    }
+    call = call.format(folder=folder, source=database_uri)
+    stderr = theirs if terminal else subprocess.PIPE
     done = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE,
-        stderr=theirs if terminal else subprocess.PIPE, check=True,
-    )  # fmt: skip
+        [GATEWAY, *call.split()], env=environment, stdout=subprocess.PIPE, stderr=stderr, check=True
+    )
     os.close(theirs)
-    said = done.stderr or b""
-    if terminal:
-        said = os.read(ours, 100_000)
+    said = os.read(ours, 100_000) if terminal else done.stderr
     os.close(ours)
     assert (b" of " in said) == terminal
     assert b"\x1b" not in done.stdout

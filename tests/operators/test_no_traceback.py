@@ -20,64 +20,37 @@ from gateway.db import db
 from gateway.ops.cli import main
 
 BIN = Path(sys.prefix) / "bin"
-# Every command with arguments that it takes.
-COMMANDS = {
-    "backup": ["{folder}/copy.db"],
-    "copy-from": ["sqlite:///{folder}/other.db"],
-    "db current": [],
-    "db history": [],
-    "db upgrade": [],
-    "doctor": [],
-    "mail list": [],
-    "mail test": ["al@example.com"],
-    "pool add": ["red"],
-    "pool list": [],
-    "pool remove": ["blue"],
-    "project allow": ["1", "5"],
-    "project assign": ["1", "blue"],
-    "project delete": ["1"],
-    "project list": [],
-    "project pause": ["1"],
-    "project resume": ["1"],
-    "project show": ["1"],
-    "purge": [],
-    "secret-key accept": [],
-    "secret-key rotate": [],
-    "set-timezone": [],
-    "usage": [],
-    "user allow": ["lory", "--projects", "5"],
-    "user ban": ["lory"],
-    "user create": ["al", "al@example.com", "--password-stdin"],
-    "user delete": ["lory"],
-    "user demote": ["lory", "--yes"],
-    "user export": ["lory"],
-    "user invite": ["new@example.com"],
-    "user list": [],
-    "user logout": ["lory"],
-    "user promote": ["lory"],
-    "user set-email": ["lory", "new@example.com"],
-    "user set-password": ["lory", "--password-stdin"],
-    "user show": ["lory"],
-    "user unban": ["lory"],
-    "user unlock": ["lory"],
-    "db downgrade": ["0004"],
+# What the examples in the help leave out, and what they name that is not there.
+OPTIONS = {
+    "user allow": ["--projects", "5"],
+    "user create": ["--password-stdin"],
+    "user demote": ["--yes"],
+    "user set-password": ["--password-stdin"],
+}
+HERE = {
+    "12": "1",
+    "/var/backups/gateway": "{folder}",
+    "sqlite:////var/lib/gateway/gateway.db": "sqlite:///{folder}/other.db",
 }
 # These would make or change the database that the others are tried on.
 NEED_NO_DATABASE = {"db downgrade", "db history", "db upgrade", "secret-key rotate"}
 
 
-def names(group=main, prefix=()):
-    context = click.Context(main)
+def examples(group=main, words=()):
+    """Yield every command, and the arguments of the example in its help."""
+    context = click.Context(group, info_name=" ".join(("gateway", *words)))
     for name in group.list_commands(context):
-        command = group.get_command(context, name)
+        command, call = group.get_command(context, name), " ".join((*words, name))
         if isinstance(command, click.Group):
-            yield from names(command, (*prefix, name))
+            yield from examples(command, (*words, name))
         elif not command.hidden:
-            yield " ".join((*prefix, name))
+            context = click.Context(command, info_name=f"gateway {call}")
+            example = command.get_help(context).partition("Example:")[2].split()
+            given = example[len(call.split()) + 1 :]
+            yield call, [HERE.get(each, each) for each in given] + OPTIONS.get(call, [])
 
 
-def test_the_table_names_every_command():
-    assert sorted(names()) == sorted(COMMANDS)
+COMMANDS = dict(sorted(examples(), key=lambda each: each[0] == "db downgrade"))  # the last
 
 
 class Broken(io.StringIO):
@@ -122,18 +95,18 @@ def data(person, command):
     command("pool", "add", "blue")
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        OSError(errno.ENOSPC, "No space left on device"),
-        BrokenPipeError(errno.EPIPE, "Broken pipe"),
-        KeyboardInterrupt(),
-    ],
-    ids=repr,
-)
+ERRORS = [
+    OSError(errno.ENOSPC, "No space left on device"),
+    BrokenPipeError(errno.EPIPE, "Broken pipe"),
+    KeyboardInterrupt(),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
 @sqlite_only
 def test_an_output_that_fails(run, data, monkeypatch, error):
     monkeypatch.setattr(sys, "stdout", Broken(error))
+    assert len(COMMANDS) > 30
     for command in COMMANDS:
         monkeypatch.setattr(sys, "stdin", None)
         exit_code, said = run(command)

@@ -16,6 +16,8 @@ import pytest
 from support.helpers import TIMEOUT
 from support.servers import free_port, postgres_folder
 
+from gateway.testing.databases import migrated
+
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 
 
@@ -109,6 +111,17 @@ class Cluster:
 def make_cluster(server):
     """Return a new cluster that has the programs and the user of the tests' server."""
     return Cluster(server.bin_path, server.system_user)
+
+
+@pytest.fixture(scope="session")
+def cluster(postgres_server):
+    """A server with the tables, for tests that change its settings and reset them."""
+    cluster = make_cluster(postgres_server)
+    cluster.initialise()
+    cluster.start()
+    migrated(cluster.uri())
+    yield cluster
+    cluster.remove()
 
 
 @contextmanager
