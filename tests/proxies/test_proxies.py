@@ -271,8 +271,9 @@ def test_no_header_of_another_proxy_can_be_forged(before_stand_in, stand_in, rea
         ("a=b; GATEWAY_DEVICE_1=no;gateway_device_3=no; c=d", "a=b; c=d"),
     ):
         front.ask("/rpc", X_API_Key=CREDENTIAL, Cookie=cookies)
-        # One of the proxies removes them all.
-        assert reached.seen[-1][1].get("Cookie", "") in (arrive, "" if "no" in cookies else arrive)
+        # Some remove all cookies; nginx does so when gateway's own is among them.
+        arrived = reached.seen[-1][1].get("Cookie", "")
+        assert arrived == arrive or (arrived == "" and (front.name, arrive) != ("nginx", cookies))
     assert len(reached.seen) == len(shapes) + 3
 
 

@@ -93,7 +93,16 @@ class OtherFront(Front):
             '"api.example.com:*"]': '"localhost:*"]',
         }
         self.write("envoy.yaml", changes, r"^( +)# ( *- (?:match|name)|  +\S)")
-        return [BIN / "envoy", "-c", "envoy.yaml", "--concurrency", "2", "-l", "info"]
+        return [
+            BIN / "envoy",
+            "-c",
+            "envoy.yaml",
+            "--concurrency",
+            "2",
+            "-l",
+            "info",
+            "--use-dynamic-base-id",
+        ]
 
     def haproxy(self, ports, *_):
         changes = {
