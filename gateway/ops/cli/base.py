@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -28,6 +28,7 @@ from gateway.ops.cli.output import PAGE_SIZE
 from gateway.project.models import Pool, Project
 from gateway.settings import INT32_MAX
 
+COMPLETIONS = 50  # at most
 MAKES_KEY = "makes_key"  # in ScriptInfo.data: this command may make a secret key
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
@@ -47,28 +48,38 @@ language_option = click.option(
 )
 
 
-class Placeholder(NamedTuple):
-    """What the help calls an argument, an example of it, and the column that Tab completes from."""
+def _complete(
+    column: Any, ctx: click.Context, _argument: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the names that a shell offers for Tab; none when the database does not answer."""
+    info = ctx.ensure_object(ScriptInfo)
+    with suppress(DBAPIError, SystemExit), info.load_app().app_context():
+        begins = column.startswith(incomplete, autoescape=True)
+        found = select(column).where(begins).order_by(column).limit(COMPLETIONS)
+        return [CompletionItem(name) for name in db.session.scalars(found)]
+    return []
 
-    name: str
-    example: str
-    column: Any = None
 
+who = click.argument("who", shell_complete=partial(_complete, User.user_name))
+id_or_key = click.argument(
+    "id_or_key", metavar="PROJECT", shell_complete=partial(_complete, Project.project_key)
+)
+pool_names = partial(_complete, Pool.pool_name)
 
-PLACEHOLDERS = {
-    "who": Placeholder("WHO", "lory", User.user_name),
-    "user_name": Placeholder("NAME", "lory"),
-    "email": Placeholder("EMAIL", "lory@example.com"),
-    "address": Placeholder("ADDRESS", "lory@example.com"),
-    "id_or_key": Placeholder("PROJECT", "12", Project.project_key),
-    "pool_name": Placeholder("POOL", "blue", Pool.pool_name),
-    "name": Placeholder("NAME", "blue", Pool.pool_name),
-    "requests": Placeholder("REQUESTS", "1000"),
-    "file": Placeholder("FILE", "--keep 14 /var/backups/gateway"),
-    "source": Placeholder("URL", "sqlite:////var/lib/gateway/gateway.db"),
-    "revision": Placeholder("REVISION", "0004"),
+# What the help shows in the place of an argument.
+EXAMPLES = {
+    "who": "lory",
+    "user_name": "lory",
+    "email": "lory@example.com",
+    "address": "lory@example.com",
+    "id_or_key": "12",
+    "pool_name": "blue",
+    "name": "blue",
+    "requests": "1000",
+    "file": "--keep 14 /var/backups/gateway",
+    "source": "sqlite:////var/lib/gateway/gateway.db",
+    "revision": "0004",
 }
-COMPLETIONS = 50  # at most
 # They look themselves whether the database agrees with the settings, or say or change it.
 LOOK_THEMSELVES = {"copy-from", "db", "doctor", "secret-key", "set-timezone"}
 
@@ -78,21 +89,11 @@ class Command(click.Command):
 
     is_upgrade = False
 
-    def __init__(self, *args: Any, **attributes: Any) -> None:
-        super().__init__(*args, **attributes)
-        self._example = []
-        for argument in self.params:
-            if isinstance(argument, click.Argument) and argument.name in PLACEHOLDERS:
-                name, example, column = PLACEHOLDERS[argument.name]
-                in_usage = name if argument.required else f"[{name}]"
-                argument.metavar = argument.metavar or in_usage
-                if column is not None:
-                    argument.shell_complete = partial(_complete, column)  # type: ignore[method-assign]
-                self._example.append(example)
-
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        names = [each.name or "" for each in self.params if isinstance(each, click.Argument)]
+        example = [ctx.command_path, *(EXAMPLES[name] for name in names if not self.is_upgrade)]
         with formatter.section("Example"):
-            formatter.write_text(" ".join([ctx.command_path, *self._example]))
+            formatter.write_text(" ".join(example))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command.
@@ -131,16 +132,6 @@ def _compare_settings() -> None:
     with db.engine.connect() as connection:
         if reason := shared.conflict(shared.stored(connection), current_app.config):
             settings.stop(ConfigError(reason))
-
-
-def _complete(column: Any, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-    """Return the names that a shell offers for Tab; none when the database does not answer."""
-    info = ctx.ensure_object(ScriptInfo)
-    with suppress(DBAPIError, SystemExit), info.load_app().app_context():
-        begins = column.startswith(incomplete, autoescape=True)
-        found = db.session.scalars(select(column).where(begins).order_by(column).limit(COMPLETIONS))
-        return [CompletionItem(name) for name in found]
-    return []
 
 
 def _schema_problem() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from gateway import log
-from gateway.ops.cli.base import Group, as_json
+from gateway.ops.cli.base import Group, as_json, pool_names
 from gateway.ops.cli.output import print_page
 from gateway.project import pools
 
@@ -33,7 +33,7 @@ def list_pools(as_json: bool) -> None:
 
 
 @group.command("remove")
-@click.argument("name")
+@click.argument("name", shell_complete=pool_names)
 def remove(name: str) -> None:
     """Remove a pool that has no project."""
     removed = pools.remove(name)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from gateway import clock, log
-from gateway.ops.cli.base import Group, as_json, page_option, yes_option
+from gateway.ops.cli.base import Group, as_json, id_or_key, page_option, pool_names, yes_option
 from gateway.ops.cli.output import PAGE_SIZE, print_one, print_page, visible
 from gateway.project import admin, limits
 from gateway.project.models import Project
@@ -46,7 +46,7 @@ def list_projects(
 
 
 @group.command("show")
-@click.argument("id_or_key")
+@id_or_key
 @as_json
 def show(id_or_key: str, as_json: bool) -> None:
     """Show one project, without its secret; times are UTC."""
@@ -64,7 +64,7 @@ def show(id_or_key: str, as_json: bool) -> None:
 
 
 @group.command("delete")
-@click.argument("id_or_key")
+@id_or_key
 @yes_option
 def delete(id_or_key: str, yes: bool) -> None:
     """Delete a project; its key stops working at once. This cannot be undone."""
@@ -79,8 +79,8 @@ def delete(id_or_key: str, yes: bool) -> None:
 
 
 @group.command("assign")
-@click.argument("id_or_key")
-@click.argument("pool_name", required=False, metavar="[POOL]")
+@id_or_key
+@click.argument("pool_name", required=False, metavar="[POOL]", shell_complete=pool_names)
 @click.option("--none", "no_pool", is_flag=True, help="Take it out of its pool.")
 def assign(id_or_key: str, pool_name: str | None, no_pool: bool) -> None:
     """Move a project to a pool; its next request goes there."""
@@ -92,7 +92,7 @@ def assign(id_or_key: str, pool_name: str | None, no_pool: bool) -> None:
 
 
 @group.command("allow")
-@click.argument("id_or_key")
+@id_or_key
 @click.argument("requests", required=False, type=click.IntRange(0, INT32_MAX))
 @click.option("--day", "request_max", metavar="N", type=click.IntRange(0, INT32_MAX))
 @click.option("--month", "month_max", metavar="N", type=click.IntRange(0, INT32_MAX))
@@ -116,14 +116,14 @@ def allow(id_or_key: str, requests: int | None, **given: int | None) -> None:
 
 
 @group.command("pause")
-@click.argument("id_or_key")
+@id_or_key
 def pause(id_or_key: str) -> None:
     """Pause a project; its owner cannot lift that."""
     _block(id_or_key, True)
 
 
 @group.command("resume")
-@click.argument("id_or_key")
+@id_or_key
 def resume(id_or_key: str) -> None:
     """Lift a pause that an operator has set."""
     _block(id_or_key, False)

@@ -13,7 +13,7 @@ from gateway.auth import schemas
 from gateway.auth.models import User
 from gateway.mail import outbox
 from gateway.ops import export
-from gateway.ops.cli.base import Group, as_json, language_option, page_option
+from gateway.ops.cli.base import Group, as_json, language_option, page_option, who
 from gateway.ops.cli.mail import TIME, state_of
 from gateway.ops.cli.output import PAGE_SIZE, print_json, print_one, print_page, visible
 from gateway.settings import INT32_MAX
@@ -56,7 +56,7 @@ def list_users(admins: bool, banned: bool, page: int, as_json: bool) -> None:
 
 
 @group.command("show")
-@click.argument("who")
+@who
 @as_json
 def show(who: str, as_json: bool) -> None:
     """Show one account, and what it is locked out of.
@@ -76,7 +76,7 @@ def show(who: str, as_json: bool) -> None:
 
 
 @group.command("create")
-@click.argument("user_name")
+@click.argument("user_name", metavar="NAME")
 @click.argument("email")
 @click.option("--admin", is_flag=True, help="Make it an admin.")
 @from_stdin
@@ -89,7 +89,7 @@ def create(user_name: str, email: str, admin: bool, password_stdin: bool) -> Non
 
 
 @group.command("set-password")
-@click.argument("who")
+@who
 @from_stdin
 def set_password(who: str, password_stdin: bool) -> None:
     """Set a new password.
@@ -117,7 +117,7 @@ def invite(address: str, language: str) -> None:
 
 
 @group.command("set-email")
-@click.argument("who")
+@who
 @click.argument("address")
 @click.option(
     "--language",
@@ -138,7 +138,7 @@ def set_email(who: str, address: str, language: str | None) -> None:
 
 
 @group.command("delete")
-@click.argument("who")
+@who
 @click.option("--yes", is_flag=True, help="Do not ask, and do it even to the last admin.")
 def delete(who: str, yes: bool) -> None:
     """Erase an account with its projects, for good.
@@ -154,7 +154,7 @@ def delete(who: str, yes: bool) -> None:
 
 
 @group.command("export")
-@click.argument("who")
+@who
 def export_person(who: str) -> None:
     """Print all that is stored about a person as JSON.
 
@@ -164,7 +164,7 @@ def export_person(who: str) -> None:
 
 
 @group.command("unlock")
-@click.argument("who")
+@who
 def unlock(who: str) -> None:
     """Lift every lock of an account.
 
@@ -174,14 +174,14 @@ def unlock(who: str) -> None:
 
 
 @group.command("logout")
-@click.argument("who")
+@who
 def logout(who: str) -> None:
     """Sign an account out everywhere."""
     _report(accounts.revoke_tokens(who), "has no valid token")
 
 
 @group.command("ban")
-@click.argument("who")
+@who
 @even_last_admin
 def ban(who: str, yes: bool) -> None:
     """Shut an account out at once, with its projects.
@@ -192,7 +192,7 @@ def ban(who: str, yes: bool) -> None:
 
 
 @group.command("unban")
-@click.argument("who")
+@who
 def unban(who: str) -> None:
     """Lift the ban of an account."""
     _report(accounts.change(who, is_banned=False), "is not banned")
@@ -204,7 +204,7 @@ def _number_or_default(_ctx: click.Context, param: click.Parameter, value: str) 
 
 
 @group.command("allow")
-@click.argument("who")
+@who
 @click.option("--projects", metavar="N", required=True, callback=_number_or_default)
 def allow(who: str, projects: int | None) -> None:
     """Set how many projects an account may have.
@@ -218,14 +218,14 @@ def allow(who: str, projects: int | None) -> None:
 
 
 @group.command("promote")
-@click.argument("who")
+@who
 def promote(who: str) -> None:
     """Make an account an admin."""
     _report(accounts.change(who, is_admin=True), "is an admin")
 
 
 @group.command("demote")
-@click.argument("who")
+@who
 @even_last_admin
 def demote(who: str, yes: bool) -> None:
     """Make an admin an ordinary account."""

@@ -179,14 +179,13 @@ def _files() -> Iterator[Finding]:
     private = [instance.key_file(current_app), folder / "config.py", *files]
     # Nobody else can read a file in a folder that nobody else may enter.
     closed = folder.is_dir() and not folder.stat().st_mode & OTHERS
-    exposed = [path for path in private if path.exists() and path.stat().st_mode & OTHERS]
     said = [
         f"others may read {path}; chmod go= {path}"
-        for path in exposed
-        if not (closed and path.parent == folder)
+        for path in private
+        if path.exists() and path.stat().st_mode & OTHERS and not (closed and path.parent == folder)
     ]
-    if files:
-        said += [instance.cannot_use(path, "written") for path in instance.closed_files(files[0])]
+    for path in instance.closed_files(files[0]) if files else ():
+        said.append(instance.cannot_use(path, "written"))
     for what, _, fix in (each.partition("; ") for each in said):
         yield Finding(FAULT, "files", what, fix)
     if not said:
