@@ -8,31 +8,34 @@ TEMPLATES = [
     "https://api.example.com/{pool/}rpc",
     "https://api.example.com/{pool_name}/rpc",
     "wss://api.example.com/{pool/}ws/{credential}",
+    "https://{pool_name}.example.com/%s",
 ]
 
 
-@pytest.fixture
-def database_uri(sqlite_uri):
-    """One kind of database is enough: the lists of other tests come from both."""
-    return sqlite_uri
-
-
-def test_with_and_without_a_pool(make_app, sign_up, command):
-    person = sign_up(client=make_app(END_POINTS=TEMPLATES).test_client())
-    project = person.create_project()
-    credential = f"{project['project_key']}.{project['project_secret']}"
-    assert person.projects()[0]["end_points"] == [
+def test_with_and_without_a_pool(start, command):
+    settings = {"REQUEST_MAX": 7, "TIMEZONE": "Asia/Shanghai", "END_POINTS": TEMPLATES}
+    person, made = start(2024, 3, 7, 15, 44, 43, **settings)
+    credential = f"{made['project_key']}.{made['project_secret']}"
+    (project,) = person.projects()
+    assert project["end_points"] == [
         "https://api.example.com/rpc",
         "https://api.example.com//rpc",
         f"wss://api.example.com/ws/{credential}",
+        "https://.example.com/%s",
     ]
-    command("pool", "add", "blue")
+    assert (project["pool_id"], project["pool_name"]) == (0, "")
+    assert (project["request_max"], project["created_time"]) == (7, "2024-03-07 23:44:43")
+    for pool in ("red", "blue"):
+        command("pool", "add", pool)
     command("project", "assign", 1, "blue")
-    assert person.projects()[0]["end_points"] == [
+    (project,) = person.projects()
+    assert project["end_points"] == [
         "https://api.example.com/blue/rpc",
         "https://api.example.com/blue/rpc",
         f"wss://api.example.com/blue/ws/{credential}",
+        "https://blue.example.com/%s",
     ]
+    assert (project["pool_id"], project["pool_name"]) == (2, "blue")
 
 
 def test_the_default_is_the_reference(person):

@@ -18,9 +18,12 @@ def secrets(person):
 
 @pytest.fixture
 def rotate(person, secrets):
-    def rotate(grace_hours):
-        reply = person.post("/project/rotate", {"id": 1, "grace_hours": grace_hours})
-        secrets.append(reply.json["data"]["project_secret"])
+    """Return a function that rotates once for each grace, in hours."""
+
+    def rotate(*graces):
+        for grace in graces:
+            reply = person.post("/project/rotate", {"id": 1, "grace_hours": grace})
+            secrets.append(reply.json["data"]["project_secret"])
 
     return rotate
 
@@ -28,13 +31,10 @@ def rotate(person, secrets):
 @pytest.fixture
 def working(person, secrets):
     """Return a function that returns the numbers of the secrets that work."""
-
     (project,) = person.projects()
-
-    def working():
-        return [n for n, s in enumerate(secrets) if person.verify(project, s).status_code == 204]
-
-    return working
+    return lambda: [
+        n for n, secret in enumerate(secrets) if person.verify(project, secret).status_code == 204
+    ]
 
 
 def test_rotate_replaces_the_secret(person, secrets, rotate, working):
@@ -77,12 +77,9 @@ def test_a_retry_after_a_lost_reply_keeps_what_is_deployed(rotate, working, cloc
 
 
 def test_a_rotation_without_grace_keeps_only_the_new_secret(rotate, working):
-    rotate(24)
-    rotate(0)
+    rotate(24, 0)
     assert working() == [2]
-    rotate(24)
-    rotate(24)
-    rotate(0)
+    rotate(24, 24, 0)
     assert working() == [5]
 
 
@@ -111,8 +108,7 @@ def test_after_the_grace_the_next_rotation_keeps_the_secret_before_it(rotate, wo
 
 def test_secrets_of_a_grace_begin_alike(rotate, secrets, sql):
     """nginx limits the rate by this beginning, so a project has one rate in its grace too."""
-    rotate(1)
-    rotate(1)
+    rotate(1, 1)
     assert len({secret[:12] for secret in secrets}) == 1
     assert len({secret[12:] for secret in secrets}) == 3
     rotate(0)
