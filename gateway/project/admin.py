@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Connection, case, func, select, update
@@ -17,12 +17,14 @@ from gateway.auth import admin as accounts
 from gateway.auth.models import User
 from gateway.db import db, shared
 from gateway.errors import ApiError, Code
+from gateway.project import delete as deletion
 from gateway.project import limits, pools, service
 from gateway.project.models import Project, kept_requests
 from gateway.settings import INT32_MAX
 
 SECRETS = 5  # how many stored secrets ``try_secrets`` opens
 
+Found = TypeVar("Found")
 _WITH_OWNER = select(Project, User.user_name).join(User)
 
 
@@ -79,10 +81,7 @@ def change(id_or_key: str, **values: Any) -> Project:
     :param values: of ``service.ADMINS_COLUMNS``; a limit of 0 is none.
     :raises ApiError: 1006 when there is no such project.
     """
-    project = service.change(*_is_live(id_or_key), **values)
-    if project is None:
-        raise _no_such_project()
-    return project
+    return _found(service.change(*_is_live(id_or_key), **values))
 
 
 def find(id_or_key: str) -> tuple[Project, str]:
@@ -90,10 +89,7 @@ def find(id_or_key: str) -> tuple[Project, str]:
 
     :raises ApiError: 1006 when there is no such project.
     """
-    found = db.session.execute(_WITH_OWNER.where(*_is_live(id_or_key))).first()
-    if found is None:
-        raise _no_such_project()
-    return found
+    return _found(db.session.execute(_WITH_OWNER.where(*_is_live(id_or_key))).first())
 
 
 def delete(id_or_key: str) -> None:
@@ -101,8 +97,7 @@ def delete(id_or_key: str) -> None:
 
     :raises ApiError: 1006 when there is no such project.
     """
-    if service.mark_deleted(*_is_live(id_or_key)) is None:
-        raise _no_such_project()
+    _found(deletion.mark_deleted(*_is_live(id_or_key)))
 
 
 def change_timezone(zone: str) -> str | None:
@@ -146,5 +141,7 @@ def _is_live(id_or_key: str) -> tuple[ColumnElement[bool], ...]:
     return (is_meant, Project.deleted.is_(False))
 
 
-def _no_such_project() -> ApiError:
-    return ApiError(Code.NOT_FOUND, "There is no live project with this id or key")
+def _found(project: Found | None) -> Found:
+    if project is None:
+        raise ApiError(Code.NOT_FOUND, "There is no live project with this id or key")
+    return project

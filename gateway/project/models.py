@@ -15,9 +15,6 @@ from gateway.db import Base, UtcDateTime
 
 KEY_LENGTH = 16
 SECRET_LENGTH = 48
-# nginx limits the rate of a project by the key and some of the first characters of the secret. A
-# rotation with grace keeps them, so that the old and the new secret have one rate.
-SECRET_PREFIX_LENGTH = 12
 # A pool's name becomes a part of a path and of a host name, so it must be valid in both.
 POOL_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 # Names that nginx needs for other paths, or that a project without a pool could mean.

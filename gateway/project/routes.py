@@ -13,6 +13,7 @@ from gateway import log
 from gateway.auth.tokens import caller, signed_in, signed_in_by_view
 from gateway.errors import ApiError, Code
 from gateway.project import credentials, listing, schemas, service
+from gateway.project import delete as deletion
 from gateway.project import usage as usages
 from gateway.project import verify as verification
 from gateway.web.body import body
@@ -57,7 +58,7 @@ def list_projects(**fields: int) -> Response:
 @responses(Empty, Code.NOT_FOUND)
 def delete(id: int) -> Response:
     """Delete a project; its key stops working at once."""
-    service.delete(caller(), id)
+    deletion.delete(caller(), id)
     return reply()
 
 

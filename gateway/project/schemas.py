@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from marshmallow import validate
-from marshmallow.fields import Boolean, Integer, List, Nested, String
+from marshmallow.fields import Boolean, Field, Integer, List, Nested, String
 
 from gateway.project.limits import MAX_PER_MINUTE
 from gateway.web.fields import (
@@ -72,15 +72,15 @@ class UsageRequest(DeleteRequest):
     days = Int32(1, 400, load_default=30, **says(30, "How many; the last is today"))
 
 
+def _text_like(pattern: str, example: str, description: str) -> Field[str]:
+    return output_field(String, example, description, validate=validate.Regexp(f"^{pattern}$"))
+
+
 class KeyAndSecret(Reply):
     """The credentials of a project's requests."""
 
-    project_key = output_field(
-        String, KEY, "The API key", validate=validate.Regexp("^[A-Za-z0-9]{16}$")
-    )
-    project_secret = output_field(
-        String, SECRET, "The API secret", validate=validate.Regexp("^[A-Za-z0-9]{48}$")
-    )
+    project_key = _text_like("[A-Za-z0-9]{16}", KEY, "The API key")
+    project_secret = _text_like("[A-Za-z0-9]{48}", SECRET, "The API secret")
 
 
 class Project(Reply):
@@ -102,11 +102,10 @@ class Project(Reply):
         ),
     )
     deleted = output_field(Boolean, False, "Always false, because deleted projects are not listed")
-    created_time = output_field(
-        String,
+    created_time = _text_like(
+        "[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}",
         "2024-03-07 15:47:02",
         "In the time zone of the service",
-        validate=validate.Regexp("^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$"),
     )
     request_total = output_field(Integer, 0, "Requests counted since create", format="int64")
     request_today = output_field(Integer, 0, "Requests counted today", format="int64")

@@ -10,12 +10,10 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     Table,
-    and_,
     bindparam,
     case,
     func,
     insert,
-    or_,
     select,
     true,
     update,
@@ -27,11 +25,8 @@ from gateway.auth.tokens import Caller
 from gateway.db import db
 from gateway.errors import ApiError, Code
 from gateway.project import quota_mails
-from gateway.project.models import KEY_LENGTH, SECRET_LENGTH, SECRET_PREFIX_LENGTH, Project
+from gateway.project.models import KEY_LENGTH, SECRET_LENGTH, Project
 from gateway.throttle import DAY, Counter
-
-KEPT = timedelta(days=30)  # the row of a deleted project
-MENDED_AT_ONCE = 500  # rows; see mend_rows_of_0004
 
 OWNERS_COLUMNS = {"project_name", "project_type", "active_until"}
 ADMINS_COLUMNS = {"request_max", "month_max", "per_minute", "blocked"}
@@ -104,9 +99,8 @@ def rotate(caller: Caller, project_id: int, grace_hours: int) -> tuple[str, str]
 
     :raises ApiError: 1006 when the caller has no such project.
     """
-    secret = _new_secret(caller, project_id, grace_hours)
-    now = clock.now()
-    has_grace = and_(Project.old_secret_hash.is_not(None), Project.old_secret_until > now)
+    secret, now = crypto.random_text(SECRET_LENGTH), clock.now()
+    has_grace = Project.old_secret_until > now
     oldest = case((has_grace, Project.old_secret_hash), else_=Project.secret_hash)
     changed = db.session.execute(
         update(_projects)
@@ -122,19 +116,6 @@ def rotate(caller: Caller, project_id: int, grace_hours: int) -> tuple[str, str]
     project_key: str = found(caller, changed).project_key
     db.session.commit()
     return project_key, secret
-
-
-def _new_secret(caller: Caller, project_id: int, grace_hours: int) -> str:
-    """Return a random secret; with grace it begins like the one that it replaces.
-
-    nginx knows by the beginning that both belong to one project, and gives them one rate.
-    """
-    secret = crypto.random_text(SECRET_LENGTH)
-    if not grace_hours:
-        return secret
-    sealed = db.session.scalar(select(Project.sealed_secret).where(*may_change(caller, project_id)))
-    present = crypto.unseal(sealed) if sealed else None
-    return (present or secret)[:SECRET_PREFIX_LENGTH] + secret[SECRET_PREFIX_LENGTH:]
 
 
 def edit(caller: Caller, project_id: int, **fields: Any) -> None:
@@ -177,14 +158,6 @@ def change(*filters: ColumnElement[bool], **values: Any) -> Project | None:
     return project
 
 
-def delete(caller: Caller, project_id: int) -> None:
-    """Mark a project as deleted.
-
-    :raises ApiError: 1006 when the caller has no such project.
-    """
-    found(caller, mark_deleted(*may_change(caller, project_id)))
-
-
 def may_change(caller: Caller, project_id: int) -> tuple[ColumnElement[bool], ...]:
     """Return the filters for a live project that is the caller's, or anybody's for an admin."""
     log.note(project=project_id)
@@ -203,60 +176,3 @@ def found(caller: Caller, project: Any) -> Any:
     if project.user_id != caller.id:
         log.note(owner=project.user_id)
     return project
-
-
-def mark_deleted(*filters: ColumnElement[bool]) -> Any:
-    """Mark the one live project that matches as deleted; return its ``user_id``, None without one.
-
-    Its secrets are wiped at once. The row is purged later.
-    """
-    # The account's row is locked first, as everywhere; see auth.locks.
-    owner_id = db.session.scalar(
-        update(_users)
-        .where(_users.c.id == select(Project.user_id).where(*filters).scalar_subquery())
-        .values(live_projects=_users.c.live_projects - 1)
-        .returning(_users.c.id)
-    )
-    if owner_id is None:
-        return None
-    gone = update(_projects).where(*filters).values(deleted=True, **_wiped())
-    deleted = db.session.execute(gone.returning(_projects.c.user_id)).first()
-    if deleted is None:  # another request was first
-        db.session.rollback()
-        return None
-    db.session.commit()
-    return deleted
-
-
-def _wiped() -> dict[str, Any]:
-    """Return what the columns of a deleted project become."""
-    return {
-        "expires_at": clock.now() + KEPT,
-        "secret_hash": "",
-        "sealed_secret": "",
-        "old_secret_hash": None,
-        "old_secret_until": None,
-        "request_day": None,  # the trigger then keeps the day
-        "request_count": 0,
-        "extra_count": 0,
-        "month_count": 0,
-    }
-
-
-def mend_rows_of_0004() -> None:
-    """Wipe the secrets of projects that nodes of schema 0004 deleted, and add to the month what
-    they counted on its last day; in small transactions."""
-    was_deleted = and_(Project.deleted.is_(True), Project.expires_at.is_(None))
-    of_day = Project.request_count + Project.extra_count
-    counts_less = Project.month_count < of_day
-    is_left, last = or_(was_deleted, counts_less), 0
-    while True:
-        left = select(Project.id).where(is_left, Project.id > last)
-        ids = db.session.scalars(left.order_by(Project.id).limit(MENDED_AT_ONCE)).all()
-        if not ids:
-            db.session.rollback()
-            return
-        batch, last = update(Project).where(Project.id.in_(ids)), ids[-1]
-        db.session.execute(batch.where(was_deleted).values(**_wiped()))
-        db.session.execute(batch.where(counts_less).values(month_count=of_day))
-        db.session.commit()

@@ -102,7 +102,6 @@ def test_secrets_of_earlier_versions_are_shown_until_a_rotation_seals_anew(make_
     there.sign_in()
     assert there.projects()[0]["project_secret"] == secret
     rotated = there.post("/project/rotate", {"id": 1, "grace_hours": 1}).json["data"]
-    assert rotated["project_secret"][:12] == secret[:12]
     ((sealed,),) = sql("SELECT sealed_secret FROM projects")
     assert sealed.startswith("2:")
     assert there.projects()[0]["project_secret"] == rotated["project_secret"]

@@ -104,16 +104,3 @@ def test_after_the_grace_the_next_rotation_keeps_the_secret_before_it(rotate, wo
     clock.advance(minutes=59)
     rotate(1)
     assert working() == [1, 3]
-
-
-def test_secrets_of_a_grace_begin_alike(rotate, secrets, sql):
-    """nginx limits the rate by this beginning, so a project has one rate in its grace too."""
-    rotate(1, 1)
-    assert len({secret[:12] for secret in secrets}) == 1
-    assert len({secret[12:] for secret in secrets}) == 3
-    rotate(0)
-    assert len({secret[:12] for secret in secrets}) == 2
-    sql("UPDATE projects SET sealed_secret = 'damaged'")
-    rotate(1)
-    assert len({secret[:12] for secret in secrets}) == 3
-    assert {len(secret) for secret in secrets} == {48}

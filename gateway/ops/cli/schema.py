@@ -16,7 +16,8 @@ from gateway.db import db, readiness, shared
 from gateway.db.schema import Schema, schema_of
 from gateway.errors import ConfigError
 from gateway.ops.cli.base import Command
-from gateway.project import admin, service
+from gateway.project import admin
+from gateway.project import delete as deletion
 from gateway.settings import instance
 
 NEW = click.Option(["--new"], is_flag=True, help="Make an empty database if it is gone (SQLite).")
@@ -76,7 +77,7 @@ def _upgrade(migrate: Callable[[], None]) -> None:
         shared.claim(current_app)
     except ConfigError as error:
         settings.stop(error)
-    service.mend_rows_of_0004()
+    deletion.mend_rows_of_0004()
 
 
 def _check_key() -> None:
