@@ -36,7 +36,7 @@ from gateway.testing.databases import PostgresDatabases, SqliteDatabases
 from gateway.testing.mailbox import code_in
 from gateway.testing.people import Account
 
-pytest_plugins = ["support.console_page", "support.nginx_front"]
+pytest_plugins = ["support.nginx_front"]
 TALLY = pytest.StashKey[dict]()
 LEAKS = pytest.StashKey[list]()
 

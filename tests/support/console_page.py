@@ -1,20 +1,29 @@
-"""The console in Chromium, as a person uses it: for its tests, and for the screenshots.
+"""The pages in Chromium, as a person uses them: for their tests, and for the screenshots.
 
-No test may end with an error of the page, a CSP report, or a request that leaves the service.
+No test may end with an error of the page, a CSP report, or a request that leaves the service. The
+tests of a run share nodes with one database; each person of a test has a name of its own.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 from support.helpers import TIMEOUT, TYPED, basic, chromium
+from support.nginx_front import ask_node
+from support.services import Service, services
+
+expect.set_options(timeout=1000 * TIMEOUT / 2)
 
 # A browser says this about every reply that is not 200; the page shows such a reply in words.
 REFUSED = "Failed to load resource: the server responded with a status of"
@@ -34,20 +43,75 @@ CALL = """async ([name, called, values]) => {
     return typeof module[called] === "function" ? module[called](...values) : module[called];
 }"""
 
+DOMAINS = ["126.com", "example.com", "example.org", "xn--bcher-kva.example"]
 SETTINGS = {
     "REG_CODE_DIGITS": 6,
+    "MAIL_DOMAINS": json.dumps(DOMAINS),
     "END_POINTS": '["https://api.example.com/{pool/}rpc", "wss://api.example.com/{pool/}ws"]',
 }
 
 
+_numbers = itertools.count(1)
+
+
+def new_name():
+    """Return a name that nobody else has in this run."""
+    return f"lory{next(_numbers)}"
+
+
+@dataclass
+class Person:
+    """An account, made through the API; its password is TYPED."""
+
+    service: Service
+    name: str
+    token: str
+
+    @classmethod
+    def new(cls, service):
+        name = new_name()
+        return cls(service, name, service.sign_up(name, password=TYPED))
+
+    @classmethod
+    def of(cls, console):
+        """Return the person who is logged in on a console."""
+        session = console.call("api", "session")
+        return cls(console.service, session["name"], session["token"])
+
+    @property
+    def email(self):
+        return f"{self.name}@126.com"
+
+    def post(self, path, body=None):
+        _, code, data = self.service.post(path, body, self.token)
+        assert code == 0, (path, code)
+        return data
+
+    def create(self, *names):
+        """Create projects; return the oldest one."""
+        for name in names:
+            self.post("/project/create", {"project_type": 1, "project_name": name})
+        return self.projects()[0]
+
+    def projects(self, page_no=0):
+        return self.post("/project/list", {"page_no": page_no, "page_size": 100})["list"]
+
+    def call(self, project):
+        """Ask, as nginx does, whether a request of a project may pass; return the HTTP status."""
+        return ask_node(self.service.port, basic(project["project_key"], project["project_secret"]))
+
+
 class Console:
-    """A page of the console; ``complaints`` has every error, CSP report and foreign request.
+    """A page; ``complaints`` has every error, CSP report and foreign request.
 
     :param url: where the console is, with a slash at its end.
+    :param at: the path of a page, and what is there as soon as it is drawn.
     :param language: "en" or "zh", of the browser.
     """
 
-    def __init__(self, browser, url, language="en", width=1280, scheme="light", **settings):
+    def __init__(
+        self, browser, url, at=("", "h1"), language="en", width=1280, scheme="light", **settings
+    ):
         self.url, self.language, self.complaints = url, language, []
         self.context = browser.new_context(
             viewport={"width": width, "height": 900},
@@ -57,14 +121,14 @@ class Console:
             permissions=["clipboard-read", "clipboard-write"],
             **settings,
         )
-        self.context.set_default_timeout(1000 * TIMEOUT / 3)
+        self.context.set_default_timeout(1000 * TIMEOUT / 2)
         self.context.add_init_script(REPORT_VIOLATIONS)
         self.page = self.context.new_page()
         self.page.on("console", self._note)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda r: r.url.startswith(url) or self.complaints.append(r.url))
-        self.page.goto(url)
-        expect(self.page.locator("h1")).to_be_visible()
+        self.page.goto(f"{url}{at[0]}")
+        expect(self.page.locator(at[1]).last).to_be_visible()
 
     def _note(self, message):
         if message.type in ("error", "warning") and not message.text.startswith(REFUSED):
@@ -91,6 +155,15 @@ class Console:
         """Return the button with the words of a key; that of a dialog if one is open."""
         within = self.page.locator(self._within())
         return within.get_by_role("button", name=self.words(key, **values), exact=True).first
+
+    def send(self, key, **fields):
+        """Fill in the dialog that a button opens, and send it."""
+        self.button(key).click()
+        self.fill(**fields)
+        self.submit()
+
+    def expect_no_button(self, key):
+        expect(self.button(key)).to_have_count(0)
 
     def copy_button(self, key, what):
         """Return the button that copies something."""
@@ -127,18 +200,40 @@ class Console:
         """Wait until the page says something to everybody, also to screen readers."""
         expect(self.page.get_by_role("status").filter(has_text=words).first).to_be_visible()
 
-    def register(self, name, email, password, read_code):
+    def ask_code(self, view="", **fields):
+        """Fill in what a form asks for before it sends a code, in a view or in the present one."""
+        if view:
+            self.open(view)
+        self.fill(**fields)
+        self.submit()
+        expect(self.field("reg_code")).to_be_focused()
+
+    def register(self, name, email, read_code):
         """Create an account with the mailed code and log in.
 
         :param read_code: returns the code of an address.
         """
-        self.open("register")
-        self.fill(user_name=name, email=email)
-        self.submit()
-        expect(self.field("reg_code")).to_be_focused()
-        self.fill(reg_code=read_code(email), password=password)
+        self.ask_code("register", user_name=name, email=email)
+        self.fill(reg_code=read_code(email), password=TYPED)
         self.submit()
         self.expect_title(self.words("projects"))
+
+    def read_code(self, email):
+        return self.service.relay.codes[email]
+
+    def enter(self, person):
+        """Log in without the form."""
+        self.call("api", "logIn", person.name, TYPED)
+        self.page.evaluate("location.hash = '#projects'")
+        self.expect_title(self.words("projects"))
+
+    def log_out(self):
+        self.button("log_out").click()
+        self.expect_title(self.words("sign_in"))
+
+    def open_project(self, project, user=0):
+        self.page.goto(f"{self.url}#project?id={project['id']}&user={user}")
+        self.expect_title(self.call("elements", "seen", project["project_name"]))
 
     def log_in(self, name, password):
         self.fill(user_name=name, password=password)
@@ -146,9 +241,7 @@ class Console:
         self.expect_title(self.words("projects"))
 
     def create_project(self, name):
-        self.button("new_project").click()
-        self.fill(project_name=name)
-        self.submit()
+        self.send("new_project", project_name=name)
         self.expect_title(name)
 
     def copied(self):
@@ -158,70 +251,35 @@ class Console:
         """Return all that the browser keeps for this page."""
         return self.page.evaluate("[{...sessionStorage}, {...localStorage}, document.cookie]")
 
-    def wait_until_it_fits(self):
-        """Wait until the page needs no scrolling sideways; the picture of usage is drawn anew."""
-        assert self.page.evaluate(FITS)
-
 
 def check_view(console):
     """Let axe look for what keeps people out, and see that the view fits on both screens."""
     found = Axe().run(console.page).response["violations"]
-    faults = [(f["id"], n["html"]) for f in found for n in f["nodes"] if is_bad(f)]
-    assert faults == []
+    assert [(f["id"], n["html"]) for f in found for n in f["nodes"]] == []
     size = console.page.viewport_size
     for width in (320, 1280):
         console.page.set_viewport_size({**size, "width": width})
-        console.wait_until_it_fits()
+        assert console.page.evaluate(FITS)  # the picture of usage is drawn anew
     console.page.set_viewport_size(size)
 
 
-def is_bad(fault):
-    return fault["impact"] in ("serious", "critical")
-
-
-def token_of(console):
-    return console.call("api", "session")["token"]
-
-
-def count_request(service, project):
-    """Ask, as nginx does, whether a request may pass; return the HTTP status."""
-    header = basic(project["project_key"], project["project_secret"])
-    command = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H"]
-    url = f"http://127.0.0.1:{service.port}/api/v1/project/verify"
-    return int(subprocess.check_output([*command, f"Authorization: {header}", url]))
-
-
-def run_command(service, *arguments):
-    """Run an operator's command on the service's database."""
+def run_command(service, *arguments, text=""):
+    """Run an operator's command on the service's database; ``text`` is what it reads."""
     command = [Path(sys.executable).with_name("gateway"), *arguments]
     environment = {**os.environ, **service.environment}
-    subprocess.run(command, cwd=service.folder, env=environment, check=True)
+    subprocess.run(command, cwd=service.folder, env=environment, check=True, input=text, text=True)
 
 
-def answer(console, path, code, message="A sentence of the service", status=200, **headers):
+def answer(console, path, code, message="A sentence of the service", status=200):
     """Let the next request to an endpoint be answered with a code."""
     header = {"code": code, "message": message, "total": 0, "count": 0}
     body = json.dumps({"header": header, "data": {}})
-
-    def fulfil(route):
-        route.fulfill(status=status, body=body, headers=headers)
-
-    console.page.route(f"**/api/v1/{path}", fulfil, times=1)
+    console.page.route(
+        f"**/api/v1/{path}", lambda route: route.fulfill(status=status, body=body), times=1
+    )
 
 
-def calls_of(console):
-    """Return what the button of each tab copies."""
-    copied = {}
-    for tab in console.page.get_by_role("tab").all():
-        tab.click()
-        console.copy_button("copy_call", tab.inner_text()).click()
-        name = tab.inner_text()
-        console.expect_status(console.words("copied"))
-        copied[name] = console.copied()
-    return copied
-
-
-# Fixtures; conftest.py names this module.
+# Fixtures; the conftest.py of the pages' tests imports them.
 
 
 @pytest.fixture(scope="module")
@@ -230,32 +288,54 @@ def browser():
         yield browser
 
 
+@pytest.fixture(scope="session")
+def start_node(sqlite_databases, relay_server, tmp_path_factory):
+    """Return a function that starts a node with the settings of a test, once in a run.
+
+    All nodes share a database. One kind is enough, because these tests are about pages.
+    """
+    folder = tmp_path_factory.mktemp("nodes")
+    database = shutil.copy(sqlite_databases.template, folder / "gateway.db")
+    with services(f"sqlite:///{database}", relay_server, folder) as start:
+        yield cache(lambda **settings: start(workers=1, **{**SETTINGS, **settings}))
+
+
+@pytest.fixture(scope="session")
+def admin(start_node):
+    service, name = start_node(), new_name()
+    create = ("user", "create", name, f"{name}@126.com", "--admin", "--password-stdin")
+    run_command(service, *create, text=TYPED)
+    return Person(service, name, service.log_in(name, TYPED))
+
+
 @pytest.fixture
-def start_console(start_service, browser):
-    """Return a function that starts the service and returns a function that opens its console."""
+def person(start_node, relay):
+    return Person.new(start_node())
+
+
+@pytest.fixture
+def visit(browser, start_node, relay):
+    """Return a function that opens the console of a node, for a person who is logged in or none."""
     consoles = []
 
-    def start(**settings):
-        service = start_service(workers=1, **{**SETTINGS, **settings})
+    def visit(person=None, node=None, url=None, **settings):
+        service = node or start_node()
+        console = Console(browser, url or f"http://127.0.0.1:{service.port}/", **settings)
+        console.service = service
+        consoles.append(console)
+        if person:
+            console.enter(person)
+        return console
 
-        def visit(url=f"http://127.0.0.1:{service.port}/", **settings):
-            consoles.append(Console(browser, url, **settings))
-            return consoles[-1]
-
-        visit.service = service
-        visit.url = f"http://127.0.0.1:{service.port}/"
-        visit.read_code = lambda email: service.relay.codes[email]
-        visit.sign_up = lambda name: service.sign_up(name, password=TYPED)
-        return visit
-
-    yield start
+    yield visit
     complaints = [complaint for console in consoles for complaint in console.complaints]
     for console in consoles:
         console.context.close()
     assert complaints == []
+    assert not [c for c in consoles if "Traceback" in c.service.server.output]
 
 
 @pytest.fixture
-def visit(start_console):
-    """Return a function that opens the console of a service with the usual settings."""
-    return start_console()
+def console(visit, person):
+    """A console where a person is logged in."""
+    return visit(person)

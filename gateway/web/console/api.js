@@ -18,15 +18,12 @@ export class Refusal extends Error {
   }
 }
 
-// Send one request; return {data, total}. Throw a Refusal when the code is not 0, when no answer
-// comes, or when what comes is not of this API.
+// Ask an endpoint with the token of the session; return {data, total}. Throw a Refusal when the code
+// is not 0, when no answer comes, or when what comes is not of this API.
 export async function ask(path, body = {}) {
   const token = session()?.token;
-  const aborter = new AbortController();
-  const timer = setTimeout(() => aborter.abort(), ANSWER_TIME);
-  let response, reply;
   try {
-    response = await fetch(`api/v1/${path}`, {
+    return await send(path, {
       method: "POST",
       headers: {
         "Content-Type": "application/json",
@@ -34,10 +31,36 @@ export async function ask(path, body = {}) {
         ...(token && { Authorization: `Bearer ${token}` }),
       },
       body: JSON.stringify(body),
-      cache: "no-store",
       credentials: "same-origin", // the cookie that tells the service it knows this browser
-      signal: aborter.signal,
     });
+  } catch (refusal) {
+    if (refusal.code === 1001 && token && session()?.token === token) {
+      keep("wanted", location.hash);
+      endSession("session_ended", "info");
+    }
+    throw refusal;
+  }
+}
+
+// Tell whether the service refuses a project's requests because it is paused, expired or blocked;
+// undefined when that cannot be known. This counts as no request.
+export async function isStopped({ project_key: key, project_secret: secret }) {
+  if (!secret) return undefined;
+  try {
+    // With credentials the browser would ask a person for a name and a password.
+    await send("project/quota", { headers: { "X-API-Key": `${key}.${secret}` }, credentials: "omit" });
+    return false;
+  } catch (refusal) {
+    return refusal.code === 1000 || undefined;
+  }
+}
+
+async function send(path, request) {
+  const aborter = new AbortController();
+  const timer = setTimeout(() => aborter.abort(), ANSWER_TIME);
+  let response, reply;
+  try {
+    response = await fetch(`api/v1/${path}`, { ...request, cache: "no-store", signal: aborter.signal });
     reply = await response.json();
   } catch { // no connection, no answer in time, or no JSON
   } finally {
@@ -50,10 +73,6 @@ export async function ask(path, body = {}) {
   const date = Date.parse(response.headers.get("Date"));
   if (date) clockAhead = date - Date.now();
   if (code === 0) return { data: reply.data, total };
-  if (code === 1001 && token && session()?.token === token) {
-    keep("wanted", location.hash);
-    endSession("session_ended", "info");
-  }
   throw new Refusal(path, code, { message, retry: Number(response.headers.get("Retry-After")), isLost: LOST.includes(code) });
 }
 

@@ -1,6 +1,7 @@
 // The picture of usage, and the same as a table.
 
 import { h, s } from "./elements.js";
+import { memory } from "./place.js";
 import { dayName, number, t } from "./words.js";
 
 const HEIGHT = 220;
@@ -31,7 +32,7 @@ export function usageChart(days, max) {
     onpointermove: point, onpointerdown: point,
   });
   const top = scaleTop(Math.max(2, ...days.map((day) => day.requests)));
-  let chosen = days.length - 1;
+  let chosen = memory.day ?? days.length - 1;
   let drawnWidth = 0;
 
   const plotWidth = () => drawnWidth - EDGE.left - EDGE.right;
@@ -45,6 +46,7 @@ export function usageChart(days, max) {
 
   function choose(n) {
     chosen = n;
+    memory.day = n;
     slider.setAttribute("aria-valuenow", n);
     slider.setAttribute("aria-valuetext", words(n));
     readout.textContent = words(n);
@@ -85,7 +87,7 @@ export function usageChart(days, max) {
   return h("div", {}, readout, slider, h("p", { class: "hint" }, t("chart_hint")));
 }
 
-export const usageTable = (days) => h("details", {}, h("summary", {}, t("as_table")),
+export const usageTable = (days) => h("details", { open: memory.isTable, ontoggle: ({ target }) => { memory.isTable = target.open; } }, h("summary", {}, t("as_table")),
   h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("day")), h("th", { scope: "col", class: "number" }, t("requests")))),
     h("tbody", {}, [...days].reverse().map(({ day, requests }) =>
       h("tr", {}, h("th", { scope: "row" }, dayName(day, { dateStyle: "medium" })), h("td", { class: "number" }, number(requests)))))));

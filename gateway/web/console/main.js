@@ -62,7 +62,7 @@ async function draw(isNew) {
     const focused = isNew ? "" : nameOf(before);
     main.replaceChildren(...made.nodes.filter(Boolean));
     document.title = `${made.title} · ${SERVICE.service}`;
-    const same = focused && [...main.querySelectorAll("a, button, input")].find((control) => nameOf(control) === focused);
+    const same = focused && [...main.querySelectorAll("a, button, input, summary, [tabindex]")].find((control) => nameOf(control) === focused);
     (same || main.querySelector("h1")).focus({ preventScroll: !isNew });
     if (same?.type === "search") { // what was typed while the list was on its way stays
       same.value = before.value;
@@ -108,7 +108,7 @@ async function switchLanguage() {
 
 // Who comes back to the page sees what is true now, unless something is being typed.
 function refresh() {
-  const isQuiet = !document.querySelector("dialog") && ![...main.querySelectorAll("input")].some((input) => input.value && input.type !== "search");
+  const isQuiet = getSelection().isCollapsed && !document.querySelector("dialog") && ![...main.querySelectorAll("input")].some((input) => input.value && input.type !== "search");
   if (document.visibilityState === "visible" && session() && isQuiet && Date.now() - drawnAt > 1000) {
     memory.all = null;
     draw(false);
@@ -120,4 +120,5 @@ addEventListener("again", () => draw(false));
 addEventListener("error", ({ error }) => { if (error) fail(error); });
 addEventListener("unhandledrejection", ({ reason }) => fail(reason));
 document.addEventListener("visibilitychange", refresh);
+addEventListener("focus", () => setTimeout(refresh, 300)); // not between the two halves of a click
 open();

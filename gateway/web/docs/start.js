@@ -56,7 +56,7 @@ SwaggerUIBundle({
   tryItOutEnabled: true,
   displayRequestDuration: true,
   defaultModelsExpandDepth: 0,
-  // Without a key, verify asks for one as HTTP Basic does; the browser shall show that answer, and ask nobody.
-  requestInterceptor: (request) => (request.url.includes("/project/verify") ? { ...request, credentials: "omit" } : request),
+  // Without a key, these ask for one as HTTP Basic does; the browser shall show that answer, and ask nobody.
+  requestInterceptor: (request) => (/\/project\/(verify|quota)/.test(request.url) ? { ...request, credentials: "omit" } : request),
   validatorUrl: null, // or it would ask a server elsewhere
 });

@@ -7,14 +7,16 @@ import { again } from "../place.js";
 import { keep, recall } from "../store.js";
 import { moment, t } from "../words.js";
 
-export function account() {
+export async function account() {
   const { name, email, id, isAdmin, time, ip, version } = session();
+  // The API tells an address to admins alone; others see it when they have typed it in this session.
+  const address = email || (isAdmin && await ownAddress(id)) || t("email_unknown");
   return {
     title: t("account"),
     nodes: [title(t("account")), h("div", { class: "columns" },
       h("div", {},
         card(t("your_account"), facts([
-          [t("user_name"), name], [t("email"), email], [t("id"), String(id)], [t("role"), t(isAdmin ? "admin" : "user")],
+          [t("user_name"), name], [t("email"), address], [t("id"), String(id)], [t("role"), t(isAdmin ? "admin" : "user")],
           [t("this_login"), t("from", { time: moment(time), ip })], [t("version"), version],
         ]), h("div", { class: "buttons" }, button(t("log_out"), logOut))),
         card(t("change_password"), quiet(t("change_password_text")), form({
@@ -43,6 +45,11 @@ export function account() {
         card(t("leave"), quiet(t("leave_text")),
           h("div", { class: "buttons" }, button(t("leave_button"), leave, "danger")))))],
   };
+}
+
+async function ownAddress(id) {
+  const { data } = await ask("admin/user-list", { query: String(id) });
+  return data.list.find((user) => user.id === id)?.email;
 }
 
 function leave() {

@@ -1,6 +1,6 @@
 // One project: its limits, usage, key, secret and ready-made calls.
 
-import { ask, MAX_INTEGER, may, Projects, SERVICE, serviceNow } from "../api.js";
+import { ask, isStopped, MAX_INTEGER, may, Projects, SERVICE, serviceNow } from "../api.js";
 import { bar, button, card, copyButton, facts, h, hint, link, notice, pill, quiet, seen, tabs, title } from "../elements.js";
 import { usageChart, usageTable } from "../chart.js";
 import { act, field, openDialog, wholeNumber } from "../forms.js";
@@ -14,13 +14,19 @@ export async function project({ id = 0, key = "", ...place }) {
   const back = h("p", { class: "back" }, link(`← ${t("back")}`, hashOf("projects", place)));
   if (!found) return { title: t("gone"), nodes: [back, h("div", { class: "card empty" }, title(t("gone")), quiet(t("gone_text")))] };
   if (key) rename("project", { id: found.id, ...place });
-  const { data: usage } = await ask("project/usage", { id: found.id, days: 30 });
-  return { title: found.project_name, nodes: [back, ...details(found, usage, place)] };
+  const [{ data: usage }, stopped] = await Promise.all([ask("project/usage", { id: found.id, days: 30 }), isStopped(found)]);
+  // What its owner has paused may be blocked as well; nothing tells.
+  const isBlocked = stopped && isPaused(usage) ? undefined : stopped;
+  return { title: found.project_name, nodes: [back, ...details(found, { ...usage, isBlocked }, place)] };
 }
 
+const isPaused = ({ active_until: until }) => until > 0 && until <= serviceNow();
+
 // Return the words and the kind of a project's state.
-function stateOf({ request_today, request_max }, { active_until: until, month_max, month_used }) {
-  if (until && until <= serviceNow()) return [t("paused_since", { time: moment(until) }), "bad"];
+function stateOf({ request_today, request_max }, usage) {
+  const { active_until: until, month_max, month_used, isBlocked } = usage;
+  if (isBlocked) return [t("blocked"), "bad"];
+  if (isPaused(usage)) return [t("paused_since", { time: moment(until) }), "bad"];
   if (month_max && month_used >= month_max) return [t("month_used_up"), "bad"];
   if (request_max && request_today >= request_max) return [t("day_used_up"), "bad"];
   return until ? [t("expires", { time: moment(until) }), "warn"] : [t("active"), "good"];
@@ -29,16 +35,16 @@ function stateOf({ request_today, request_max }, { active_until: until, month_ma
 const named = ({ project_name: name }) => ({ name });
 
 function details(project, usage, place) {
-  const until = usage.active_until;
-  const isPaused = until && until <= serviceNow();
-  const left = h("div", {}, limitsCard(project, usage), usageCard(project, usage), aboutCard(project, usage, isPaused, place));
+  const left = h("div", {}, limitsCard(project, usage), usageCard(project, usage), aboutCard(project, usage, place));
   const right = h("div", {}, accessCards(project, usage));
   return [
     h("div", { class: "head" },
       h("div", {}, title(project.project_name), pill(stateOf(project, usage))),
       h("div", { class: "buttons" },
         button(t("edit"), () => editProject(project)),
-        isPaused ? button(t("resume"), () => setActive(project, 0, t("was_resumed", named(project)))) : button(t("pause"), () => pause(project, until)))),
+        isPaused(usage) ? button(t("resume"), () => setActive(project, 0, t("was_resumed", named(project))))
+          : !usage.isBlocked && button(t("pause"), () => pause(project, usage.active_until)))),
+    usage.isBlocked && !may("ProjectEditAny") && notice(t("blocked_text"), "warning"),
     // What is new to a person stands first: the key, until there is usage.
     h("div", { class: "columns" }, project.request_total ? [left, right] : [right, left]),
   ];
@@ -129,7 +135,8 @@ function limitsCard(project, usage) {
     month > 0 && [h("h3", {}, t("month_limit")), bar(used, month, t(used < month ? "used_of" : "used_up_of", { used, max: month }), t("month_limit"))],
     rate > 0 && [h("h3", {}, t("rate_limit")), quiet(t("a_minute", { n: rate }))],
     may("ProjectEditAny") && h("div", { class: "buttons" }, button(t("set_limits"), () => setLimits(project, usage)),
-      button(t("block"), () => block(project, true)), button(t("unblock"), () => block(project, false))));
+      usage.isBlocked !== true && button(t("block"), () => block(project, true)),
+      usage.isBlocked !== false && button(t("unblock"), () => block(project, false))));
 }
 
 function usageCard(project, usage) {
@@ -139,18 +146,18 @@ function usageCard(project, usage) {
     total > 0 && [usageChart(usage.list, project.request_max), usageTable(usage.list)]);
 }
 
-function aboutCard(project, usage, isPaused, place) {
-  const until = usage.active_until;
+function aboutCard(project, usage, place) {
+  const until = isPaused(usage) ? 0 : usage.active_until;
   return card(t("facts"), facts([
     [t("id"), String(project.id)],
     [t("project_type"), String(project.project_type)],
     [t("created_at"), `${wallTime(project.created_time)} (${SERVICE.zone})`],
     [t("total"), t("requests_n", { n: project.request_total })],
     [t("pool"), project.pool_name],
-    [t("active_until"), !isPaused && until ? moment(until) : ""],
+    [t("active_until"), until > 0 && moment(until)],
   ]), h("div", { class: "buttons" },
-    button(t("expire"), () => expireProject(project, until, isPaused)),
-    until && !isPaused ? button(t("unexpire"), () => setActive(project, 0, t("has_no_expiry", named(project)))) : null,
+    button(t("expire"), () => expireProject(project, usage)),
+    until > 0 && button(t("unexpire"), () => setActive(project, 0, t("has_no_expiry", named(project)))),
     button(t("remove"), () => deleteProject(project, place), "danger")));
 }
 
@@ -179,11 +186,12 @@ function setLimits(project, usage) {
 const block = (project, blocked) => act(() => ask("project/edit", { id: project.id, blocked }),
   () => again(t(blocked ? "was_blocked" : "was_unblocked", named(project))));
 
-function expireProject(project, until, isPaused) {
+function expireProject(project, usage) {
+  const until = usage.active_until;
   const suggested = until > serviceNow() ? until : serviceNow() + 30 * 86400;
   const local = new Date(1000 * suggested - 60000 * new Date(1000 * suggested).getTimezoneOffset());
   const secondsOf = (value) => Math.floor(new Date(value).getTime() / 1000);
-  openDialog(t("expire_title"), t(isPaused ? "expire_paused" : "expire_text"), {
+  openDialog(t("expire_title"), t(isPaused(usage) ? "expire_paused" : "expire_text"), {
     fields: [field({
       name: "active_until", label: t("active_until"), type: "datetime-local", required: true, value: local.toISOString().slice(0, 16),
       hint: t("local_zone", { zone: Intl.DateTimeFormat().resolvedOptions().timeZone }),
