@@ -7,11 +7,10 @@ import subprocess
 import openai
 import pytest
 from support.helpers import chromium
-from support.nginx_front import DISTRIBUTION, SAMPLE, Upstream, envelope, uncommented
+from support.nginx_front import CORS, DISTRIBUTION, Upstream, envelope, uncommented
 from websockets.exceptions import InvalidStatus
 
 pytestmark = pytest.mark.nginx
-CORS = SAMPLE.split("name the origin ---\n")[1].split("\n\n")[0]
 
 
 @pytest.fixture

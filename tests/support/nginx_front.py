@@ -27,6 +27,7 @@ from websockets.server import ServerProtocol
 DEPLOY = ROOT / "gateway" / "deploy"
 SAMPLE = (DEPLOY / "nginx-site.conf").read_text()
 WHOLE = (DEPLOY / "nginx.conf").read_text()
+CORS = SAMPLE.split("name the origin ---\n")[1].split("\n\n")[0]  # of pages from elsewhere
 # What the packages of distributions have around the files in conf.d.
 DISTRIBUTION = """\
 events {}
@@ -94,8 +95,12 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path.endswith("/chat/completions"):
             self.chat(json.loads(body))
-            return
-        self.answer("text/plain", b"hello")
+        elif self.path.endswith("/messages"):  # as Anthropic's servers answer
+            content = [{"type": "text", "text": "hello"}]
+            answer = {"type": "message", "role": "assistant", "content": content}
+            self.answer("application/json", json.dumps(answer).encode())
+        else:
+            self.answer("text/plain", b"hello")
 
     do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_POST
 
