@@ -6,17 +6,20 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 from flask import g, has_request_context
 from sqlalchemy import PoolProxiedConnection, QueuePool
 from sqlalchemy.exc import TimeoutError
 
+Result = TypeVar("Result")
+
 # Seconds. A reply takes less than 10 because all waits of a request share REQUEST_TIMEOUT.
 REQUEST_TIMEOUT = 8
 MIN_TIMEOUT = 1  # minimum wait, also after the deadline
 POOL_TIMEOUT = 2  # for a connection that another thread uses
-MIN_LEFT = 3  # do not start to wait for a connection with less time left
-MAX_WAITED = 1  # longest total wait for connections in a request
+MIN_LEFT = 3  # do not start to wait for other requests with less time left
+MAX_WAITED = 1  # longest total wait for other requests
 
 
 # SQLAlchemy names a pool's logger after its class. That one would be below the service's own.
@@ -38,14 +41,29 @@ class RequestPool(QueuePool):
         if not serves_a_request():
             return super().connect()
         # A relay may also have used up the time. That is no reason to fail here.
-        waited: float = g.get("waited_for_pool", 0.0)
-        if _left() < MIN_LEFT and waited > MAX_WAITED:
-            raise TimeoutError("the database has used up the time of this request")
-        began = time.monotonic()
-        try:
-            return super().connect()
-        finally:
-            g.waited_for_pool = waited + time.monotonic() - began
+        if _left() < MIN_LEFT:
+            refuse_long_wait()
+        return wait_for_others(super().connect)
+
+
+def wait_for_others(wait: Callable[[], Result]) -> Result:
+    """Wait in a request for other requests of this process; return what ``wait`` returns."""
+    _left()  # the first wait starts the deadline
+    began = time.monotonic()
+    try:
+        return wait()
+    finally:
+        waited = time.monotonic() - began
+        g.waited_for_others = g.get("waited_for_others", 0.0) + waited
+
+
+def refuse_long_wait() -> None:
+    """Fail if the present request has waited long for others, because they wait for the database.
+
+    :raises sqlalchemy.exc.TimeoutError: when that is so.
+    """
+    if g.get("waited_for_others", 0.0) > MAX_WAITED:
+        raise TimeoutError("the database has used up the time of this request")
 
 
 def start() -> None:

@@ -61,7 +61,8 @@ _now = bindparam("now", type_=UtcDateTime)
 _today = bindparam("today", type_=Date)
 _latest_day = bindparam("latest_day", type_=Date)
 _month = (bindparam("month_begin", type_=Date), bindparam("month_end", type_=Date))
-_cost = bindparam("cost", type_=BigInteger)
+_cost = bindparam("cost", type_=BigInteger)  # of all requests that are counted
+_requests = bindparam("requests", type_=Integer)
 # The database compares hashes of 48 random characters, so the time that it takes tells nothing.
 _secret_hash = bindparam("secret_hash", type_=String)
 
@@ -129,8 +130,9 @@ def _count_request(is_in_pool: ColumnElement[bool], *pool_name: ColumnElement[st
         .values(
             request_total=Project.request_total + _cost,
             request_day=_request_day,
-            request_count=case((_is_today, Project.request_count), else_=0) + 1,
-            extra_count=case((_is_today, Project.extra_count), else_=_kept_today) + _cost - 1,
+            request_count=case((_is_today, Project.request_count), else_=0) + _requests,
+            extra_count=case((_is_today, Project.extra_count), else_=_kept_today)
+            + (_cost - _requests),
             month_count=_month_count + _cost,
             rate_moment=func.coalesce(
                 case((Project.rate_moment > moment(), Project.rate_moment), else_=moment())
@@ -167,13 +169,14 @@ READ_PROJECT = HotStatement(
 
 
 def values(
-    credential: tuple[str, str], pool: str | None, cost: int, now: datetime
+    credential: tuple[str, str], pool: str | None, cost: int, now: datetime, requests: int = 1
 ) -> dict[str, Any]:
     """Return the parameters of both statements.
 
     :param credential: the project's key and secret.
     :param pool: the pool whose end point was called, "" for none, None for any.
-    :param cost: what the request counts as.
+    :param cost: what a request counts as.
+    :param requests: how many are counted.
     """
     today, latest_day = limits.days(now)
     month_begin, month_end = limits.month_of(today)
@@ -181,7 +184,8 @@ def values(
         "key": credential[0],
         "secret_hash": crypto.secret_hash(credential[1]),
         "pool": pool,
-        "cost": cost,
+        "cost": cost * requests,
+        "requests": requests,
         "now": now,
         "moment": limits.nanoseconds(now),
         "today": today,

@@ -1,17 +1,18 @@
 """Decide whether a request may pass.
 
-nginx asks for every request, so the answer takes one SQL statement. Only a refusal takes a second
-one, which explains it.
+nginx asks for every request, so the answer takes one SQL statement, or a part of one. Only a
+refusal takes a second one, which explains it.
 """
 
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 from gateway import clock, log
 from gateway.errors import ApiError, Code
-from gateway.project import answer, credentials, limits, quota_mails, statement
+from gateway.project import answer, batch, credentials, limits, quota_mails, statement
 from gateway.project.models import POOL_NAME
 
 COST = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
@@ -47,14 +48,26 @@ def decide(credential: tuple[str, str], pool: str | None, cost: int) -> dict[str
         another pool, or its owner is banned. 1000 (HTTP 403) when it is paused, expired or blocked.
         1009 (HTTP 403) when the cost is more than a whole limit. 429 when a limit is reached.
     """
+    row = batch.count((credential, pool, cost), partial(_count, credential, pool, cost))
     now = clock.now()
-    values = statement.values(credential, pool, cost, now)
-    count = statement.COUNT_IN_ANY if pool is None else statement.COUNT_IN_POOL
-    row = count.first(values)
     if row is None:
-        raise answer.refusal(_read(values), cost, now)
-    quota_mails.announce(row, cost)
+        raise answer.refusal(_read(statement.values(credential, pool, cost, now)), cost, now)
     return answer.headers_of(row, row.pool_name if pool is None else pool, limits.of(row, now))
+
+
+def _count(credential: tuple[str, str], pool: str | None, cost: int, requests: int) -> list[Any]:
+    """Count so many requests, or none of them; return the project with each of them."""
+    count = statement.COUNT_IN_ANY if pool is None else statement.COUNT_IN_POOL
+    row = count.first(statement.values(credential, pool, cost, clock.now(), requests))
+    if row is None:
+        return []
+    rows = [
+        row._replace(day_count=row.day_count - later, month_count=row.month_count - later)
+        for later in range((requests - 1) * cost, -1, -cost)
+    ]
+    for row in rows:
+        quota_mails.announce(row, cost)
+    return rows
 
 
 def standing(credential: tuple[str, str]) -> dict[str, Any]:
