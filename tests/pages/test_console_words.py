@@ -118,7 +118,8 @@ def test_refusals_stand_beside_their_fields(visit, person):
     email = f"{name}@example.com"
 
     def refused(field, key, domains="", **fields):
-        console.submit(**fields)
+        console.fill(**fields)
+        console.submit()
         expect_problem(console, field, key, domains=domains)
 
     refused("password", "refusal.1002", user_name=person.name, password="a wrong password")
@@ -137,7 +138,8 @@ def test_refusals_stand_beside_their_fields(visit, person):
         refused("password", "problem.new-password", password=weak)
     console.button("send_again").click()
     expect(console.page.get_by_role("alert")).to_contain_text(re.compile(r"\d+ 秒"))
-    console.submit(password=TYPED)
+    console.fill(password=TYPED)
+    console.submit()
     console.expect_title(console.words("projects"))
 
 
@@ -148,7 +150,8 @@ def test_refusals_about_projects(visit, person, admin):
     admin.post("/admin/user-edit", {"id": mine, "projects_max": 1})
 
     def refused(field, key, value, **values):
-        console.submit(**{field: value})
+        console.fill(**{field: value})
+        console.submit()
         expect_problem(console, field, key, **values)
 
     console.button("new_project").click()
@@ -192,7 +195,9 @@ def test_registration_by_invitation(visit, start_node):
     console.open("register")
     expect(console.page.locator("main")).to_contain_text(console.words("invited"))
     check_view(console)
-    console.submit(user_name=name, email=email, reg_code="1", password=TYPED)
+    console.fill(user_name=name, email=email, reg_code="1", password=TYPED)
+    console.submit()
     expect(console.page.get_by_role("alert")).to_have_text(console.words("refusal.register 1000"))
-    console.submit(reg_code=console.read_code(email))
+    console.fill(reg_code=console.read_code(email))
+    console.submit()
     console.expect_title(console.words("projects"))

@@ -1,18 +1,27 @@
-"""Two nodes of several workers race at the edge of a day and a month, and are killed meanwhile.
+"""Two nodes race for a project's last requests; meanwhile one is killed, or Postgres switched.
 
-No limit is exceeded by even one, and nothing is lost that was answered. The nodes' clock begins
-some seconds before midnight; on Postgres the rate follows the real one.
+No limit is exceeded by even one, and nothing is lost that was answered. The service's clock jumps
+to just before one midnight after the other, and then runs on for more than a minute. On Postgres a
+rate follows the real clock.
 """
 
+import random
 import threading
 import time
+from bisect import bisect_right
 from collections import Counter
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import datetime
 from http.client import HTTPConnection, HTTPException
+from itertools import count
+from zoneinfo import ZoneInfo
 
 import pytest
-from support.helpers import TIMEOUT, basic
+from sqlalchemy import make_url
+from support.helpers import TIMEOUT, basic, postgres_only, until
+from test_failover import pair, query  # noqa: F401 - pair is a fixture
+
+from gateway.testing.databases import migrated
 
 CLOCK = """
 from datetime import timedelta
@@ -21,120 +30,199 @@ from gateway import clock
 _real, _ahead = clock.now, Path("{}")
 clock.now = lambda: _real() + timedelta(seconds=float(_ahead.read_text()))
 """
+ZONE = "Europe/Berlin"
+# They begin after the end of a month or year, after 28 or 29 February, after 23 or 25 hours.
+DAYS = [
+    *("2024-03-01", "2024-04-01", "2024-10-28", "2024-11-01", "2025-01-01"),
+    *("2025-03-01", "2025-03-31", "2025-10-27", "2026-01-01", "2026-03-01"),
+    *("2026-03-30", "2026-10-26", "2027-02-01", "2027-03-29", "2027-11-01"),
+    *("2028-01-01", "2028-02-29", "2028-03-01", "2028-03-27", "2028-10-30"),
+]
 COSTS = (1, 3, 7, 1, 3, 7, 1, 7)
-SECONDS = 12  # of a race; midnight is in its middle
+DAY, MONTH = 301, 400  # the limits of one project
+RATE, BURST = 1200, 200  # of another
+AGAIN = 4  # seconds from one disturbance to the next, once the clock runs on
 
 
 class Race:
-    """Clients that ask nodes in turn, and what they were answered: (cost, status)."""
+    """Clients that ask two nodes for two projects in turn, and what they were answered.
 
-    def __init__(self, project, ports):
-        self.header = {
-            "Authorization": basic(project["project_key"], project["project_secret"]),
-        }
-        self.ports = ports
-        self.answers = []
-        self.unanswered = 0
-        self.until = time.monotonic() + SECONDS
+    :param set_clock: makes the service's clock be ahead by so many seconds.
+    """
 
-    def ask(self, number):
-        cost, connection = COSTS[number], None
-        while time.monotonic() < self.until:
-            if connection is None:
-                number += 1
-                port = self.ports[number % len(self.ports)]
-                connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
-            try:
-                connection.request("GET", f"/api/v1/project/verify?cost={cost}", None, self.header)
-                reply = connection.getresponse()
-                reply.read()
-                self.answers.append((cost, reply.status))
-            except (OSError, HTTPException):
-                with suppress(OSError):
-                    connection.close()
-                connection = None
-                self.unanswered += cost
-        if connection is not None:
+    def __init__(self, projects, nodes, set_clock):
+        self.headers = [{"Authorization": basic(*project.values())} for project in projects]
+        self.nodes, self.set_clock = nodes, set_clock
+        self.passed = [], []  # of each project: (sent, answered, cost)
+        self.unanswered = [0, 0]
+        self.refused = 0  # when the first project was refused last, on the service's clock
+        self.earliest = self.latest = 0  # seconds by which that clock is ahead
+        self.ended = threading.Event()
+        self.threads = [threading.Thread(target=self.run, args=each) for each in enumerate(COSTS)]
+
+    def move_to(self, moment):
+        ahead = self.latest = moment - time.time()
+        self.set_clock(ahead)
+        self.earliest = ahead
+
+    def run(self, node, cost):
+        for connections in count(node):
+            port = self.nodes[connections % 2].port
+            connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+            number = 0
+            with suppress(OSError, HTTPException):
+                while not self.ended.is_set():
+                    number = 1 - number
+                    self.ask(connection, number, cost)
             connection.close()
+            if self.ended.is_set():
+                break
+            self.unanswered[number] += cost
 
-    def run(self, meanwhile):
-        threads = [threading.Thread(target=self.ask, args=(n,)) for n in range(len(COSTS))]
-        for thread in threads:
-            thread.start()
-        meanwhile(self)
-        for thread in threads:
-            thread.join()
-        assert {status for _, status in self.answers} <= {204, 403, 503}
-        return sum(cost for cost, status in self.answers if status == 204)
+    def ask(self, connection, number, cost):
+        begin = time.time() + self.earliest
+        path = f"/api/v1/project/verify?cost={cost}"
+        connection.request("GET", path, headers=self.headers[number])
+        reply = connection.getresponse()
+        reply.read()
+        if reply.status == 204:
+            self.passed[number].append((begin, time.time() + self.latest, cost))
+        elif reply.status == 503:  # it may have been counted
+            self.unanswered[number] += cost
+        else:
+            assert reply.status == 403
+            self.refused = self.refused if number else begin
+
+    def wrong(self, sql):
+        """Return totals that are not what passed, and minutes in which too much has passed."""
+        for each, total in sql("SELECT id - 1, request_total FROM projects"):
+            passed = sum(cost for _, _, cost in self.passed[each])
+            if not passed <= total <= passed + self.unanswered[each]:
+                yield each, passed, self.unanswered[each], total
+        for first, _, _ in self.passed[1]:
+            times = self.passed[1]
+            passed = sum(cost for sent, end, cost in times if first <= sent and end <= first + 60)
+            if passed > RATE + BURST:
+                yield first, passed
 
 
 @pytest.fixture
-def race(start_service, tmp_path, scale):
-    """Return a function that races on two nodes, and kills them in turn.
-
-    It returns the passed cost and the unanswered one.
-    """
+def race(start_service, tmp_path, scale, tally, request):
+    """Return a function that races; each round it calls ``ready`` and then ``disturb(nodes)``."""
     ahead = tmp_path / "ahead"
-    ahead.write_text("0")
-    wsgi = tmp_path / "wsgi.py"
-    wsgi.write_text(CLOCK.format(ahead) + wsgi.read_text())
 
-    def run(midnight=None, **settings):
-        service = start_service(scale(2, 4), **{"REQUEST_MAX": 0, "QUOTA_MAILS": 0, **settings})
+    def set_clock(seconds):
+        (tmp_path / "new").write_text(str(seconds))
+        (tmp_path / "new").rename(ahead)
+
+    def days(sql):
+        kept = "SELECT day, requests FROM project_days WHERE project_id = 1"
+        today = "SELECT request_day, request_count + extra_count FROM projects WHERE id = 1"
+        return {str(day): requests for day, requests in [*sql(kept), *sql(today)] if day}
+
+    def run(sql, disturb, ready=lambda: None, **settings):
+        set_clock(0)
+        wsgi = tmp_path / "wsgi.py"
+        wsgi.write_text(CLOCK.format(ahead) + wsgi.read_text())
+        ours = {"REQUEST_MAX": DAY, "REQUESTS_PER_MONTH": MONTH, "TIMEZONE": ZONE, "QUOTA_MAILS": 0}
+        service = start_service(scale(2, 8), **ours, **settings)
+        token = service.sign_up("lory")
         body = {"project_type": 1, "project_name": "x"}
-        *_, project = service.post("/project/create", body, service.sign_up("lory"))
+        projects = [service.post("/project/create", body, token)[2] for _ in range(2)]
+        sql(f"UPDATE projects SET request_max = 0, month_max = 0, per_minute = {RATE} WHERE id = 2")
         nodes = [service.server, start_service.another()]
         nodes[1].wait_for("Listening at")
-        if midnight:
-            now = datetime.now(timezone.utc)
-            ahead.write_text(str((midnight - now).total_seconds() - SECONDS / 2))
-
-        def kill_in_turn(race):
-            for turn in range(scale(2, 5)):
-                time.sleep(1)
-                nodes[turn % 2].kill()
-                nodes[turn % 2] = start_service.another()
-                nodes[turn % 2].wait_for("Listening at")
-                race.ports[turn % 2] = nodes[turn % 2].port
-
-        race = Race(project, [node.port for node in nodes])
-        passed = race.run(kill_in_turn)
-        for node in nodes[1:]:
-            node.stop()
-        return passed, race.unanswered
+        race, counted = Race(projects, nodes, set_clock), {}
+        for thread in race.threads:
+            thread.start()
+        for day in scale(DAYS[:1], DAYS):
+            ready()
+            midnight = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo(ZONE)).timestamp()
+            race.move_to(midnight - random.uniform(1, 4))
+            disturb(nodes)
+            until(lambda: race.refused > midnight + 1)  # noqa: B023 - it is called at once
+            counted |= days(sql)
+        for _ in range(scale(0, 20)):
+            ready()
+            disturb(nodes)
+            time.sleep(AGAIN)
+        race.ended.set()
+        for thread in race.threads:
+            thread.join()
+        counted |= days(sql)
+        for node in nodes:
+            node.kill()
+        months = Counter()
+        for day, requests in counted.items():
+            months[day[:7]] += requests
+        lost = [each for each in counted.items() if each[1] > DAY]
+        lost += [each for each in months.items() if each[1] > MONTH]
+        lost += race.wrong(sql)
+        tried = len(race.passed[0]) + len(race.passed[1])
+        tally("limits", f"requests that raced, {request.node.name}", tried, lost)
 
     return run
 
 
-@pytest.mark.parametrize(
-    ("zone", "midnight"),
-    [
-        ("UTC", datetime(2024, 3, 1, tzinfo=timezone.utc)),
-        ("Europe/Berlin", datetime(2024, 3, 31, 22, tzinfo=timezone.utc)),  # after 23 hours
-        ("Europe/Berlin", datetime(2024, 10, 27, 23, tzinfo=timezone.utc)),  # after 25 hours
-    ],
-    ids=["29 February", "23 hours", "25 hours in a month"],
-)
-def test_quotas(race, sql, tally, request, zone, midnight):
-    """At a month's end the day's quota binds, within a month the month's."""
-    passed, unanswered = race(midnight, TIMEZONE=zone, REQUEST_MAX=301, REQUESTS_PER_MONTH=302)
-    kept = "SELECT day, requests FROM project_days"
-    today = "SELECT request_day, request_count + extra_count FROM projects"
-    days = {str(day): count for day, count in [*sql(kept), *sql(today)]}
-    lost = [day for day, count in days.items() if count > 301]
-    months = Counter()
-    for day, count in days.items():
-        months[day[:7]] += count
-    lost += [month for month, count in months.items() if count > 302]
-    if not passed <= sum(days.values()) <= passed + unanswered:
-        lost.append((passed, unanswered, days))
-    tally("limits", f"costs that raced at midnight, {request.node.callspec.id}", passed, lost)
+def test_nodes_are_killed(race, start_service, sql):
+    def kill(nodes):
+        nodes.reverse()
+        nodes[0].kill()
+        nodes[0] = start_service.another()
+        nodes[0].wait_for("Listening at")
+
+    race(sql, kill)
 
 
-def test_rate(race, tally, request):
-    """1,200 a minute: 200 at once, and one in 50 ms."""
-    begin = time.monotonic()
-    passed, unanswered = race(REQUESTS_PER_MINUTE=1200)
-    seconds = time.monotonic() - begin
-    lost = [] if 200 + SECONDS * 19 - unanswered <= passed <= 200 + seconds * 20 else [passed]
-    tally("limits", f"costs that raced for a rate, {request.node.callspec.id}", passed, lost)
+@postgres_only
+def test_postgres_is_switched(race, pair):  # noqa: F811 - the fixture
+    migrated(pair.uri())
+    race(
+        lambda statement: query(pair.primary.uri())(statement),  # noqa: PLW0108 - it changes
+        lambda _: pair.switch(),
+        pair.follow,
+        SQLALCHEMY_DATABASE_URI=pair.uri(),
+    )
+
+
+DATABASE_CLOCK = """
+CREATE SCHEMA moved;
+CREATE TABLE moved.clock AS SELECT now() AS moment;
+CREATE FUNCTION moved.clock_timestamp() RETURNS timestamptz LANGUAGE sql
+AS 'SELECT moment FROM moved.clock';
+"""
+
+
+def test_rate_of_a_day(make_app, database_uri, sql, sign_up, clock, scale, tally, request):
+    """A client asks every few seconds until it is refused: 60 a minute pass, 10 at once."""
+    on_postgres = database_uri.startswith("postgresql")
+    url = make_url(database_uri)
+    if on_postgres:
+        url = url.update_query_dict({"options": "-csearch_path=moved,pg_catalog,public"})
+    clock.freeze(2024, 3, 7)
+    app = make_app(
+        SQLALCHEMY_DATABASE_URI=url.render_as_string(hide_password=False),
+        REQUEST_MAX=0,
+        REQUESTS_PER_MINUTE=60,
+    )
+    if on_postgres:
+        sql(DATABASE_CLOCK)
+    person = sign_up(client=app.test_client())
+    project = person.create_project()
+    moments, sums, asked = [], [0], 0.0
+    while asked < scale(200, 86_400):
+        step = random.uniform(0.5, 9)
+        asked += step
+        clock.advance(seconds=step)
+        if on_postgres:
+            sql("UPDATE moved.clock SET moment = :now", now=clock.now())
+        for cost in (random.choice(COSTS), 1):
+            while person.verify(project, cost=cost).status_code == 204:
+                moments.append(asked)
+                sums.append(sums[-1] + cost)
+    lost = [] if 0.999 * asked <= sums[-1] <= asked + 10 else [(asked, sums[-1])]
+    for number, first in enumerate(moments):
+        if sums[bisect_right(moments, first + 60)] - sums[number] > 60 + 10:
+            lost.append(first)
+    print(f"{sums[-1]} of {asked:.0f} in a day")
+    tally("limits", f"requests of a day with a rate, {request.node.name}", len(moments), lost)

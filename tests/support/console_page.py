@@ -157,9 +157,10 @@ class Console:
         return within.get_by_role("button", name=self.words(key, **values), exact=True).first
 
     def send(self, key, **fields):
-        """Fill in the form that a button opens, and send it."""
+        """Fill in the dialog that a button opens, and send it."""
         self.button(key).click()
-        self.submit(**fields)
+        self.fill(**fields)
+        self.submit()
 
     def expect_no_button(self, key):
         expect(self.button(key)).to_have_count(0)
@@ -182,9 +183,8 @@ class Console:
         for name, value in fields.items():
             self.field(name).fill(str(value))
 
-    def submit(self, **fields):
-        """Fill in and send the first form; that of a dialog if one is open."""
-        self.fill(**fields)
+    def submit(self):
+        """Send the form in which the last input was filled."""
         self.page.locator(f"{self._within()} button[type=submit]:visible").first.click()
 
     def expect_title(self, title):
@@ -204,7 +204,8 @@ class Console:
         """Fill in what a form asks for before it sends a code, in a view or in the present one."""
         if view:
             self.open(view)
-        self.submit(**fields)
+        self.fill(**fields)
+        self.submit()
         expect(self.field("reg_code")).to_be_focused()
 
     def register(self, name, email, read_code):
@@ -213,7 +214,8 @@ class Console:
         :param read_code: returns the code of an address.
         """
         self.ask_code("register", user_name=name, email=email)
-        self.submit(reg_code=read_code(email), password=TYPED)
+        self.fill(reg_code=read_code(email), password=TYPED)
+        self.submit()
         self.expect_title(self.words("projects"))
 
     def read_code(self, email):
@@ -234,7 +236,8 @@ class Console:
         self.expect_title(self.call("elements", "seen", project["project_name"]))
 
     def log_in(self, name, password):
-        self.submit(user_name=name, password=password)
+        self.fill(user_name=name, password=password)
+        self.submit()
         self.expect_title(self.words("projects"))
 
     def create_project(self, name):

@@ -93,8 +93,16 @@ class OtherFront(Front):
             '"api.example.com:*"]': '"localhost:*"]',
         }
         self.write("envoy.yaml", changes, r"^( +)# ( *- (?:match|name)|  +\S)")
-        options = ["--concurrency", "2", "--use-dynamic-base-id", "-l", "info"]
-        return [BIN / "envoy", "-c", "envoy.yaml", *options]
+        return [
+            BIN / "envoy",
+            "-c",
+            "envoy.yaml",
+            "--concurrency",
+            "2",
+            "-l",
+            "info",
+            "--use-dynamic-base-id",
+        ]
 
     def haproxy(self, ports, *_):
         changes = {
