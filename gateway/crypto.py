@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -111,8 +111,7 @@ def keyed_hash(label: str, *parts: str) -> str:
 
 def is_signed(label: str, text: str, mac: str) -> bool:
     """Tell whether SECRET_KEY or a fallback has made the ``keyed_hash`` of a text."""
-    keys = (current_app.config["SECRET_KEY"], *current_app.config["SECRET_KEY_FALLBACKS"])
-    return any(hmac.compare_digest(_mac(key, label, text), mac) for key in keys)
+    return any(hmac.compare_digest(_mac(key, label, text), mac) for key in _secret_keys())
 
 
 def _mac(secret_key: str, label: str, *parts: str) -> str:
@@ -125,45 +124,41 @@ def secret_hash(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-class _Box(NamedTuple):
-    """What opens the texts that one SECRET_KEY has sealed."""
-
-    aes_gcm: AESGCM
-    fernet: Fernet  # of rows that were written before version 2; it takes ten times as long
-
-
 @lru_cache(maxsize=64)
-def _box(secret_key: str) -> _Box:
-    fernet_key = base64.urlsafe_b64encode(derive_key(secret_key, "project-secret"))
-    return _Box(AESGCM(derive_key(secret_key, "project-secret-2")), Fernet(fernet_key))
+def _aes_gcm(secret_key: str) -> AESGCM:
+    return AESGCM(derive_key(secret_key, "project-secret-2"))
 
 
 def seal(text: str) -> str:
     """Encrypt and authenticate a text under SECRET_KEY."""
     nonce = secrets.token_bytes(_NONCE)
-    sealed = _box(current_app.config["SECRET_KEY"]).aes_gcm.encrypt(nonce, text.encode(), None)
+    sealed = _aes_gcm(current_app.config["SECRET_KEY"]).encrypt(nonce, text.encode(), None)
     return _VERSION_2 + base64.b64encode(nonce + sealed).decode()
 
 
 def unseal(sealed: str) -> str | None:
     """Return the text, or None when neither SECRET_KEY nor a fallback opens it."""
-    return unseal_all([sealed])[0]
+    return _open(_secret_keys(), sealed)
 
 
 def unseal_all(many: Iterable[str]) -> list[str | None]:
     """Return what ``unseal`` returns for each sealed text."""
-    config = current_app.config
-    boxes = [_box(key) for key in (config["SECRET_KEY"], *config["SECRET_KEY_FALLBACKS"])]
-    return [_open(boxes, sealed) for sealed in many]
+    keys = _secret_keys()
+    return [_open(keys, sealed) for sealed in many]
 
 
-def _open(boxes: Iterable[_Box], sealed: str) -> str | None:
-    for box in boxes:
+def _open(secret_keys: Iterable[str], sealed: str) -> str | None:
+    for key in secret_keys:
         try:
-            if not sealed.startswith(_VERSION_2):
-                return box.fernet.decrypt(sealed.encode()).decode()
+            if not sealed.startswith(_VERSION_2):  # of a row from before version 2
+                fernet_key = base64.urlsafe_b64encode(derive_key(key, "project-secret"))
+                return Fernet(fernet_key).decrypt(sealed.encode()).decode()
             content = b64decode(sealed[len(_VERSION_2) :])
-            return box.aes_gcm.decrypt(content[:_NONCE], content[_NONCE:], None).decode()
+            return _aes_gcm(key).decrypt(content[:_NONCE], content[_NONCE:], None).decode()
         except (InvalidTag, InvalidToken, ValueError):
             continue
     return None
+
+
+def _secret_keys() -> tuple[str, ...]:
+    return current_app.config["SECRET_KEY"], *current_app.config["SECRET_KEY_FALLBACKS"]

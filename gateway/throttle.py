@@ -1,8 +1,8 @@
 """Counters that every worker and node shares, and how much work a process does for strangers.
 
-A ``Counter`` allows ``limit`` events within ``seconds`` of the first one. ``check`` refuses when a
-counter is full; ``hit`` counts an event or refuses it; ``undo`` takes one event back; ``clear``
-forgets all. Functions lock the rows in the order of their keys, so requests cannot deadlock.
+``check`` refuses when a counter is full; ``hit`` counts an event or refuses it; ``undo`` takes one
+event back; ``clear`` forgets all. All lock the rows in the order of their keys, so requests cannot
+deadlock.
 
 A ``Bucket`` costs nothing but a comparison, so it comes before the counters and before any hash.
 """
@@ -18,20 +18,9 @@ from datetime import datetime, timedelta
 from functools import cache
 from operator import attrgetter
 from time import monotonic
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Integer,
-    String,
-    Table,
-    bindparam,
-    case,
-    delete,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Integer, String, bindparam, case, delete, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway import clock
@@ -163,11 +152,12 @@ def hit(*counters: Counter) -> None:
     now = clock.now()
     for counter in sorted(counters, key=attrgetter("key")):
         event = {
-            "of_key": counter.key,
-            "of_name": counter.name,
-            "of_account": counter.account,
+            "key": counter.key,
+            "name": counter.name,
+            "account": counter.account,
+            "count": 1,
+            "expires_at": now + timedelta(seconds=counter.seconds),
             "now": now,
-            "end": now + timedelta(seconds=counter.seconds),
             "latest_end": counter.latest_end(now),
             "limit": counter.limit,
         }
@@ -184,15 +174,8 @@ def _count_event(_dialect_name: str) -> Any:
 
     It counts nothing when the counter is full.
     """
-    table = cast(Table, ThrottleCount.__table__)
-    values = {
-        "key": bindparam("of_key"),
-        "name": bindparam("of_name"),
-        "account": bindparam("of_account", type_=Integer),
-        "count": 1,
-        "expires_at": bindparam("end", type_=UtcDateTime),
-    }
-    insert = dialect().insert(table).values(values)
+    table = ThrottleCount.__table__
+    insert = dialect().insert(table)
     window_is_over = or_(
         table.c.expires_at <= bindparam("now", type_=UtcDateTime),
         table.c.expires_at > bindparam("latest_end", type_=UtcDateTime),
@@ -215,12 +198,9 @@ def _count_event(_dialect_name: str) -> Any:
 
 def undo(*counters: Counter) -> None:
     """Take back one ``hit``; the caller commits."""
-    for counter in sorted(counters, key=attrgetter("key")):
-        db.session.execute(
-            update(ThrottleCount)
-            .where(ThrottleCount.key == counter.key, ThrottleCount.count > 0)
-            .values(count=ThrottleCount.count - 1)
-        )
+    one_less = update(ThrottleCount).values(count=ThrottleCount.count - 1)
+    for key in sorted(counter.key for counter in counters):
+        db.session.execute(one_less.where(ThrottleCount.key == key, ThrottleCount.count > 0))
 
 
 def clear(*counters: Counter) -> None:
@@ -247,10 +227,9 @@ def _delete(*filters: ColumnElement[bool]) -> None:
 
 def counts_of(account: int) -> Sequence[ThrottleCount]:
     """Return the running counts that can keep an account out, the last to end first."""
-    running = select(ThrottleCount).where(
-        ThrottleCount.account == account, ThrottleCount.expires_at > clock.now()
-    )
-    return db.session.scalars(running.order_by(ThrottleCount.expires_at.desc())).all()
+    is_running = (ThrottleCount.account == account, ThrottleCount.expires_at > clock.now())
+    running = select(ThrottleCount).where(*is_running).order_by(ThrottleCount.expires_at.desc())
+    return db.session.scalars(running).all()
 
 
 def _refusal(wait: timedelta) -> ApiError:

@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import false, func, not_, or_, select, update
+from sqlalchemy import false, func, or_, select, update
 
-from gateway import crypto, mail, throttle
-from gateway.auth import codes, limits, login, passwords, register
-from gateway.auth.delete import LastAdmin, erase, leaves_an_admin
+from gateway import crypto, throttle
+from gateway.auth import codes, limits, locks, login, passwords, register
+from gateway.auth.delete import erase
 from gateway.auth.email import move
 from gateway.auth.fields import Password
 from gateway.auth.models import User, email_key, name_key
@@ -78,8 +78,7 @@ def create(user_name: str, email: str, password: Password, *, is_admin: bool) ->
     :raises ApiError: 1003 when the password is the own name or address, 1018 or 1005.
     """
     passwords.refuse_own(password, user_name, email)
-    user = register.new_user(user_name, email)
-    user.is_admin = is_admin
+    user = register.new_user(user_name, email, is_admin=is_admin)
     user.password_hash = crypto.hash_password(password.proof)
     register.add(user)
     return user
@@ -97,14 +96,9 @@ def invite(email: str, language: str) -> None:
         raise ApiError(
             Code.ACCESS_DENIED, "Registration is closed; set REGISTRATION to open or invited"
         )
-    address = email_key(email)
-    register.refuse_address(address)
-
-    def send_mail(code: str, minutes: int) -> None:
-        days = timedelta(minutes=minutes).days
-        mail.send(codes.INVITE, email, language, code=code, days=days)
-
-    codes.issue(codes.INVITE, address, send_mail)
+    register.refuse_address(email_key(email))
+    code = codes.mail_code(codes.INVITE, email, language)
+    codes.store(codes.INVITE, email_key(email), code)
     db.session.commit()
 
 
@@ -118,27 +112,25 @@ def set_email(who: str, email: str, language: str | None) -> User:
     register.refuse_address(email_key(email))
     if not move(user.id, email, language):
         return find(who)  # it has been erased meanwhile
-    db.session.refresh(user)
     outbox.send_due()
     return user
 
 
 def refuse_last_admin(user: User) -> None:
     """Refuse the last admin before an operator is asked; ``delete`` decides anew."""
-    may_leave = leaves_an_admin(lock=False)
-    if db.session.scalar(select(User.id).where(User.id == user.id, not_(may_leave))):
-        raise _last_admin(user)
+    _refuse_last_admin(user)
+    db.session.commit()
 
 
 def delete(who: str, *, even_last_admin: bool = False) -> User:
     """Erase an account for good; return it as it was.
 
-    :raises LastAdmin: unless ``even_last_admin`` is set, here and below.
+    :raises ApiError: 1000 at the last admin, unless ``even_last_admin`` is set, here and below.
     """
     user = find(who)
     if not even_last_admin:
-        refuse_last_admin(user)
-    erase(user.id, even_last_admin=even_last_admin)
+        _refuse_last_admin(user)
+    erase(user.id)
     return user
 
 
@@ -161,13 +153,13 @@ def unlock(who: str) -> User:
     return user
 
 
-def locks(user: User) -> list[tuple[str, datetime]]:
+def lockouts(user: User) -> list[tuple[str, datetime]]:
     """Return what an account cannot do at the moment, because of limits, and until when."""
     found: dict[str, datetime] = {}
     for row in throttle.counts_of(user.id):  # the last to end first
-        most, words = limits.LOCKS.get(row.name, (0, ""))
-        if words and row.count >= most:
-            found.setdefault(words, row.expires_at)
+        limit = limits.LIMITS.get(row.name)
+        if limit and limit.lock and row.count >= limit.events:
+            found.setdefault(limit.lock, row.expires_at)
     return list(found.items())
 
 
@@ -179,35 +171,24 @@ def revoke_tokens(who: str) -> User:
 def change(who: str, *, even_last_admin: bool = False, **values: Any) -> User:
     """Change columns of an account. A ban revokes every token for good.
 
-    :raises LastAdmin: when this would ban or demote the last one.
+    :raises ApiError: 1000 when this would ban or demote the last admin.
     """
     user = find(who)
-    is_banned = values.get("is_banned", False)
-    is_safe = even_last_admin or not (is_banned or values.get("is_admin") is False)
-    changed = db.session.scalar(
-        update(User)
-        .where(User.id == user.id, *([] if is_safe else [leaves_an_admin()]))
-        .values(**values, **_REVOKED if is_banned else {})
-        .returning(User.id)
-        .execution_options(synchronize_session=False)
-    )
-    if changed is None:
-        db.session.rollback()
-        find(who)  # unless it has been erased meanwhile
-        raise _last_admin(user)
+    if values.get("is_banned"):
+        values |= _REVOKED
+    if not even_last_admin and (values.get("is_banned") or values.get("is_admin") is False):
+        _refuse_last_admin(user)
+    db.session.execute(update(User).where(User.id == user.id).values(**values))
     db.session.commit()
-    db.session.refresh(user)
-    return user
+    return find(who)  # unless it has been erased meanwhile
 
 
 def edit(admin: Caller, user_id: int, **changes: Any) -> None:
     """Do what an admin asks of an account.
 
-    :param changes: ``banned``; ``projects_max``, None for PROJECTS_PER_USER.
+    :param changes: ``is_banned``; ``projects_max``, None for PROJECTS_PER_USER.
     :raises ApiError: 1006; 1000 at one's own ban, and at that of the last admin.
     """
-    if "banned" in changes:
-        changes["is_banned"] = changes.pop("banned")
     if changes.get("is_banned") and user_id == admin.id:
         raise ApiError(Code.ACCESS_DENIED, "Nobody bans himself; let another admin do it")
     user = db.session.get(User, user_id)
@@ -217,5 +198,6 @@ def edit(admin: Caller, user_id: int, **changes: Any) -> None:
         change(user.user_name, **changes)
 
 
-def _last_admin(user: User) -> LastAdmin:
-    return LastAdmin(f"{user.user_name} is the last admin; give --yes to do it anyway")
+def _refuse_last_admin(user: User) -> None:
+    sentence = f"{user.user_name} is the last admin; give --yes to do it anyway"
+    locks.refuse_last_admin(user.id, sentence)

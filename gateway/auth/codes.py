@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 import string
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -16,15 +15,15 @@ from flask import current_app
 from sqlalchemy import ColumnElement, and_, case, delete, or_, select, update
 
 from gateway import clock, crypto, log, mail, throttle
-from gateway.auth import limits
-from gateway.auth.models import MailCode
+from gateway.auth import limits, locks
+from gateway.auth.models import MailCode, User, email_key
 from gateway.db import db, dialect, not_durable
 from gateway.errors import ApiError, Code
 from gateway.throttle import Counter
+from gateway.web.client import network
 
 # Purposes of a code, and folders of mail/templates.
 REGISTER, RESET, EMAIL, INVITE = "register", "reset", "email", "invite"
-COUNTED = (REGISTER, RESET)  # the address counts their mails
 INVITE_DIGITS = 12  # more than REG_CODE_DIGITS may be; see auth.register
 LIFETIME = timedelta(minutes=10)
 INVITE_LIFETIME = timedelta(days=7)
@@ -33,21 +32,22 @@ MAX_TRIES = 5
 
 def send(
     purpose: str,
-    address: str,
-    send_mail: Callable[..., None],
+    email: str,
+    language: str,
     counters: tuple[Counter, ...],
     asker: str,
     *,
-    is_wanted: Callable[[], bool] = lambda: True,
+    account: int | None = None,
 ) -> None:
-    """Count a mail, and issue its code within the request that asks for it.
+    """Count a mail, and send a code within the request that asks for it.
 
     When the relay does not take the mail, undo the counters. After a permanent refusal (5xx at
     RCPT) undo only the address's. The client's stay, or it could try endless invented addresses.
 
-    :param address: the key of the e-mail address, here and in every function of this module.
+    :param language: of the mail, one of ``mail.LANGUAGES``.
     :param counters: from ``limits``.
-    :param is_wanted: as in ``issue``.
+    :param asker: who asks, from ``devices.asker``.
+    :param account: the id of the account that the code is for; None for a registration.
     :raises ApiError: 1001 when the account has been erased meanwhile, 429, 1003 when the relay
         refuses the address, 1029 when it did not take the mail.
     """
@@ -55,14 +55,11 @@ def send(
     if purpose == REGISTER:
         throttle.MAILS.take()
     not_durable()
-    if not is_wanted():
-        db.session.rollback()
-        raise ApiError(Code.UNAUTHENTICATED)
+    _hold(account)
     throttle.hit(*counters)
     db.session.commit()
     try:
-        issue(purpose, address, send_mail, asker, is_wanted=is_wanted)
-        db.session.commit()
+        code = mail_code(purpose, email, language)
     except mail.MailError as error:
         log.logger.error("mail not sent: %s; purpose=%s; %s", error, purpose, error.cure)
         is_refused = isinstance(error, mail.RecipientRefused)
@@ -73,32 +70,41 @@ def send(
             text = "email is refused by the relay; check its spelling"
             raise ApiError(Code.INVALID_PARAMETER, text) from None
         raise ApiError(Code.MAIL_NOT_SENT) from None
+    _hold(account)
+    store(purpose, email_key(email), code, asker)
+    db.session.commit()
 
 
-def issue(
-    purpose: str,
-    address: str,
-    send_mail: Callable[..., None],
-    asker: str = "",
-    *,
-    is_wanted: Callable[[], bool] = lambda: True,
-) -> None:
-    """Make a code, mail it, and store its hash once the relay has accepted the mail.
+def _hold(account: int | None) -> None:
+    if account is not None and locks.hold(User.id == account) is None:
+        db.session.rollback()
+        raise ApiError(Code.UNAUTHENTICATED)
 
-    The caller commits. No transaction is open during the conversation with the relay. When the mail
-    could not be sent, an earlier code stays valid.
 
-    :param send_mail: called with the code and its lifetime in minutes.
-    :param asker: who asks, from ``devices.asker``; "" for an invitation.
-    :param is_wanted: holds the account that the code is for, and tells whether it is still there.
-        If not, nothing is stored.
+def mail_code(purpose: str, email: str | None, language: str) -> str:
+    """Make a code and mail it; return it once the relay has accepted the mail.
+
+    The caller stores it, so when the mail could not be sent, an earlier code stays valid. No
+    transaction may be open, because the relay can be slow.
+
+    :param email: None sends no mail, but takes the same way: the relay is asked.
     :raises MailError: when the mail could not be sent.
     """
-    code = crypto.random_text(digits(purpose), string.digits)
-    send_mail(code=code, minutes=lifetime(purpose) // timedelta(minutes=1))
-    if not is_wanted():
-        db.session.rollback()
-        return
+    code, term = crypto.random_text(digits(purpose), string.digits), lifetime(purpose)
+    if email is None:
+        mail.probe()  # when the relay fails, an unknown address must count for nothing, too
+    else:
+        template, minutes = purpose.partition(" ")[0], term // timedelta(minutes=1)
+        mail.send(template, email, language, code=code, minutes=minutes, days=term.days)
+    return code
+
+
+def store(purpose: str, address: str, code: str, asker: str = "") -> None:
+    """Store the hash of a code that has been mailed; the caller commits.
+
+    :param address: the key of the e-mail address, here and below.
+    :param asker: "" for an invitation.
+    """
     key = {"purpose": purpose, "email_key": address, "asker": asker}
     until = clock.now() + lifetime(purpose)
     code_hash = _hash(purpose, address, code)
@@ -141,18 +147,18 @@ def check(purpose: str, address: str, code: str, asker: str, ip: str) -> None:
     given = _hash(purpose, address, code)
     not_durable()
     if purpose == INVITE:
-        throttle.check(limits.invitations(ip))
+        wrong = limits.counter("invitation-ip", network(ip))
+        throttle.check(wrong)
         query: Any = select(MailCode.code_hash).where(*_is_running(purpose, address))
     else:
+        wrong = limits.counter("wrong-code", asker)
         _lock(purpose, address)
         query = _count_try(purpose, address, asker)
     stored = db.session.scalars(query).all()
     if any(hmac.compare_digest(one, given) for one in stored):
         db.session.rollback()  # the right code costs no try
         return
-    if purpose == INVITE or not stored:
-        # Without an open code, write as much; otherwise the time would tell of one.
-        throttle.hit(limits.invitations(ip) if purpose == INVITE else limits.without_code(asker))
+    throttle.hit(wrong)  # also without an open code, or the time would tell of one
     db.session.commit()
     raise ApiError(Code.WRONG_CODE)
 

@@ -18,7 +18,6 @@ from gateway.auth import limits
 from gateway.web.client import client_ip, network
 
 LIFETIME = timedelta(days=90)
-PATH = "/api/v1"
 # Version, user id, nonce, time of issue in unix seconds, MAC of what stands before it.
 _COOKIE = re.compile(r"(1\.(\d{1,10})\.([0-9a-f]{32})\.(\d{1,11}))\.([0-9a-f]{64})", re.ASCII)
 
@@ -91,7 +90,7 @@ def _set(response: Response, user_id: int, value: str, lifetime: timedelta) -> R
         _name(user_id),
         value,
         max_age=lifetime,
-        path=PATH,
+        path="/api/v1",
         secure="https" in (request.scheme, forwarded, public),
         httponly=True,
         samesite="Strict",

@@ -8,9 +8,8 @@ else moves can still move it back.
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import partial
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 
 from gateway import mail, throttle
@@ -33,17 +32,11 @@ def send_code(caller: Caller, email: str, client: Client, language: str) -> None
     :raises ApiError: 1018, 429; 1003 when MAIL_DOMAINS or the relay refuses the address, 1029 when
         the relay did not take the mail.
     """
-    address = email_key(email)
-    register.refuse_address(address)
+    register.refuse_address(email_key(email))
     device = devices.of(client, caller.id)
-    codes.send(
-        codes.purpose_of_change(caller.id),
-        address,
-        partial(mail.send, codes.EMAIL, email, language),
-        limits.mails_of_account(caller.id, client.ip, device),
-        devices.asker(client, device),
-        is_wanted=lambda: locks.hold(User.id == caller.id) is not None,
-    )
+    purpose, asker = codes.purpose_of_change(caller.id), devices.asker(client, device)
+    counters = limits.mails_of_account(caller.id, client.ip, device)
+    codes.send(purpose, email, language, counters, asker, account=caller.id)
 
 
 def change(caller: Caller, password: Password, email: str, reg_code: str, client: Client) -> None:
@@ -73,35 +66,22 @@ def move(user_id: int, email: str, language: str | None, *cleared: throttle.Coun
     :returns: whether there was such an account.
     :raises ApiError: 1018.
     """
-    is_meant = User.id == user_id
-    if locks.hold(is_meant) is None:
+    if locks.hold(User.id == user_id) is None:
         db.session.rollback()
         return False
-    old = db.session.execute(
-        select(User.user_name, User.email, User.email_key, User.language).where(is_meant)
-    ).one()
+    user = db.session.get_one(User, user_id, populate_existing=True)
+    old, old_key = user.email, user.email_key
+    user.email, user.email_key = email, email_key(email)
     try:
-        db.session.execute(
-            update(User)
-            .where(is_meant)
-            .values(email=email, email_key=email_key(email))
-            .execution_options(synchronize_session=False)
-        )
+        db.session.flush()
     except IntegrityError:  # somebody else has just got the address
         db.session.rollback()
         raise ApiError(Code.EMAIL_EXISTS) from None
-    db.session.execute(delete(MailCode).where(codes.belong_to(old.email_key, user_id)))
-    throttle.clear(*cleared, *limits.naming(codes.COUNTED, old.email_key))
+    db.session.execute(delete(MailCode).where(codes.belong_to(old_key, user_id)))
+    throttle.clear(*cleared, *limits.naming(old_key))
     if mail.is_possible():
-        outbox.promise(
-            NOTICE,
-            old.email_key,
-            language or old.language,
-            NOTICE_LIFETIME,
-            asker=str(user_id),
-            email=old.email,
-            context={"user_name": old.user_name},
-            user_id=user_id,
-        )
+        spoken, asker = language or user.language, str(user_id)
+        details = {"email": old, "context": {"user_name": user.user_name}, "user_id": user_id}
+        outbox.promise(NOTICE, old_key, spoken, NOTICE_LIFETIME, asker=asker, **details)
     db.session.commit()
     return True

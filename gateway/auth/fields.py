@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass, field
-from typing import Any
 
 from flask import current_app
 
@@ -40,14 +39,12 @@ class UserName(Stripped):
     remains.
     """
 
+    lengths = (1, 64)
     default_error_messages = {
         "name": "must be made of visible letters and digits, _ - and .",
         "first": "must begin with a letter or a digit",
         "dot": "may hold a middle dot only between two letters",
     }
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(1, 64, **kwargs)
 
     def clean(self, text: str) -> str:
         """Convert to NFKC, which unifies forms of the same character; strip."""
@@ -89,10 +86,8 @@ class EmailAddress(Text):
     """
 
     format_name = "email"
+    lengths = (1, 254)
     default_error_messages = {"email": "must be an address like name@example.com"}
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(1, 254, **kwargs)
 
     def clean(self, text: str) -> str:
         """Remove what nobody sees around the address."""
@@ -107,8 +102,7 @@ class EmailAddress(Text):
 class RegCode(Text):
     """The digits of a mailed code, as keyboards of any script write them."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(0, 64, **kwargs)
+    lengths = (0, 64)
 
     def clean(self, text: str) -> str:
         """Return the decimal digits as 0 to 9, and drop all else."""
@@ -121,8 +115,7 @@ class RegCode(Text):
 class LoginName(Stripped):
     """A user name or an e-mail address."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(1, 254, **kwargs)
+    lengths = (1, 254)
 
     def clean(self, text: str) -> str:
         """Remove white space around a name, and what nobody sees around an address."""
@@ -148,9 +141,7 @@ class ProvedPassword(Text):
     """
 
     format_name = "password"
-
-    def __init__(self, min_length: int = 1, **kwargs: Any) -> None:
-        super().__init__(min_length, 128, **kwargs)
+    lengths = (1, 128)
 
     def check(self, text: str) -> Password:
         if not current_app.config["PASSWORD_MD5"]:
@@ -165,10 +156,8 @@ class ChosenPassword(ProvedPassword):
     address.
     """
 
+    lengths = (8, 128)
     default_error_messages = {"common": "must not be one of the commonest passwords"}
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(8, **kwargs)
 
     def check(self, text: str) -> Password:
         password = super().check(text)

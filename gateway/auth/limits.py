@@ -9,7 +9,6 @@ would tell which name and which address belong together.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import NamedTuple
 
 from flask import current_app
@@ -20,44 +19,61 @@ from gateway.throttle import DAY, HOUR, MINUTE, Counter
 from gateway.web.client import network
 
 QUARTER = 15 * MINUTE
-FAILURES = 5  # of an account and a network, or of a device
-FAILURES_OF_DEVICE = 50  # in a day
-FAILURES_OF_ACCOUNT = 100
-FAILURES_OF_NETWORK = 50
-RIGHT_PASSWORDS = 60
-MAILS_OF_ADDRESS = 5
-OWN_MAILS = 2  # of an account, for its devices, when MAILS_PER_HOUR is used up
-ADDRESS_MAILS_PER_HOUR, ADDRESS_MAILS_PER_DAY = 5, 20  # codes for a new address, of an account
-INVITATIONS = 20  # wrong codes of invitations from a network
+COUNTED = ("register", "reset")  # purposes of codes whose mails the address counts
 DOTLESS = ("gmail.com", "googlemail.com")  # dots in the local part mean nothing there
 
-# What operators read about a full counter of an account, and when it is full.
-LOCKS = {
-    "login-network": (FAILURES, "log in from a network that guessed"),
-    "login-day": (FAILURES_OF_ACCOUNT, "log in from new devices"),
-    "token-network": (FAILURES, "change or erase the account from a network that guessed"),
-    "token-day": (FAILURES_OF_ACCOUNT, "change or erase the account from new devices"),
-    "device": (FAILURES, "be known on a device that guessed"),
-    "device-day": (FAILURES_OF_DEVICE, "be known on a device that guessed"),
-    "right-password": (RIGHT_PASSWORDS, "log in from a client that did so too often"),
-    "mail-minute": (1, "get another code for a new password"),
-    "mail-day": (MAILS_OF_ADDRESS, "get more codes for a new password"),
-    "email-hour": (ADDRESS_MAILS_PER_HOUR, "get more codes for a new address"),
-    "email-day": (ADDRESS_MAILS_PER_DAY, "get more codes for a new address"),
+
+class Limit(NamedTuple):
+    """How many events are allowed within so many seconds of the first one.
+
+    ``lock``: what an account then cannot do, in words for operators, who can lift it.
+    """
+
+    events: int
+    seconds: int
+    lock: str = ""
+
+
+LIMITS = {
+    # Wrong passwords for a name or an address: from a network, and in all; from a network, at all.
+    "login-network": Limit(5, QUARTER, "log in from a network that guessed"),
+    "login-day": Limit(100, DAY, "log in from new devices"),
+    "login-ip": Limit(50, QUARTER),
+    # Wrong passwords that come with a token of the account.
+    "token-network": Limit(5, QUARTER, "change or erase the account from a network that guessed"),
+    "token-day": Limit(100, DAY, "change or erase the account from new devices"),
+    # Wrong passwords from a device that the account knows.
+    "device": Limit(5, QUARTER, "be known on a device that guessed"),
+    "device-day": Limit(50, DAY, "be known on a device that guessed"),
+    "right-password": Limit(60, QUARTER, "log in from a client that did so too often"),
+    # Codes for an address; for a new address of an account.
+    "mail-minute": Limit(1, MINUTE, "get another code for a new password"),
+    "mail-day": Limit(5, DAY, "get more codes for a new password"),
+    "mail-own": Limit(2, HOUR),  # for an account's devices, when MAILS_PER_HOUR is used up
+    "email-hour": Limit(5, HOUR, "get more codes for a new address"),
+    "email-day": Limit(20, DAY, "get more codes for a new address"),
+    # Wrong codes.
+    "invitation-ip": Limit(20, HOUR),
+    "wrong-code": Limit(INT32_MAX, MINUTE),  # never full; see codes.check
 }
+LOCKS = {name for name, limit in LIMITS.items() if limit.lock}
 PASSWORD_LOCKS = {name for name in LOCKS if "mail" not in name}
+
+
+def counter(name: str, subject: str, account: int | None = None) -> Counter:
+    """Return the counter of a limit of the table for one subject."""
+    return Counter(name, subject, LIMITS[name].events, LIMITS[name].seconds, account)
 
 
 class Tries(NamedTuple):
     """The counters of one attempt to give a password.
 
-    ``wrong``: count wrong passwords; when one is full, no password is accepted.
-    ``cleared``: what the right password clears.
+    ``wrong``: count wrong passwords; when one is full, no password is accepted. The right password
+    clears those of the account.
     ``right``: counts right passwords, because each costs as much time as a wrong one.
     """
 
     wrong: tuple[Counter, ...]
-    cleared: tuple[Counter, ...]
     right: Counter
 
 
@@ -68,19 +84,15 @@ def of_login(written: str, account: int | None, ip: str, device: str) -> Tries:
     :param account: the id of the account that has it.
     :param device: from ``devices.of``; "" for everybody else, here and below.
     """
-    if device:
-        return _of_known(device, account)
-    of_name = of_guesses(ip, written, account=account)
-    of_network = Counter("login-ip", network(ip), FAILURES_OF_NETWORK, QUARTER)
-    return Tries((*of_name, of_network), of_name, _right(written, ip, account))
+    of_network = counter("login-ip", network(ip))
+    shared = (*_shared("login", written, ip, account), of_network)
+    person = f"user {account}" if account else f"name {written}"
+    return _tries(shared, f"{person} {network(ip)}", account, device)
 
 
-def of_guesses(ip: str, *keys: str, account: int | None = None) -> tuple[Counter, ...]:
-    """Return the counters of guesses from a network at names and addresses.
-
-    :param account: None counts from before an account had them.
-    """
-    return tuple(counter for key in keys for counter in _shared("login", key, ip, account))
+def of_guesses(ip: str, *keys: str) -> tuple[Counter, ...]:
+    """Return the counters of guesses from a network at names and addresses without an account."""
+    return tuple(each for key in keys for each in _shared("login", key, ip, None))
 
 
 def of_caller(user_id: int, ip: str, device: str) -> Tries:
@@ -88,35 +100,25 @@ def of_caller(user_id: int, ip: str, device: str) -> Tries:
 
     Guesses without a token do not count here.
     """
-    if device:
-        return _of_known(device, user_id)
-    wrong = _shared("token", str(user_id), ip, user_id)
-    return Tries(wrong, wrong, _right("", ip, user_id))
+    shared = _shared("token", str(user_id), ip, user_id)
+    return _tries(shared, f"user {user_id} {network(ip)}", user_id, device)
+
+
+def _tries(shared: tuple[Counter, ...], client: str, account: int | None, device: str) -> Tries:
+    wrong = of_device(device, account) if device else shared
+    return Tries(wrong, counter("right-password", device or client, account))
 
 
 def of_device(device: str, account: int | None) -> tuple[Counter, ...]:
     """Return the counters of wrong passwords from a device."""
-    return (
-        Counter("device", device, FAILURES, QUARTER, account),
-        Counter("device-day", device, FAILURES_OF_DEVICE, DAY, account),
-    )
-
-
-def _of_known(device: str, account: int | None) -> Tries:
-    wrong = of_device(device, account)
-    return Tries(wrong, wrong, Counter("right-password", device, RIGHT_PASSWORDS, QUARTER, account))
+    return counter("device", device, account), counter("device-day", device, account)
 
 
 def _shared(kind: str, subject: str, ip: str, account: int | None) -> tuple[Counter, ...]:
     return (
-        Counter(f"{kind}-network", f"{subject} {network(ip)}", FAILURES, QUARTER, account),
-        Counter(f"{kind}-day", subject, FAILURES_OF_ACCOUNT, DAY, account),
+        counter(f"{kind}-network", f"{subject} {network(ip)}", account),
+        counter(f"{kind}-day", subject, account),
     )
-
-
-def _right(written: str, ip: str, account: int | None) -> Counter:
-    subject = f"user {account}" if account else f"name {written}"
-    return Counter("right-password", f"{subject} {network(ip)}", RIGHT_PASSWORDS, QUARTER, account)
 
 
 def mails(
@@ -132,10 +134,7 @@ def mails(
     local = local.partition("+")[0]
     mailbox = f"{local.replace('.', '') if domain in DOTLESS else local}@{domain}"
     subject = f"{purpose} {mailbox} {device}".rstrip()
-    of_address = (
-        Counter("mail-minute", subject, 1, MINUTE, account),
-        Counter("mail-day", subject, MAILS_OF_ADDRESS, DAY, account),
-    )
+    of_address = counter("mail-minute", subject, account), counter("mail-day", subject, account)
     return (*of_address, *(() if device else _of_network(ip)), _in_all(device, account))
 
 
@@ -144,10 +143,7 @@ def mails_of_account(user_id: int, ip: str, device: str) -> tuple[Counter, ...]:
 
     The account counts, and not the address. Otherwise anybody could use up what its owner may get.
     """
-    own = (
-        Counter("email-hour", str(user_id), ADDRESS_MAILS_PER_HOUR, HOUR, user_id),
-        Counter("email-day", str(user_id), ADDRESS_MAILS_PER_DAY, DAY, user_id),
-    )
+    own = [counter(name, str(user_id), user_id) for name in ("email-hour", "email-day")]
     return (*own, *_of_network(ip), _in_all(device, user_id))
 
 
@@ -161,31 +157,20 @@ def _of_network(ip: str) -> tuple[Counter, ...]:
 def _in_all(device: str, account: int | None) -> Counter:
     everything = Counter("mail-all", "", current_app.config["MAILS_PER_HOUR"], HOUR)
     if device and throttle.is_full(everything):
-        return Counter("mail-own", str(account), OWN_MAILS, HOUR, account)
+        return counter("mail-own", str(account), account)
     return everything
 
 
-def invitations(ip: str) -> Counter:
-    """Return the counter of wrong codes of invitations, which count for the network only."""
-    return Counter("invitation-ip", network(ip), INVITATIONS, HOUR)
-
-
-def without_code(asker: str) -> Counter:
-    """Return a counter that is never full."""
-    return Counter("no-code", asker, INT32_MAX, MINUTE)
-
-
-def naming(purposes: Collection[str], *keys: str) -> tuple[Counter, ...]:
+def naming(*keys: str) -> tuple[Counter, ...]:
     """Return the counters that stay when those of an account are cleared, but name it.
 
     These are guesses at its name and address from before it was there, and mails to its address.
 
-    :param purposes: of mailed codes.
     :param keys: of the name and the address.
     """
-    guesses = [_shared("login", key, "", None)[1] for key in keys]
-    counted = [mails(purpose, key, "") for key in keys for purpose in purposes if "@" in key]
-    return (*guesses, *(counter for each in counted for counter in of_address_only(each)))
+    guesses = [counter("login-day", key) for key in keys]
+    counted = [mails(purpose, key, "") for key in keys for purpose in COUNTED if "@" in key]
+    return (*guesses, *(one for each in counted for one in of_address_only(each)))
 
 
 def of_address_only(counters: tuple[Counter, ...]) -> tuple[Counter, ...]:
@@ -193,4 +178,4 @@ def of_address_only(counters: tuple[Counter, ...]) -> tuple[Counter, ...]:
 
     The mail then counts against the client that asked for it, not against the address.
     """
-    return tuple(counter for counter in counters if counter.name in ("mail-minute", "mail-day"))
+    return tuple(each for each in counters if each.name in ("mail-minute", "mail-day"))

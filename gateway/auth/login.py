@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
 
 from gateway import crypto, log
 from gateway.auth import devices, limits, passwords
@@ -12,7 +13,7 @@ from gateway.auth.devices import Client
 from gateway.auth.fields import Password
 from gateway.auth.models import RevokedToken, User, email_key, name_key
 from gateway.auth.tokens import Caller
-from gateway.db import db, dialect
+from gateway.db import db
 from gateway.errors import ApiError, Code
 from gateway.web.fields import MAX_SENT
 
@@ -29,8 +30,7 @@ def log_in(user_name: str, password: Password, client: Client, language: str | N
         log.note(user=user_id)
     device = devices.of(client, user_id)
     tries = limits.of_login(_key(user_name), user_id, client.ip, device)
-    password_hash = user.password_hash if user else None
-    is_right = passwords.is_right(password, password_hash, tries, by_stranger=not device)
+    is_right = passwords.is_right(password, user, tries, by_stranger=not device)
     if not is_right or user is None:
         raise ApiError(Code.WRONG_CREDENTIALS)
     if user.is_banned:
@@ -64,8 +64,7 @@ def find(name_or_email: str) -> User | None:
         return None
     key = _key(name_or_email)
     is_meant = User.email_key == key if "@" in name_or_email else User.name_key == key
-    user: User | None = db.session.scalar(select(User).where(is_meant))
-    return user
+    return db.session.scalars(select(User).where(is_meant)).first()
 
 
 def _key(name_or_email: str) -> str:
@@ -80,13 +79,9 @@ def log_out(caller: Caller) -> None:
     # The revocation is kept a day longer. So a clock that is wrong for a while, here or on another
     # node, does not purge it early and let the token in again.
     until = datetime.fromtimestamp(caller.expires, timezone.utc) + timedelta(days=1)
-    revoked = db.session.execute(
-        dialect()
-        .insert(RevokedToken)
-        .values(jti=caller.jti, expires_at=until)
-        .on_conflict_do_nothing()
-        .returning(RevokedToken.jti)
-    ).first()
-    db.session.commit()
-    if revoked is None:
-        raise ApiError(Code.UNAUTHENTICATED)
+    db.session.add(RevokedToken(jti=caller.jti, expires_at=until))
+    try:
+        db.session.commit()
+    except IntegrityError:
+        db.session.rollback()
+        raise ApiError(Code.UNAUTHENTICATED) from None

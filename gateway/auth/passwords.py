@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import astuple
 
-from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy import select, update
 
 from gateway import crypto, log, mail, throttle
 from gateway.auth import codes, devices, limits, locks
@@ -36,15 +36,15 @@ def prove(
     """
     device = devices.of(client, caller.id)
     tries = limits.of_caller(caller.id, client.ip, device)
-    if not is_right(password, caller.password_hash, tries):
+    if not is_right(password, caller, tries):
         raise refusal(caller.id, sentence)
     return device
 
 
 def is_right(
-    password: Password, password_hash: str | None, tries: Tries, *, by_stranger: bool = False
+    password: Password, owner: User | Caller | None, tries: Tries, *, by_stranger: bool = False
 ) -> bool:
-    """Tell whether a password is right. Without a hash, take the same time and say no.
+    """Tell whether a password is right. Without an account, take the same time and say no.
 
     Right and wrong passwords are counted, and a right one clears the wrong ones. Check the counters
     again after hashing, so that parallel guesses cannot exceed the limit.
@@ -56,26 +56,21 @@ def is_right(
     throttle.check(*tries.wrong, tries.right)
     if by_stranger:  # after the counters, so that who is refused anyway takes nobody's place
         throttle.SIGN_INS.take()
-    is_right = crypto.password_matches(password.proof, password_hash)
+    is_right = crypto.password_matches(password.proof, owner.password_hash if owner else None)
     if is_right:
         throttle.check(*tries.wrong)
     not_durable()
-    account = tries.right.account
-    if locks.hold(User.id == (account or 0)) != account:  # it has been erased meanwhile
+    is_gone = locks.hold(User.id == (owner.id if owner else 0)) is None
+    if owner and is_gone:  # it has been erased meanwhile
         db.session.rollback()
         return False
     if is_right:
         throttle.hit(tries.right)
-        throttle.clear(*tries.cleared)
+        throttle.clear(*(counter for counter in tries.wrong if counter.account))
     else:
         throttle.hit(*tries.wrong)
     db.session.commit()
     return is_right
-
-
-def is_unchanged(caller: Caller) -> ColumnElement[bool]:
-    """Return the filter that finds the caller's account if the password is still the same."""
-    return and_(User.id == caller.id, User.token_generation == caller.token_generation)
 
 
 def hold(caller: Caller, sentence: str = "The password is wrong") -> None:
@@ -83,7 +78,8 @@ def hold(caller: Caller, sentence: str = "The password is wrong") -> None:
 
     :raises ApiError: 1002, 1001 when the account has been erased meanwhile.
     """
-    if locks.hold(is_unchanged(caller)) is None:
+    is_unchanged = User.token_generation == caller.token_generation
+    if locks.hold(User.id == caller.id, is_unchanged) is None:
         db.session.rollback()
         raise refusal(caller.id, sentence)
 
@@ -105,13 +101,12 @@ def refuse_own(password: Password, *own: str, field: str = "password") -> None:
     :param field: the field of the request that the refusal names.
     :raises ApiError: 1003.
     """
-    keys = {name_key(text) for text in own} | {email_key(text) for text in own}
+    keys = {key(text) for text in own for key in (name_key, email_key)}
     if password.typed:
         is_own = not keys.isdisjoint({name_key(password.typed), email_key(password.typed)})
     else:
-        is_own = any(
-            md5(way) == password.proof for text in {*own, *keys} for way in spellings(text)
-        )
+        ways = {way for text in {*own, *keys} for way in spellings(text)}
+        is_own = password.proof in map(md5, ways)
     if is_own:
         text = f"{field} must not be the account's own name or address"
         raise ApiError(Code.INVALID_PARAMETER, text)
@@ -139,16 +134,8 @@ def set_hash(user_id: int, password_hash: str, *, kept_jti: str | None = None) -
 
     :param kept_jti: the one token that stays valid.
     """
-    db.session.execute(
-        update(User)
-        .where(User.id == user_id)
-        .values(
-            password_hash=password_hash,
-            token_generation=User.token_generation + 1,
-            kept_jti=kept_jti,
-        )
-        .execution_options(synchronize_session=False)
-    )
+    new = {"password_hash": password_hash, "token_generation": User.token_generation + 1}
+    db.session.execute(update(User).where(User.id == user_id).values(**new, kept_jti=kept_jti))
 
 
 def send_reset_code(email: str, client: Client, language: str) -> None:
@@ -170,22 +157,15 @@ def send_reset_code(email: str, client: Client, language: str) -> None:
     user_id = locks.hold(User.email_key == address)
     counters = limits.mails(codes.RESET, address, client.ip, device=device, account=user_id)
     throttle.hit(*counters)
-    outbox.promise(
-        codes.RESET,
-        address,
-        language,
-        codes.LIFETIME,
-        asker=devices.asker(client, device),
-        counters=[astuple(counter) for counter in counters],
-        counted=True,
-    )
+    details = {"counters": [astuple(counter) for counter in counters], "counted": True}
+    asker = devices.asker(client, device)
+    outbox.promise(codes.RESET, address, language, codes.LIFETIME, asker=asker, **details)
     db.session.commit()
     outbox.send_soon()
 
 
 def _find(address: str) -> User | None:
-    user: User | None = db.session.scalar(select(User).where(User.email_key == address))
-    return user
+    return db.session.scalars(select(User).where(User.email_key == address)).first()
 
 
 def mail_reset_code(owed: OwedMail) -> None:
@@ -204,26 +184,20 @@ def mail_reset_code(owed: OwedMail) -> None:
     owed.details = {**owed.details, "user_id": user_id}
     if email is None:
         log.logger.info("reset-code: no account has this address; nothing is mailed")
-
-    def send_mail(**content: object) -> None:
-        if email is None:
-            mail.probe()  # when the relay fails, an unknown address must count for nothing, too
-        else:
-            mail.send(codes.RESET, email, owed.language, **content)
-
-    def is_same_account() -> bool:
-        if not is_counted and locks.hold(User.email_key == address) == user_id:
-            with suppress(ApiError):  # another mail was counted meanwhile; this rolls back
-                throttle.hit(*counters)
-        return locks.hold(User.email_key == address) == user_id
-
     try:
-        codes.issue(codes.RESET, address, send_mail, owed.asker, is_wanted=is_same_account)
+        code = codes.mail_code(codes.RESET, email, owed.language)
     except mail.MailError as error:
         if is_counted and not error.begun:
             throttle.undo(*counters)
             owed.details = {**owed.details, "counted": False}
         raise
+    if not is_counted and locks.hold(User.email_key == address) == user_id:
+        with suppress(ApiError):  # another mail was counted meanwhile; this rolls back
+            throttle.hit(*counters)
+    if locks.hold(User.email_key == address) == user_id:  # nobody has erased or moved it meanwhile
+        codes.store(codes.RESET, address, code, owed.asker)
+    else:
+        db.session.rollback()
 
 
 outbox.senders[codes.RESET] = mail_reset_code
@@ -238,20 +212,18 @@ def reset(email: str, reg_code: str, password: Password, client: Client) -> int:
     """
     address = email_key(email)
     user = _find(address)
-    own = (user.user_name, user.email) if user else ()
     device = devices.of(client, user.id if user else None)
     if not device:
         throttle.SIGN_INS.take()
     codes.check(codes.RESET, address, reg_code, devices.asker(client, device), client.ip)
-    refuse_own(password, *own)
+    if user is None:  # somebody guessed the code of an address without an account
+        raise ApiError(Code.WRONG_CODE)
+    refuse_own(password, user.user_name, user.email)
     # Hash first, because hashing is slow and spending the code locks its row.
     new_hash = crypto.hash_password(password.proof)
-    user_id = locks.hold(User.email_key == address)
-    codes.spend(codes.RESET, address, reg_code)
-    if user_id is None:  # somebody guessed the code of an address without an account
-        db.session.rollback()
-        raise ApiError(Code.WRONG_CODE)
-    set_hash(user_id, new_hash)
-    throttle.clear_account(user_id, limits.PASSWORD_LOCKS)
+    locks.hold(User.id == user.id)
+    codes.spend(codes.RESET, address, reg_code)  # no code outlives its account
+    set_hash(user.id, new_hash)
+    throttle.clear_account(user.id, limits.PASSWORD_LOCKS)
     db.session.commit()
-    return user_id
+    return user.id

@@ -6,13 +6,13 @@ registration code.
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Any
 
 from flask import current_app
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from gateway import clock, crypto, mail, throttle
+from gateway import clock, crypto, throttle
 from gateway.auth import codes, devices, limits, passwords
 from gateway.auth.devices import Client
 from gateway.auth.fields import Password
@@ -36,11 +36,9 @@ def send_code(user_name: str, email: str, client: Client, language: str) -> None
     """
     _refuse_unless("open")
     address = email_key(email)
-    refuse_domain(address)
     _refuse_taken(name_key(user_name), address)
     counters = limits.mails(codes.REGISTER, address, client.ip)
-    send_mail = partial(mail.send, codes.REGISTER, email, language)
-    codes.send(codes.REGISTER, address, send_mail, counters, devices.asker(client, ""))
+    codes.send(codes.REGISTER, email, language, counters, devices.asker(client, ""))
 
 
 def create_account(
@@ -57,16 +55,12 @@ def create_account(
     purpose = codes.INVITE if len(reg_code) == codes.INVITE_DIGITS else codes.REGISTER
     _refuse_unless("open", *(["invited"] if purpose == codes.INVITE else []))
     passwords.refuse_own(password, user_name, email)
-    user = new_user(user_name, email)
-    user.language = language
+    user = new_user(user_name, email, language=language)
     refuse_domain(user.email_key)
-    is_open = current_app.config["REGISTRATION"] == "open"
-    if is_open:
+    if current_app.config["REGISTRATION"] == "open":  # else it would tell who has an account
         _refuse_taken(user.name_key, user.email_key)
     throttle.SIGN_INS.take()
     codes.check(purpose, user.email_key, reg_code, devices.asker(client, ""), client.ip)
-    if not is_open:  # only now, because it would tell strangers who has an account
-        _refuse_taken(user.name_key, user.email_key)
     # Hash first, because hashing is slow and spending the code locks its row.
     user.password_hash = crypto.hash_password(password.proof)
     codes.spend(purpose, user.email_key, reg_code)
@@ -108,14 +102,18 @@ def _refuse_taken(name_key: str, address: str) -> None:
         raise ApiError(Code.USER_NAME_EXISTS)
 
 
-def new_user(user_name: str, email: str) -> User:
-    """Return an account that is not yet in the database and has no password."""
+def new_user(user_name: str, email: str, **more: Any) -> User:
+    """Return an account that is not yet in the database and has no password.
+
+    :param more: other columns.
+    """
     return User(
         user_name=user_name,
         name_key=name_key(user_name),
         email=email,
         email_key=email_key(email),
         created_at=clock.now(),
+        **more,
     )
 
 

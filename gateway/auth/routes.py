@@ -24,15 +24,12 @@ from gateway.web.reply import reply, responses
 
 bp = Blueprint("auth", __name__, url_prefix="/api/v1")
 _PASSWORD = (Code.WRONG_CREDENTIALS, Code.TOO_MANY_REQUESTS)
-_NEW_ACCOUNT = (
-    *(Code.ACCESS_DENIED, Code.EMAIL_EXISTS, Code.USER_NAME_EXISTS),
-    Code.TOO_MANY_REQUESTS,
-)
+_NO_ACCOUNT = (Code.ACCESS_DENIED, Code.EMAIL_EXISTS, Code.USER_NAME_EXISTS)
 
 
 @bp.post("/auth-code")
 @body(schemas.AuthCodeRequest)
-@responses(Empty, *_NEW_ACCOUNT, Code.MAIL_NOT_SENT)
+@responses(Empty, *_NO_ACCOUNT, Code.TOO_MANY_REQUESTS, Code.MAIL_NOT_SENT)
 def auth_code(**fields: Any) -> Response:
     """Mail a registration code.
 
@@ -45,7 +42,7 @@ def auth_code(**fields: Any) -> Response:
 
 @bp.post("/register")
 @body(schemas.RegisterRequest)
-@responses(Empty, *_NEW_ACCOUNT, Code.WRONG_CODE)
+@responses(Empty, *_NO_ACCOUNT, Code.TOO_MANY_REQUESTS, Code.WRONG_CODE)
 def register(**fields: Any) -> Response:
     """Create an account with a mailed code, or with that of an invitation.
 

@@ -22,6 +22,7 @@ from gateway.web.fields import (
     Stripped,
     entries,
     output_field,
+    says,
 )
 
 DIGEST = "e10adc3949ba59abbe56e057f20f883e"  # the reference's example, of what clients send
@@ -48,9 +49,7 @@ class NewPassword(Request):
 class Mailed(Request):
     """A mailed code."""
 
-    reg_code = RegCode(
-        required=True, metadata={"example": "632804", "description": "The mailed code."}
-    )
+    reg_code = RegCode(required=True, **says("632804", "The mailed code."))
 
 
 class AuthCodeRequest(Address, Named):
@@ -68,10 +67,7 @@ class RegisterRequest(Mailed, NewAccount):
 class LoginRequest(Request):
     """POST /api/v1/login; ``user_name`` may also hold the e-mail address."""
 
-    user_name = LoginName(
-        required=True,
-        metadata={"example": "lory", "description": "The user name, or the e-mail address."},
-    )
+    user_name = LoginName(required=True, **says("lory", "The user name, or the e-mail address."))
     password = ProvedPassword(required=True, metadata={"example": DIGEST})
 
 
@@ -126,39 +122,24 @@ class Login(Reply):
     role = output_field(
         String, "", 'The role of the account, "" for most', validate=validate.OneOf(["", "admin"])
     )
-    privilege = List(
-        String(),
-        required=True,
-        metadata={"example": [], "description": "What the role allows; empty for most"},
-    )
+    privilege = List(String(), required=True, **says([], "What the role allows; empty for most"))
 
 
 class UserListRequest(PageRequest):
     """POST /api/v1/admin/user-list."""
 
-    query = Stripped(
-        0,
-        254,
-        load_default="",
-        metadata={
-            "example": "",
-            "description": "An id, or a part of a user name or of an address; empty finds all.",
-        },
-    )
+    _words = says("", "An id, or a part of a user name or of an address; empty finds all.")
+    query = Stripped(0, 254, load_default="", **_words)
 
 
 class UserEditRequest(Request):
     """POST /api/v1/admin/user-edit; a field that is not sent stays."""
 
     # No account has the id 0, so whoever sends the example changes nothing.
-    id = Int32(required=True, metadata={"example": 0, "description": "The id of an account"})
-    banned = Flag(metadata={"example": False, "description": "Whether it may do nothing"})
+    id = Int32(required=True, **says(0, "The id of an account"))
+    banned = Flag(attribute="is_banned", **says(False, "Whether it may do nothing"))
     projects_max = Int32(
-        allow_none=True,
-        metadata={
-            "example": 5,
-            "description": "How many projects it may have; null is the service's default",
-        },
+        allow_none=True, **says(5, "How many projects it may have; null is the service's default")
     )
 
 

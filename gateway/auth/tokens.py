@@ -22,10 +22,12 @@ from gateway.web.reply import View
 
 ALGORITHM = "HS256"
 LIFETIME = timedelta(hours=12)
-MAX_TIME = 10**11  # unix seconds; databases cannot store later moments
 # PyJWT would compare these with the system's clock; ``_is_current`` compares them with ours.
 _UNCHECKED: Any = {"verify_exp": False, "verify_iat": False, "verify_nbf": False}
 _TOKEN = re.compile(r"\s*(?:bearer\s+)?([\w-]+\.[\w-]+\.[\w-]+)\s*", re.ASCII | re.IGNORECASE)
+
+# The claims sub, jti, generation, iat and exp as repr writes them; databases store no later times.
+_FORM = re.compile(r"'[1-9]\d{0,9}' '[\w-]{1,36}' \d{1,10} \d{1,11} \d{1,11}", re.ASCII)
 
 _jti = bindparam("jti", type_=RevokedToken.jti.type)
 #: The filter for the account of a token that is not revoked; ``given()`` returns its values.
@@ -62,10 +64,8 @@ def init_app(app: Flask) -> None:
     app.config.update(
         JWT_SECRET_KEY=crypto.derive_key(app.config["SECRET_KEY"], "jwt"),
         JWT_ALGORITHM=ALGORITHM,
-        JWT_TOKEN_LOCATION=["headers"],
         JWT_ENCODE_NBF=False,
         JWT_COOKIE_CSRF_PROTECT=False,  # otherwise each token has a claim that only cookies need
-        JWT_ACCESS_TOKEN_EXPIRES=LIFETIME,
     )
     JWTManager(app)
 
@@ -164,19 +164,14 @@ def _has_our_form(claims: dict[str, Any]) -> bool:
 
     Other values would make the database fail.
     """
-    times = (claims.get("iat"), claims.get("exp"))
-    jti, subject, generation = claims.get("jti"), claims.get("sub"), claims.get("generation")
+    names = ("sub", "jti", "generation", "iat", "exp")
+    written = " ".join(repr(claims.get(name)) for name in names)
     return (
         claims.get("type", "access") == "access"
         and "nbf" not in claims
-        and all(type(time) is int and 0 <= time < MAX_TIME for time in times)
-        and type(generation) is int
-        and 0 <= generation <= INT32_MAX
-        and isinstance(jti, str)
-        and re.fullmatch(r"[\w-]{1,36}", jti, re.ASCII) is not None
-        and isinstance(subject, str)
-        and re.fullmatch(r"[1-9]\d{0,9}", subject, re.ASCII) is not None
-        and int(subject) <= INT32_MAX
+        and _FORM.fullmatch(written) is not None
+        and int(claims["sub"]) <= INT32_MAX
+        and claims["generation"] <= INT32_MAX
     )
 
 

@@ -28,11 +28,11 @@ class Text(fields.String):
     }
 
     format_name = ""  # in OpenAPI
+    lengths = (1, MAX_SENT)  # of a clean text
 
-    def __init__(self, min_length: int, max_length: int, **kwargs: Any) -> None:
+    def __init__(self, *lengths: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.min_length = min_length
-        self.max_length = max_length
+        self.min_length, self.max_length = lengths or self.lengths
 
     @property
     def rule(self) -> dict[str, Any]:

@@ -528,7 +528,7 @@ def test_count_of_a_mail_for_a_new_address(person, monkeypatch, nothing_is_left)
 
 def test_mail_with_a_code_for_a_new_address(person, monkeypatch, nothing_is_left, sql):
     erase_during(monkeypatch, mail, "send", person)
-    assert code_of(person.post("/platform/email-code", {"email": NEW})) == 0
+    assert code_of(person.post("/platform/email-code", {"email": NEW})) == 1001
     nothing_is_left(person)
     assert sql("SELECT * FROM mail_codes") == []
 

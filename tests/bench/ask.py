@@ -45,7 +45,9 @@ def settings(uri):
 
 def make_app(uri, projects):
     """Return the application on a new database with ``projects`` projects, and a token."""
-    limits.RIGHT_PASSWORDS = 10**9  # it logs in more often than a client may
+    limits.LIMITS["right-password"] = limits.Limit(
+        10**9, limits.QUARTER
+    )  # it logs in more often than a client may
     app = create_app(settings(uri))
     assert app.test_cli_runner().invoke(main, args=["db", "upgrade"]).exit_code == 0
     with app.app_context():

@@ -17,7 +17,9 @@ from support.servers import ROOT, Server, free_port
 HERE = Path(__file__).parent
 # The floor runs with the same settings, but without the hook that needs the application.
 # The load generator logs in more often than a client may.
-NO_LIMIT = "\nfrom gateway.auth import limits\nlimits.RIGHT_PASSWORDS = 10**9\n"
+NO_LIMIT = (
+    "\nfrom gateway.auth import limits\nlimits.LIMITS['right-password'] = limits.Limit(10**9, 1)\n"
+)
 SAME = "from gateway.server.gunicorn import *\ndel post_worker_init\n"
 
 

@@ -64,15 +64,15 @@ def show(who: str, as_json: bool) -> None:
     Times are UTC.
     """
     user = accounts.find(who)
-    locked = [f"{what} until {until:{TIME}}" for what, until in accounts.locks(user)]
+    locked = [f"{what} until {until:{TIME}}" for what, until in accounts.lockouts(user)]
     mails, _ = outbox.owed(outbox.belong_to(user.email_key, user.id), 0, PAGE_SIZE)
     owed = [
         f"{each.kind}: " + ", ".join(f"{name} {value}" for name, value in state_of(each).items())
         for each in mails
     ]
     more = {name: each for name, each in (("cannot", locked), ("owed_mails", owed)) if each}
-    most = "default" if user.projects_max is None else user.projects_max
-    print_one({**_row(user), "projects_max": most, **more}, as_json=as_json)
+    max_projects = "default" if user.projects_max is None else user.projects_max
+    print_one({**_row(user), "projects_max": max_projects, **more}, as_json=as_json)
 
 
 @group.command("create")
