@@ -136,12 +136,16 @@ class Client(testkit.Client):
         openapi_check.check_reply(self.application, kwargs.get("method", "GET"), reply)
         return reply
 
+    def api(self, path, body=None, **kwargs):
+        """Post to an endpoint."""
+        return self.post(f"/api/v1{path}", json=body or {}, **kwargs)
+
 
 class Person(Account):
     """A user with an account and a token."""
 
     def post(self, path, body=None, **kwargs):
-        return self.client.post(f"/api/v1{path}", json=body or {}, headers=self.headers, **kwargs)
+        return self.client.api(path, body, headers=self.headers, **kwargs)
 
     def create_project(self, project_name="我的ChatGPT项目", project_type=1):
         body = {"project_type": project_type, "project_name": project_name}
@@ -359,9 +363,7 @@ def client(app):
 @pytest.fixture
 def api(client):
     """Return a function that posts to an endpoint without a token."""
-    return lambda path, body=None, **kwargs: client.post(
-        f"/api/v1{path}", json=body or {}, **kwargs
-    )
+    return client.api
 
 
 @pytest.fixture

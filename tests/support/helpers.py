@@ -6,24 +6,29 @@ import base64
 import os
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import sync_playwright
 
 from gateway.db import db
+from gateway.testing.mailbox import wait_for_background
 
 TIMEOUT = 60  # seconds; only a broken server needs as many
 PASSWORD = "e10adc3949ba59abbe56e057f20f883e"  # what clients send for 123456
 TYPED = "seven green bottles"  # what a person types
+OTHER = "another password"  # that a person changes to
 SECRET_KEY = "a secret of the tests, long enough to be one"
 
 # URLs of databases that cannot be reached: nothing listens on port 1.
 NO_POSTGRES = "postgresql://nobody@127.0.0.1:1/nothing"
 NO_SQLITE = "sqlite:////nowhere/at/all.db"
 
-# Tests with a database run on SQLite and on Postgres; these marks keep one of the two.
+# Tests with a database run on SQLite and on Postgres; these marks keep one of the two. In folders
+# that have SQLite for all, ``on_both`` adds Postgres.
 sqlite_only = pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+on_both = pytest.mark.parametrize("database_uri", ["sqlite", "postgres"], indirect=True)
 postgres_only = pytest.mark.parametrize("database_uri", ["postgres"], indirect=True)
 
 # A successful reply without data.
@@ -73,6 +78,48 @@ def other_code(code):
 def login(api, user_name="lory", password=PASSWORD, **kwargs):
     """Log in through the ``api`` fixture; return the reply."""
     return api("/login", {"user_name": user_name, "password": password}, **kwargs)
+
+
+def at(ip):
+    """Return the arguments of a request from an address."""
+    return {"environ_base": {"REMOTE_ADDR": ip}}
+
+
+def register(api, reg_code, user_name="lory", email="lory@126.com", password=PASSWORD, **kwargs):
+    """Register through the ``api`` fixture; return the reply."""
+    account = {"user_name": user_name, "email": email, "password": password}
+    return api("/register", {**account, "reg_code": reg_code}, **kwargs)
+
+
+def ask_reset(api, email="lory@126.com", **kwargs):
+    """Ask for a code for a new password, and wait for the mail; return the code of the reply."""
+    reply = api("/reset-code", {"email": email}, **kwargs)
+    wait_for_background()
+    return code_of(reply)
+
+
+def reset(api, reg_code, email="lory@126.com", password=OTHER, **kwargs):
+    """Set a new password with a code; return the reply."""
+    return api(
+        "/reset-password", {"email": email, "reg_code": reg_code, "password": password}, **kwargs
+    )
+
+
+def change_password(person, old=PASSWORD, new=OTHER, **kwargs):
+    """Change a person's password; return the reply."""
+    body = {"old_password": old, "new_password": new}
+    return person.post("/platform/change-password", body, **kwargs)
+
+
+def is_in(person):
+    """Tell whether a person's token is valid."""
+    return person.post("/project/list").status_code == 200
+
+
+def elsewhere(act):
+    """Call a function in another thread, because a nested request would share the session."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(act).result()
 
 
 def assert_failure(reply, status, code):
