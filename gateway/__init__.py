@@ -23,21 +23,13 @@ def create_app(config: Mapping[str, Any] | None = None, *, make_key: bool = True
     :raises ConfigError: when a setting is invalid.
     """
     # Loaded only now, because pytest loads this package for its plugin in every run.
-    from flask import Flask
-
     from gateway import auth, db, log, mail, project
     from gateway.auth import tokens
     from gateway.server import metrics
-    from gateway.settings import INSTANCE_PATH, from_environment, load
+    from gateway.settings import load
     from gateway.web import access_log, health, pages, reply
 
-    app = Flask(
-        __name__,
-        instance_path=from_environment(INSTANCE_PATH),
-        instance_relative_config=True,
-        static_folder=None,
-    )
-    load(app, config, make_key=make_key)
+    app = load(config, make_key=make_key)
     log.start()
     access_log.init_app(app)
     reply.init_app(app)

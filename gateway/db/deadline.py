@@ -79,8 +79,8 @@ def serves_a_request() -> bool:
 
 
 def time_left(longest: float) -> float:
-    """Return how many seconds the present request may wait for one answer, at most ``longest``."""
-    return min(longest, max(MIN_TIMEOUT, _left()))
+    """Return how many seconds a request may wait for one answer; outside a request ``longest``."""
+    return min(longest, max(MIN_TIMEOUT, _left())) if serves_a_request() else longest
 
 
 def _left() -> float:

@@ -8,17 +8,14 @@ verify than a session. Everything else goes through ``db.session``.
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import Dialect, Executable, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
 
 from gateway.db import db, dialect
-
-_PARAMSTYLES = {"sqlite": "named", "postgresql": "pyformat"}
 
 
 class HotStatement:
@@ -31,12 +28,10 @@ class HotStatement:
     def __init__(self, statement: Executable, *, durable: bool = True) -> None:
         self._statement = statement
         self._durable = durable
-        self._compiled: dict[str, _Compiled] = {}
 
     def first(self, values: Mapping[str, Any]) -> Any:
         """Run the statement; return its first row, or None."""
-        rows = self.all(values)
-        return rows[0] if rows else None
+        return next(iter(self.all(values)), None)
 
     def all(self, values: Mapping[str, Any]) -> list[Any]:
         """Run the statement as its own transaction; return its rows as named tuples.
@@ -44,10 +39,7 @@ class HotStatement:
         :raises sqlalchemy.exc.DBAPIError: when the database fails or refuses.
         """
         engine = db.engine
-        compiled = self._compiled.get(engine.dialect.name)
-        if compiled is None:
-            compiled = _compile(self._statement, engine.dialect)
-            self._compiled[engine.dialect.name] = compiled
+        compiled = _compile(self._statement, engine.dialect.name)
         connection = None
         try:
             connection = engine.raw_connection()
@@ -59,9 +51,8 @@ class HotStatement:
             )
             return rows
         except engine.dialect.loaded_dbapi.Error as error:
-            if connection and engine.dialect.is_disconnect(
-                error, connection.dbapi_connection, None
-            ):
+            driver = connection and connection.dbapi_connection
+            if connection and engine.dialect.is_disconnect(error, driver, None):
                 connection.invalidate(error)
             # As a session would raise it; without a statement when the connection was not made.
             raise DBAPIError.instance(
@@ -77,69 +68,48 @@ class HotStatement:
                 connection.close()
 
 
-@dataclass(frozen=True)
 class _Compiled:
     """A statement compiled for one driver.
 
-    ``to_driver`` converts Python's values to the driver's, by name; ``to_python`` converts them
-    back, by the column's position.
+    ``constants`` are values of the statement itself. ``to_driver`` converts Python's values to the
+    driver's, by name; ``to_python`` converts them back, by the column's position.
     """
 
-    run: Callable[..., Any]  # of the dialect's module
-    sql: str
-    to_driver: dict[str, Callable[[Any], Any]]
-    to_python: tuple[tuple[int, Callable[[Any], Any]], ...]
-    make_row: Callable[[Any], Any]
+    def __init__(self, statement: Any, used: Dialect) -> None:
+        # Parameters have names, not positions, because most values stand in more than one place.
+        style = {"sqlite": "named", "postgresql": "pyformat"}[used.name]
+        named: Dialect = type(used)(dbapi=used.loaded_dbapi, paramstyle=style)  # type: ignore[call-arg]
+        compiled: Any = statement.compile(dialect=named)
+        to_driver = {
+            name: bind.type.dialect_impl(named).bind_processor(named)
+            for name, bind in compiled.binds.items()
+        }
+        to_python = [
+            column.type.dialect_impl(named).result_processor(named, None)
+            for column in statement.exported_columns
+        ]
+        row: Any = namedtuple("Row", statement.exported_columns.keys())  # type: ignore[misc]
+        self.run = dialect().run
+        self.sql = str(compiled)
+        self.constants = compiled.params
+        self.to_driver = {name: convert for name, convert in to_driver.items() if convert}
+        self.to_python = {at: convert for at, convert in enumerate(to_python) if convert}
+        self.make_row = row._make
 
     def fetch(self, connection: PoolProxiedConnection, values: Mapping[str, Any]) -> list[Any]:
         """Execute the statement on a connection; return its rows."""
-        parameters = dict(values)
+        parameters = {**self.constants, **values}
         for name, convert in self.to_driver.items():
             parameters[name] = convert(parameters[name])
         cursor = connection.cursor()
         cursor.execute(self.sql, parameters)
-        rows = cursor.fetchall()
-        if self.to_python:
-            rows = list(map(list, rows))
-            for position, convert in self.to_python:
-                for row in rows:
-                    row[position] = convert(row[position])
-        return [self.make_row(row) for row in rows]
+        rows = list(map(list, cursor.fetchall()))
+        for position, convert in self.to_python.items():
+            for row in rows:
+                row[position] = convert(row[position])
+        return list(map(self.make_row, rows))
 
 
-def _with_constants(compiler: Any) -> Any:
-    """Return a compiler that writes the statement's own values into its text.
-
-    As parameters they cost Postgres a seventh of the time that it plans verify's statement.
-    """
-
-    class Compiler(compiler):  # type: ignore[misc]
-        def visit_bindparam(self, bindparam: Any, **kw: Any) -> str:
-            kw["literal_binds"] = not bindparam.required
-            return str(super().visit_bindparam(bindparam, **kw))
-
-    return Compiler
-
-
-def _compile(statement: Any, used: Dialect) -> _Compiled:
-    # Parameters have names, not positions, because most values stand in more than one place.
-    named: Dialect = type(used)(dbapi=used.loaded_dbapi, paramstyle=_PARAMSTYLES[used.name])  # type: ignore[call-arg]
-    named.statement_compiler = _with_constants(named.statement_compiler)
-    compiled: Any = statement.compile(dialect=named)
-    to_driver = {
-        name: bind.type.dialect_impl(named).bind_processor(named)
-        for name, bind in compiled.binds.items()
-        if bind.required
-    }
-    columns: Any = statement.exported_columns
-    to_python = [
-        column.type.dialect_impl(named).result_processor(named, None) for column in columns
-    ]
-    row: Any = namedtuple("Row", columns.keys())  # type: ignore[misc]
-    return _Compiled(
-        run=dialect().run,
-        sql=str(compiled),
-        to_driver={name: convert for name, convert in to_driver.items() if convert},
-        to_python=tuple((at, convert) for at, convert in enumerate(to_python) if convert),
-        make_row=row._make,
-    )
+@cache
+def _compile(statement: Any, _dialect_name: str) -> _Compiled:
+    return _Compiled(statement, db.engine.dialect)

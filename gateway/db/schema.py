@@ -3,7 +3,7 @@
 During an upgrade one node migrates the database while others still run the version before. They
 go on serving when the migration only adds what they do not need. The rule: the number of a
 migration begins with the same digit as the one before when the version before can serve the new
-schema, and with the next digit when it cannot. So 0004 after 0003 adds, 1005 breaks.
+schema, and with the next digit when it cannot. So 1005 after 0004 breaks, and 1006 would add.
 """
 
 from __future__ import annotations

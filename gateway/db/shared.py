@@ -110,19 +110,19 @@ def _claim(connection: Connection, config: Config) -> dict[str, str]:
     kept = stored(connection)
     if conflict(kept, config):
         return kept
-    ours = {name: value(name, config) for name in SHARED}
-    for name in SHARED.keys() - kept.keys():  # another node may be faster
-        new = dialect().insert(StoredValue).values(name=name, value=ours[name])
-        connection.execute(new.on_conflict_do_nothing())
+    for name in SHARED:
+        if name not in kept:  # another node may be faster
+            new = dialect().insert(StoredValue).values(name=name, value=value(name, config))
+            connection.execute(new.on_conflict_do_nothing())
     connection.commit()
     kept = stored(connection)
-    if kept["SECRET_KEY"] != ours["SECRET_KEY"] and not conflict(kept, config):
+    keys = value("SECRET_KEY", config)
+    if kept["SECRET_KEY"] != keys and not conflict(kept, config):
         as_read = StoredValue.value == kept["SECRET_KEY"]  # unless another node was faster
         change = update(StoredValue).where(StoredValue.name == "SECRET_KEY", as_read)
-        connection.execute(change.values(value=ours["SECRET_KEY"]))
+        connection.execute(change.values(value=keys))
         connection.commit()
-        kept = stored(connection)
-    return kept
+    return stored(connection)
 
 
 def keep_comparing(app: Flask) -> None:

@@ -11,12 +11,12 @@ import os
 import shutil
 import signal
 import socket
-from contextlib import closing
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from flask import Flask
+from gunicorn.util import parse_address  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 # gunicorn takes every name in this module that is the name of a setting; "config" is one.
@@ -32,19 +32,11 @@ QUIT_TIMEOUT = 2  # seconds that a worker may take to end after Ctrl-C
 CONNECT_TIMEOUT = 1  # seconds that a server may take to show that it listens on a Unix socket
 
 
-def keep_settings(cfg: Any) -> None:
-    """Keep gunicorn's settings as attributes; it looks up two dozen in each request, slowly."""
-    for name, setting in cfg.settings.items():
-        if not hasattr(type(cfg), name):  # else it is a property, made of one or more settings
-            cfg.__dict__[name] = setting.get()
-
-
 class Worker(ThreadWorker):  # type: ignore[misc]
     """gunicorn's worker with threads, which take turns; Ctrl-C always ends it within seconds."""
 
     def init_process(self) -> None:
         """Begin the new process, which has no threads yet; end when its requests are answered."""
-        keep_settings(self.cfg)
         try:
             super().init_process()
         finally:
@@ -99,7 +91,6 @@ if not os.environ.get("WEB_CONCURRENCY"):
 # most 8 of them wait for the relay (MAX_PARALLEL_MAILS).
 worker_class = Worker
 threads = settings.THREADS
-timeout = 30
 graceful_timeout = 15
 keepalive = 5
 # gunicorn believes no header about the client's address or protocol; TRUSTED_PROXIES decides. With
@@ -109,19 +100,12 @@ secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""
 forwarded_allow_ips = "*"
 control_socket_disable = True
-accesslog = None  # the application writes one line for each request
-errorlog = "-"
 
 
 def on_starting(server: Any) -> None:
     """Check once, before any worker starts, all that can stop the service; say it on one line."""
     try:
-        app = Flask(
-            "gateway",
-            instance_path=settings.from_environment(settings.INSTANCE_PATH),
-            instance_relative_config=True,
-        )
-        settings.load(app)
+        app = settings.load()
         instance.check_database_folder(app)
         db.init_app(app)
         shared.claim(app)
@@ -131,7 +115,7 @@ def on_starting(server: Any) -> None:
             server.metrics_folder = metrics.make_folder()
         # Sockets that come from systemd or from an earlier gunicorn are open already.
         if not {"LISTEN_FDS", "GUNICORN_FD"} & set(os.environ):
-            for address in server.cfg.address:
+            for address in server.cfg.bind:
                 check_address(address)
     except ConfigError as error:
         settings.stop(error)
@@ -192,19 +176,13 @@ def describe_listener(listener: str, has_pages: bool = True) -> str:
     return f"{listener}, console at {url}/, documented at {url}/docs"
 
 
-def check_address(address: tuple[str, int] | str | int) -> None:
+def check_address(address: str) -> None:
     """Check that gunicorn can listen at an address; it would try five times and say more.
 
     :raises ConfigError: when it cannot.
     """
     try:
-        if isinstance(address, tuple):
-            host, port = address
-            name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            _check_port(host, port)
-        elif isinstance(address, str):
-            name = f"unix:{address}"
-            _check_unix_socket(Path(address))
+        _bind(parse_address(address))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             reason = "another program listens there; stop it, or"
@@ -212,32 +190,31 @@ def check_address(address: tuple[str, int] | str | int) -> None:
             reason = "there is no such host;"
         else:
             reason = f"{os.strerror(error.errno) if error.errno else error};"
-        message = f"BIND: cannot listen at {name}: {reason} set GATEWAY_BIND to another address"
+        message = f"BIND: cannot listen at {address}: {reason} set GATEWAY_BIND to another address"
         raise ConfigError(message) from None
 
 
-def _check_port(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does
-        probe.bind((host, port))
-
-
-def _check_unix_socket(path: Path) -> None:
-    """Bind to a path for a moment; remove a socket that no server listens on, as gunicorn does.
+def _bind(address: Any) -> None:
+    """Bind to an address for a moment; remove a socket that no server listens on, as gunicorn does.
 
     gunicorn also removes the socket of a server that still runs. Nobody could reach that server
     any more, so this refuses.
     """
-    if path.exists():
-        if not path.is_socket():
+    if isinstance(address, int):  # a socket that is open already
+        return
+    is_path = isinstance(address, str)
+    family = socket.AF_UNIX if is_path else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    if is_path and os.path.exists(address):
+        if not Path(address).is_socket():
             raise OSError("this file is no socket")
-        with closing(socket.socket(socket.AF_UNIX)) as probe:
+        with socket.socket(family) as probe:
             probe.settimeout(CONNECT_TIMEOUT)
-            failure = probe.connect_ex(str(path))
+            failure = probe.connect_ex(address)
         if failure != errno.ECONNREFUSED:
             raise OSError(failure or errno.EADDRINUSE, "")
-        path.unlink()
-    with closing(socket.socket(socket.AF_UNIX)) as probe:
-        probe.bind(str(path))
-    path.unlink()
+        os.unlink(address)
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does
+        probe.bind(address)
+    if is_path:
+        os.unlink(address)

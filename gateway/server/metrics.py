@@ -52,8 +52,6 @@ def init_app(app: Flask) -> None:
     sent = prometheus.Counter("gateway_mails_sent", "Mails sent.", registry=registry)
     failed = prometheus.Counter("gateway_mails_failed", "Failed tries.", registry=registry)
 
-    counters: dict[tuple[str, str, str], Any] = {}  # of labels, which take long to look up
-
     def count_mail(_app: Flask, is_sent: bool) -> None:
         (sent if is_sent else failed).inc()
 
@@ -62,13 +60,10 @@ def init_app(app: Flask) -> None:
 
     def count(response: Response) -> Response:
         asked = request._get_current_object()  # type: ignore[attr-defined]
+        rule = asked.url_rule.rule if asked.url_rule else "none"
+        method = asked.method if asked.method in METHODS else "other"
         code = g.get("notes", {}).get("code", response.status_code)
-        labels = asked.url_rule and asked.url_rule.rule, asked.method, code
-        if labels not in counters:
-            method = asked.method if asked.method in METHODS else "other"
-            labels = labels[0] or "none", method, code
-            counters[labels] = requests.labels(*labels)
-        counters[labels].inc()
+        requests.labels(rule, method, code).inc()
         if asked.endpoint in QUESTIONS:
             seconds.observe(perf_counter() - g.began)
         return response

@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -36,10 +37,10 @@ class Pool:
 
     def __init__(self, threads: int, slow: float = SLOW) -> None:
         self._slow = slow
-        self._threads: list[threading.Thread] = []
-        self._max_threads = threads
+        self._startable = threads  # how many more threads may be started
         self._guard = threading.Lock()  # of all that follows
         self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._unfinished: set[Future[Any]] = set()
         # Each thread waits on its own lock, its ticket; releasing that lock wakes the thread.
         self._returning: deque[threading.Lock] = deque()
         self._idle: list[threading.Lock] = []  # the last one worked last; its memory is in caches
@@ -47,39 +48,36 @@ class Pool:
         self._began = 0.0  # the turn
         self._ended = False
         self._is_crowded = threading.Event()
+        self._idle.append(self._start_thread())
         threading.Thread(target=self._watch, name="turns", daemon=True).start()
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call a function in one of the threads, after those that were submitted before.
 
-        :raises RuntimeError: when the pool has been shut down, or no first thread can be started.
+        :raises RuntimeError: when the pool has been shut down.
         """
         future: Future[Any] = Future()
-        job = future, partial(function, *args, **kwargs)
         with self._guard:
             if self._ended:
                 raise RuntimeError("the pool has been shut down")
-            self._jobs.append(job)
+            self._unfinished.add(future)
+            self._jobs.append((future, partial(function, *args, **kwargs)))
             self._ask_for_turn()
-            if not self._threads:
-                self._jobs.remove(job)
-                raise RuntimeError("no thread can be started")
+        future.add_done_callback(self._unfinished.discard)
         return future
 
     def shutdown(self, wait: bool = True) -> None:
-        """End the threads when they have done all that was submitted.
+        """Take no more jobs.
 
         Whoever makes a pool must call this, or the end of the process ends the requests.
 
-        :param wait: return only then.
+        :param wait: return when all that was submitted is done. Then the threads only wait, and end
+            with the process.
         """
         with self._guard:
             self._ended = True
-            self._wake_idle()
-            self._is_crowded.set()  # so that the watcher ends after the threads
         if wait:
-            for thread in self._threads:
-                thread.join()
+            futures.wait(list(self._unfinished))
 
     def leave(self, ticket: threading.Lock) -> None:
         """Pass the turn on, if the thread of this ticket still has it."""
@@ -96,7 +94,7 @@ class Pool:
 
     def _ask_for_turn(self) -> None:
         is_given = self._turn is None and self._pass_on()
-        if not is_given and not self._is_crowded.is_set():
+        if not is_given:
             self._is_crowded.set()
 
     def _pass_on(self) -> bool:
@@ -106,7 +104,7 @@ class Pool:
             self._turn = self._returning.popleft()
         elif self._jobs and self._idle:
             self._turn = self._idle.pop()
-        elif self._jobs and len(self._threads) < self._max_threads and not self._ended:
+        elif self._jobs and self._startable:
             with suppress(RuntimeError):  # none can be started now; one that ends takes the job
                 self._turn = self._start_thread()
         if self._turn is None:
@@ -117,20 +115,21 @@ class Pool:
     def _start_thread(self) -> threading.Lock:
         ticket = threading.Lock()
         ticket.acquire()
-        thread = threading.Thread(target=self._work, args=(ticket,), name="request", daemon=True)
-        thread.start()
-        self._threads.append(thread)
+        threading.Thread(target=self._work, args=(ticket,), name="request", daemon=True).start()
+        self._startable -= 1
         return ticket
 
     def _work(self, ticket: threading.Lock) -> None:
-        is_needed = True
-        while is_needed:
+        while True:
             ticket.acquire()
             while job := self._next_job(ticket):
                 _own.place = self, ticket
                 _run(*job)
                 _own.place = None
-            is_needed = self._rest(ticket)
+            with self._guard:
+                self._idle.append(ticket)
+                if self._turn is ticket or self._turn is None:
+                    self._pass_on()
 
     def _next_job(self, ticket: threading.Lock) -> tuple[Future[Any], Callable[[], Any]] | None:
         """Return the job that a thread may go on with, if it still has the turn."""
@@ -140,23 +139,6 @@ class Pool:
             self._began = time.monotonic()
             return self._jobs.popleft()
 
-    def _rest(self, ticket: threading.Lock) -> bool:
-        """Let a thread be idle; tell whether it is still needed."""
-        with self._guard:
-            is_needed = bool(self._jobs) or not self._ended
-            if is_needed:
-                self._idle.append(ticket)
-            else:
-                self._wake_idle()
-            if self._turn is ticket or self._turn is None:
-                self._pass_on()
-            return is_needed
-
-    def _wake_idle(self) -> None:
-        """Let idle threads see that the pool has ended."""
-        while self._idle:
-            self._idle.pop().release()
-
     def _watch(self) -> None:
         """Pass slow turns on, while others wait."""
         while self._is_crowded.wait():
@@ -165,10 +147,8 @@ class Pool:
                 if self._jobs or self._returning:
                     if time.monotonic() - self._began >= self._slow:
                         self._pass_on()
-                elif not self._ended:
+                else:
                     self._is_crowded.clear()
-                elif not any(thread.is_alive() for thread in self._threads):
-                    return
 
 
 def _run(future: Future[Any], function: Callable[[], Any]) -> None:

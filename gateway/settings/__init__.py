@@ -66,9 +66,8 @@ SETTINGS = (
     Setting("MAIL_DOMAINS", [], checks.list_of(checks.domain)),
     Setting("REG_CODE_DIGITS", 6, checks.integer(4, 10)),
     Setting("PASSWORD_MD5", True, checks.flag),
-    Setting(
-        "MAILS_PER_IP", 100, checks.integer(1, INT32_MAX // 4)
-    ),  # limits count up to four times it
+    # Limits count up to four times it.
+    Setting("MAILS_PER_IP", 100, checks.integer(1, INT32_MAX // 4)),
     Setting("MAILS_PER_HOUR", 1000, checks.integer(1, INT32_MAX)),
     Setting("REQUEST_MAX", 30, checks.integer(0, INT32_MAX)),
     Setting("REQUESTS_PER_MONTH", 0, checks.integer(0, INT32_MAX)),
@@ -115,13 +114,19 @@ def from_environment(setting: Setting, prefix: str = "GATEWAY_") -> Any:
     return _checked(setting, os.environ.get(f"{prefix}{setting.name}") or setting.default)
 
 
-def load(app: Flask, overrides: Mapping[str, Any] | None = None, *, make_key: bool = True) -> None:
-    """Fill ``app.config`` from every source and check it.
+def load(overrides: Mapping[str, Any] | None = None, *, make_key: bool = True) -> Flask:
+    """Return an application that has its settings, from every source and checked, and no more.
 
     :param make_key: whether to make a secret key if there is none.
     :raises ConfigError: when a setting makes no sense, or a file of the instance folder cannot
         be read or made.
     """
+    app = Flask(
+        "gateway",
+        instance_path=from_environment(INSTANCE_PATH),
+        instance_relative_config=True,
+        static_folder=None,
+    )
     defaults = {setting.name: deepcopy(setting.default) for setting in SETTINGS}
     app.config.update(defaults)
     app.extensions[_UNKNOWN] = [*_load_file(app), *_load_environment(app)]
@@ -141,7 +146,12 @@ def load(app: Flask, overrides: Mapping[str, Any] | None = None, *, make_key: bo
         # Not as text, from which SQLAlchemy 2.0 (Python 3.10) would not read a ? back.
         url = URL.create("sqlite", database=os.path.join(app.instance_path, "gateway.db"))
         app.config["SQLALCHEMY_DATABASE_URI"] = url
-    _fix_flask_settings(app)
+    # These two are for Flask, and no operator should change them. One byte more than allowed:
+    # Werkzeug cuts a chunked body at the limit and says nothing, so a body is too long when this
+    # many bytes could be read.
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # Flask's replies would have no envelope
+    return app
 
 
 def unknown_names(app: Flask) -> list[str]:
@@ -232,11 +242,3 @@ def _checked(setting: Setting, value: Any) -> Any:
         return setting.check(value)
     except ValueError as error:
         raise ConfigError(f"{setting.name} {error}") from None
-
-
-def _fix_flask_settings(app: Flask) -> None:
-    """Set what Flask needs and no operator should change."""
-    # One byte more than allowed: Werkzeug cuts a chunked body at the limit and says nothing, so
-    # a body is too long when this many bytes could be read.
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
-    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # Flask's replies would have no envelope

@@ -13,9 +13,10 @@ from sqlalchemy.exc import ArgumentError
 
 from gateway.settings.checks import text
 
-_POSTGRES = re.compile(r"postgres(?:ql)?(?:\+psycopg)?://(.*)")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s\[\]@:/?#,]*)(?::(\d*))?")
-_PLACE = re.compile(
+# The password ends at the first @ that a host and a database can follow: they hold no @.
+_POSTGRES = re.compile(
+    r"postgres(?:ql)?(?:\+psycopg)?://(?:(?P<user>[^:/?#]*?)(?::(?P<password>.*?))?@)?"
     rf"(?P<hosts>(?:{_HOST.pattern},)*{_HOST.pattern})"
     r"(?:/(?P<database>[^?@/]*))?(?:\?(?P<options>.*))?"
 )
@@ -35,33 +36,23 @@ def check(value: Any) -> str:
     """
     postgres = _POSTGRES.fullmatch(text(value))
     try:
-        url = _parse_postgres(postgres[1]) if postgres else make_url(value)
+        url = _url_of(postgres) if postgres else make_url(value)
     except (ArgumentError, ValueError):
         raise ValueError(_URL_HELP) from None
-    if url.drivername not in ("sqlite", "postgresql+psycopg"):
-        raise ValueError("must be an sqlite:/// or postgresql:// URL")
-    if url.drivername == "sqlite" and (url.host or ":memory:" in (url.database or ":memory:")):
+    if postgres:
+        if find_spec("psycopg") is None:
+            raise ValueError("names Postgres, whose driver is missing; install gateway[postgres]")
+        return url.render_as_string(hide_password=False)
+    if url.drivername != "sqlite":
+        raise ValueError(_URL_HELP)
+    if url.host or ":memory:" in (url.database or ":memory:"):
         raise ValueError("must name a file, because workers cannot share a database in memory")
-    if url.drivername != "sqlite" and find_spec("psycopg") is None:
-        raise ValueError("names Postgres, whose driver is missing; install gateway[postgres]")
-    return url.render_as_string(hide_password=False) if postgres else str(value)
+    return str(value)
 
 
-def _parse_postgres(rest: str) -> URL:
-    """Parse what follows ``postgresql://``.
-
-    The password ends at the first @ that a place follows, because no place holds an @.
-    """
-    starts = [*(match.end() for match in re.finditer("@", rest)), 0]
-    for start in starts:
-        user, colon, password = rest[: max(0, start - 1)].partition(":")
-        place = _PLACE.fullmatch(rest, start)
-        if place and not re.search(r"[/?#]", user):
-            break
-    else:
-        raise ValueError
-    options: dict[str, Any] = parse_qs(place["options"] or "", keep_blank_values=True)
-    pairs = [_HOST.findall(each)[0] for each in place["hosts"].split(",")]
+def _url_of(postgres: re.Match[str]) -> URL:
+    options: dict[str, Any] = parse_qs(postgres["options"] or "", keep_blank_values=True)
+    pairs = [_HOST.findall(each)[0] for each in postgres["hosts"].split(",")]
     names = [unquote(name.strip("[]")) for name, _ in pairs]
     ports = [port for _, port in pairs]
     is_plain = len(pairs) == 1 and not names[0].startswith("/")
@@ -70,10 +61,10 @@ def _parse_postgres(rest: str) -> URL:
         options["port"] = ",".join(port or "5432" for port in ports)
     return URL.create(
         "postgresql+psycopg",
-        username=unquote(user) if start else None,
-        password=unquote(password) if colon else None,
+        username=postgres["user"] and unquote(postgres["user"]),
+        password=postgres["password"] and unquote(postgres["password"]),
         host=names[0] or None if is_plain else None,
         port=int(ports[0]) if is_plain and ports[0] else None,
-        database=unquote(place["database"]) if place["database"] is not None else None,
+        database=postgres["database"] and unquote(postgres["database"]),
         query=options,
     )

@@ -34,7 +34,7 @@ def make_private(folder: Path) -> None:
         folder.chmod(0o700)
 
 
-def create_file(path: Path, write: Callable[[Path], None], *, replace: bool = False) -> bool:
+def create_file(path: Path, write: Callable[[Path], object], *, replace: bool = False) -> bool:
     """Make a file whole, closed to others and safe on the disk, or not at all.
 
     Of several processes one makes it, and the others wait for it: a lock on the folder keeps them
@@ -53,9 +53,10 @@ def create_file(path: Path, write: Callable[[Path], None], *, replace: bool = Fa
         drafts = drafts_in(path.parent)
         try:
             _remove(drafts)
-            os.close(os.open(drafts[0], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            drafts[0].touch(0o600, exist_ok=False)
             write(drafts[0])
-            _sync(drafts[0])
+            with drafts[0].open("rb") as draft:
+                os.fsync(draft.fileno())
             drafts[0].rename(path)
         finally:
             _remove(drafts)
@@ -73,14 +74,6 @@ def drafts_in(folder: Path) -> tuple[Path, ...]:
 def _remove(files: tuple[Path, ...]) -> None:
     for file in files:
         file.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def has_key_file(app: Flask) -> bool:
@@ -104,7 +97,7 @@ def read_keys(app: Flask, *, make: bool) -> list[str]:
     try:
         if make and not path.exists():
             make_private(path.parent)
-            app.extensions[_MADE_KEY] = create_file(path, lambda draft: _add_key(draft, []))
+            app.extensions[_MADE_KEY] = create_file(path, lambda draft: draft.write_text(new_key()))
         return [checks.secret(line.strip()) for line in path.read_text().splitlines() or [""]]
     except FileNotFoundError:
         raise ConfigError(
@@ -119,10 +112,6 @@ def read_keys(app: Flask, *, make: bool) -> list[str]:
         raise ConfigError(f"SECRET_KEY in {path} {what}") from None
 
 
-def _add_key(path: Path, old: list[str]) -> None:
-    path.write_text("\n".join([new_key(), *old]))
-
-
 def new_key() -> str:
     return secrets.token_urlsafe(48)
 
@@ -133,8 +122,8 @@ def rotate_key(app: Flask) -> None:
     :raises OSError: when it cannot be read or written.
     """
     path = key_file(app)
-    old = path.read_text().splitlines()
-    create_file(path, lambda draft: _add_key(draft, old), replace=True)
+    keys = "\n".join([new_key(), *path.read_text().splitlines()])
+    create_file(path, lambda draft: draft.write_text(keys), replace=True)
 
 
 def sqlite_file(url: URL | str, folder: str = "") -> Path | None:
@@ -193,10 +182,10 @@ def make_database(app: Flask, *, again: bool) -> None:
     is_older = key.exists() and not app.extensions.get(_MADE_KEY)
     if file.parent == key.parent and is_older and not again:
         raise ConfigError(
-            f"there is no database {file}, but {key} is there; put the database back, or make an"
-            " empty one: gateway db upgrade --new"
+            f"there is no database {file}, but the key of one is in {key}; put the database back"
+            " (a backup), or begin with an empty one: gateway db upgrade --new"
         )
-    os.close(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600))
+    file.touch(0o600)
 
 
 def cannot_use(path: Path, verb: str, error: OSError | None = None) -> str:
@@ -222,7 +211,7 @@ def cannot_use(path: Path, verb: str, error: OSError | None = None) -> str:
 
 
 def _may(mode: int, path: Path) -> bool:
-    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+    return os.access(path, mode, effective_ids=True)
 
 
 def user_name(number: int) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import uuid
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 
 from sqlalchemy import create_engine, delete, text
@@ -30,12 +29,12 @@ def migrated(url: str) -> str:
     """
     app = create_app({"SQLALCHEMY_DATABASE_URI": url, "SECRET_KEY": SECRET_KEY})
     result = app.test_cli_runner().invoke(main, args=["db", "upgrade"])
+    if result.exit_code:
+        raise RuntimeError(f"the database of the tests cannot be migrated: {result.output}")
     with app.app_context():
         with db.engine.begin() as connection:  # a test may choose its own key and time zone
             connection.execute(delete(StoredValue))
         db.engine.dispose()
-    if result.exit_code:
-        raise RuntimeError(f"the database of the tests cannot be migrated: {result.output}")
     return url
 
 
@@ -76,7 +75,7 @@ class PostgresDatabases:
             raise ConfigError("--gateway-database must name a Postgres server; SQLite needs none")
         self._admin = create_engine(self._url, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
         self._template = f"gateway_test_{uuid.uuid4().hex[:12]}"  # unlike that of any other run
-        self._names = (f"{self._template}_{number}" for number in count())
+        self._copies: list[str] = []
         try:
             # template1 may have another encoding, or objects of its own.
             self._run(f"CREATE DATABASE {self._template} TEMPLATE template0 ENCODING 'UTF8'")
@@ -87,7 +86,8 @@ class PostgresDatabases:
 
     def new(self) -> str:
         """Copy the template; return the URL of the copy."""
-        name = next(self._names)
+        name = f"{self._template}_{len(self._copies)}"
+        self._copies.append(name)
         self._run(f"CREATE DATABASE {name} TEMPLATE {self._template}")
         return self._url_of(name)
 
@@ -96,11 +96,9 @@ class PostgresDatabases:
         self._drop(str(make_url(url).database))
 
     def close(self) -> None:
-        """Drop the template and the copies that are left, and close the connections."""
-        with suppress(DBAPIError), self._admin.connect() as connection:  # the server may be gone
-            ours = text("SELECT datname FROM pg_database WHERE starts_with(datname, :template)")
-            for name in connection.scalars(ours, {"template": self._template}).all():
-                self._drop(name)
+        """Drop the template and the copies that nobody gave back, and close the connections."""
+        for name in (*self._copies, self._template):
+            self._drop(name)
         self._admin.dispose()
 
     def _drop(self, name: str) -> None:

@@ -37,8 +37,9 @@ def test_passwords_need_no_encoding(password):
         ("%2Frun%2Fpostgresql", "/run/postgresql", "5432"),
     ],
 )
-def test_hosts(place, host, port):
-    found = arguments(f"postgres://lory:p@{place}/gateway?sslmode=verify-full")
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_hosts(scheme, place, host, port):
+    found = arguments(f"{scheme}://lory:p@{place}/gateway?sslmode=verify-full")
     assert (found["host"], found.get("port"), found["sslmode"]) == (host, port, "verify-full")
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from sqlalchemy import Date, bindparam, create_engine, inspect, text
-from support.helpers import SECRET_KEY, login, postgres_only
-from support.postgres_cluster import make_cluster
+from support.helpers import SECRET_KEY, login, postgres_only, sqlite_only
 from support.servers import ROOT
 
 from gateway import clock
@@ -173,11 +172,9 @@ def test_tables_of_a_newer_version_beside_an_older_revision(client, command, sql
 
 
 @pytest.fixture
-def by_the_guide(postgres_server, tmp_path, monkeypatch):
-    """Return a function that runs commands on a server of its own; ``block`` runs the guide's."""
-    cluster = make_cluster(postgres_server)
-    cluster.initialise()
-    cluster.start()
+def by_the_guide(make_app, cluster, tmp_path, monkeypatch):
+    """Return a function that runs commands on a server; ``block`` runs the guide's."""
+    cluster.sql("CREATE ROLE gateway LOGIN")
     tools = {
         # sudo -u USER COMMAND: USER is who connects to Postgres.
         "sudo": 'if [ "$1" = -u ]; then export PGUSER=$2; shift 2; fi; exec "$@"',
@@ -214,7 +211,8 @@ def by_the_guide(postgres_server, tmp_path, monkeypatch):
     run.block = run_block
     run.uri = settings["GATEWAY_SQLALCHEMY_DATABASE_URI"].replace("://", "+psycopg://")
     yield run
-    cluster.remove()
+    cluster.sql("DROP DATABASE gateway WITH (FORCE)")
+    cluster.sql("DROP ROLE gateway")
 
 
 ROWS_OF_0004 = """
@@ -237,48 +235,54 @@ def rows_of(uri):
     return rows
 
 
-def test_an_older_backup_is_restored_over_a_newer_database(by_the_guide, tmp_path):
-    by_the_guide("sudo -u postgres createuser gateway")
+@pytest.fixture
+def runner(by_the_guide, make_app):
+    """What runs commands in this process on the guide's database."""
+    app = make_app(SQLALCHEMY_DATABASE_URI=by_the_guide.uri)
+    yield app.test_cli_runner()
+    with app.app_context():
+        db.engine.dispose()
+
+
+@sqlite_only
+def test_an_older_backup_is_restored_over_a_newer_database(by_the_guide, runner, tmp_path):
     by_the_guide("sudo -u postgres createdb --owner gateway gateway")
-    by_the_guide("gateway db upgrade 0004")
+    assert runner.invoke(main, args=["db", "upgrade", "0004"]).exit_code == 0
     by_the_guide(f'sudo -u gateway psql -d gateway -c "{ROWS_OF_0004}"')
     before = rows_of(by_the_guide.uri)
     by_the_guide(f"sudo -u gateway pg_dump -Fc gateway -f {tmp_path}/2026-01-31.dump")
-    by_the_guide("gateway db upgrade")
+    assert runner.invoke(main, args=["db", "upgrade"]).exit_code == 0
     by_the_guide("sudo -u gateway psql -d gateway -c \"UPDATE users SET user_name = 'changed'\"")
     by_the_guide.block("dropdb", "pg_restore")
     after = rows_of(by_the_guide.uri)
     assert after["alembic_version"] == [f"({schema.latest_revision()!r},)"]
     assert after["owed_mails"] == []
-    by_the_guide("gateway db downgrade 0004")
+    assert runner.invoke(main, args=["db", "downgrade", "0004"]).exit_code == 0
     assert rows_of(by_the_guide.uri) == before | {"alembic_version": ["('0004',)"]}
 
 
-def test_a_role_that_may_not_create_tables_is_told(by_the_guide, make_app):
-    by_the_guide("sudo -u postgres createuser gateway")
+@sqlite_only
+def test_a_role_that_may_not_create_tables_is_told(by_the_guide, runner):
     by_the_guide("sudo -u postgres createdb gateway")
-    app = make_app(SQLALCHEMY_DATABASE_URI=by_the_guide.uri)
-    runner = app.test_cli_runner()
+    client = runner.app.test_client()
     cure = "as a superuser run: GRANT CREATE ON SCHEMA public TO gateway"
     refused = runner.invoke(main, args=["db", "upgrade"])
     assert (refused.exit_code, cure in refused.output) == (1, True)
     assert cure in runner.invoke(main, args=["doctor"]).output
-    assert cure in app.test_client().get("/readyz").json["header"]["message"]
-    through_a_proxy = app.test_client().get("/readyz", headers={"X-Forwarded-For": "192.0.2.1"})
+    assert cure in client.get("/readyz").json["header"]["message"]
+    through_a_proxy = client.get("/readyz", headers={"X-Forwarded-For": "192.0.2.1"})
     assert "TO gateway" not in through_a_proxy.json["header"]["message"]
     by_the_guide("sudo -u postgres psql -d gateway -c 'GRANT CREATE ON SCHEMA public TO gateway'")
     assert runner.invoke(main, args=["db", "upgrade"]).exit_code == 0
-    with app.app_context():
-        db.engine.dispose()
 
 
-def test_recipes_of_the_guide(by_the_guide):
-    by_the_guide("sudo -u postgres createuser gateway")
+@sqlite_only
+def test_recipes_of_the_guide(by_the_guide, runner):
     by_the_guide("sudo -u postgres createdb --owner gateway gateway")
-    by_the_guide("gateway db upgrade")
+    assert runner.invoke(main, args=["db", "upgrade"]).exit_code == 0
     for name in ("lory", "mallory"):
-        create = f"gateway user create {name} {name}@example.com --password-stdin"
-        by_the_guide(f"echo 'violet harbour 77' | {create}")
+        create = ["user", "create", name, f"{name}@example.com", "--password-stdin"]
+        assert runner.invoke(main, args=create, input="violet harbour 77").exit_code == 0
     for words in ("user unlock lory", "usage --today", "secret-key rotate"):
         by_the_guide.block(words)
-    by_the_guide("gateway user show mallory | grep -q 'banned *yes'")
+    assert re.search("banned *yes", runner.invoke(main, args=["user", "show", "mallory"]).output)

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import text
 from support.helpers import SECRET_KEY, postgres_only
-from support.postgres_cluster import make_cluster, pooler
+from support.postgres_cluster import pooler
 
 from gateway import create_app
 from gateway.db import db
@@ -15,19 +15,10 @@ from gateway.testing.databases import migrated
 pytestmark = postgres_only
 
 
-@pytest.fixture(scope="module")
-def cluster(postgres_server):
-    cluster = make_cluster(postgres_server)
-    cluster.initialise()
-    cluster.start()
-    yield cluster
-    cluster.remove()
-
-
 @pytest.fixture
 def database(cluster):
     """The name of a new database with tables."""
-    name = "gateway"
+    name = "pooled"
     cluster.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     cluster.sql(f"CREATE DATABASE {name}")
     migrated(cluster.uri(name))
@@ -55,8 +46,9 @@ def a_project(make_app, sign_up, uri, **settings):
     return app, person, person.create_project()
 
 
-@pytest.mark.parametrize("mode", ["session", "transaction"])
-@pytest.mark.parametrize("isolation", ["read committed", "serializable"])
+@pytest.mark.parametrize(
+    ("mode", "isolation"), [("session", "read committed"), ("transaction", "serializable")]
+)
 def test_pgbouncer(cluster, database, make_app, sign_up, mode, isolation):
     cluster.sql(f"ALTER DATABASE {database} SET default_transaction_isolation = '{isolation}'")
     with pooler(cluster, mode) as port:
@@ -71,21 +63,22 @@ def test_pgbouncer(cluster, database, make_app, sign_up, mode, isolation):
             db.engine.dispose()
 
 
-@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
-@pytest.mark.parametrize("where", ["DATABASE gateway", "ROLE postgres"])
+@pytest.mark.parametrize(
+    ("where", "isolation"),
+    [("DATABASE pooled", "repeatable read"), ("ROLE postgres", "serializable")],
+)
 def test_another_default_isolation(cluster, database, make_app, sign_up, isolation, where):
     cluster.sql(f"ALTER {where} SET default_transaction_isolation = '{isolation}'")
     try:
         app, person, project = a_project(make_app, sign_up, cluster.uri(database))
         assert verify_together(person, project) == {204}
         with app.app_context():
-            for query in ("SHOW transaction_isolation",):
-                assert db.session.scalar(text(query)) == "read committed"
+            assert db.session.scalar(text("SHOW transaction_isolation")) == "read committed"
     finally:
         cluster.sql(f"ALTER {where} RESET default_transaction_isolation")
 
 
-@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "EUC_JP"])
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "EUC_JP"])
 def test_another_encoding_is_refused_in_one_line(cluster, make_app, encoding):
     cluster.sql("DROP DATABASE IF EXISTS other WITH (FORCE)")
     cluster.sql(f"CREATE DATABASE other ENCODING '{encoding}' TEMPLATE template0")

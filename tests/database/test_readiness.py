@@ -4,35 +4,32 @@ import json
 
 import pytest
 from sqlalchemy import create_engine, text
-from support.helpers import SECRET_KEY
+from support.helpers import SECRET_KEY, postgres_only, sqlite_only
 
-from gateway.db import db, readiness, shared
+from gateway.db import db, readiness, shared, sqlite
 
 PROXY = {"X-Forwarded-For": "203.0.113.7"}
 ROW = "SELECT value FROM stored_values WHERE name = 'readyz'"
 # A full disk answers reads, and refuses a write in these words.
 FULL = {
-    "sqlite": (
-        "CREATE TRIGGER full BEFORE {} ON stored_values"
-        " BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END",
-    ),
-    "postgresql": (
-        "CREATE OR REPLACE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE"
+    "sqlite": [
+        f"CREATE TRIGGER full_{event} BEFORE {event} ON stored_values"
+        " BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+        for event in ("INSERT", "UPDATE")
+    ],
+    "postgresql": [
+        "CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE"
         " EXCEPTION 'could not extend file \"base/16384\": disk is full' USING ERRCODE = '53100';"
         " END $$",
-        "CREATE TRIGGER no_space_{0} BEFORE {0} ON stored_values FOR EACH ROW"
+        "CREATE TRIGGER no_space BEFORE INSERT OR UPDATE ON stored_values FOR EACH ROW"
         " EXECUTE FUNCTION no_space()",
-    ),
+    ],
 }
 
 
 def message(client, headers=None):
     reply = client.get("/readyz", headers=headers)
     return reply.status_code, reply.json["header"]["message"]
-
-
-def kind_of(uri):
-    return uri.partition(":")[0]
 
 
 def test_readyz_writes_one_row_now_and_then(client, sql, clock, monkeypatch):
@@ -50,9 +47,8 @@ def test_readyz_writes_one_row_now_and_then(client, sql, clock, monkeypatch):
 
 
 def test_a_full_disk_is_not_ready(client, sql, command, database_uri):
-    for statement in FULL[kind_of(database_uri)]:
-        for event in ("INSERT", "UPDATE")[: 1 + ("{" in statement)]:
-            sql(statement.format(event).replace("TRIGGER full", f"TRIGGER full_{event}"))
+    for statement in FULL[database_uri.partition(":")[0]]:
+        sql(statement)
     status, said = message(client)
     assert (status, "disk is full" in said) == (503, True)
     assert said.startswith("The database takes no write: ")
@@ -65,6 +61,8 @@ def test_a_full_disk_is_not_ready(client, sql, command, database_uri):
 def test_a_lock_that_is_busy_is_no_failure_at_first(client, sql, database_uri, monkeypatch):
     assert client.get("/readyz").status_code == 200
     client.application.extensions["gateway.writes"] = readiness.Writes()
+    monkeypatch.setattr(sqlite, "LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr(readiness, "LOCK_TIMEOUT", 1)
     engine = create_engine(database_uri.replace("postgresql://", "postgresql+psycopg://"))
     with engine.connect() as other:
         other.execute(text("UPDATE stored_values SET value = value"))
@@ -75,7 +73,8 @@ def test_a_lock_that_is_busy_is_no_failure_at_first(client, sql, database_uri, m
     engine.dispose()
 
 
-def test_the_reason_is_told_but_no_host_through_a_proxy(make_app, database_uri):
+@sqlite_only
+def test_the_reason_is_told_but_no_host_through_a_proxy(make_app):
     client = make_app(SQLALCHEMY_DATABASE_URI="postgresql://al@127.0.0.1:1/x").test_client()
     status, said = message(client)
     assert (status, "port 1 failed" in said) == (503, True)
@@ -102,9 +101,8 @@ def test_another_setting_of_all_nodes_is_told(make_app, sql, name, ours, stored,
     assert (status, said.startswith(name), word in said) == (503, True, True)
 
 
-def test_a_clock_that_differs_from_the_databases(client, clock, command, database_uri, caplog):
-    if kind_of(database_uri) == "sqlite":
-        pytest.skip("SQLite has no clock of its own")
+@postgres_only
+def test_a_clock_that_differs_from_the_databases(client, clock, command, caplog):
     clock.advance(seconds=9)
     assert client.get("/readyz").status_code == 200
     clock.advance(seconds=10)

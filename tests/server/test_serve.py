@@ -12,48 +12,75 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from http.client import HTTPConnection
-from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from support.helpers import NO_POSTGRES, PASSWORD, TIMEOUT
+from support.helpers import NO_POSTGRES, TIMEOUT
 from support.servers import GUNICORN, MAKE_RUN, ROOT, Server, free_port
 
 from gateway import mail
 
 
-@pytest.fixture
-def checkout(tmp_path):
-    """A copy of what ``make run`` needs, so that its instance folder is new."""
-    folder = tmp_path / "a check out"  # make must stand the spaces
+def copy_of_this(folder):
+    """Copy what ``make run`` needs, so that its instance folder is new."""
+    folder = folder / "a check out"  # make must stand the spaces
     folder.mkdir()
     for name in ("Makefile", "README.md", "constraints.txt", "setup.cfg", "wsgi.py"):
         shutil.copy2(ROOT / name, folder / name)
-    shutil.copytree(ROOT / "gateway", folder / "gateway")
+    bytecode = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "gateway", folder / "gateway", ignore=bytecode)
     (folder / ".venv").symlink_to(sys.prefix)
     return folder
 
 
 @pytest.fixture
-def serve(checkout):
-    """Return a function that starts the server and waits until it listens."""
-    servers = []
-    port = free_port()
+def checkout(tmp_path):
+    return copy_of_this(tmp_path)
 
-    def start(**environment):
-        # The tests' environment holds this checkout; PYTHONPATH puts the copy first.
-        environment["PYTHONPATH"] = str(checkout)
-        server = Server(MAKE_RUN, checkout, port, **environment)
-        servers.append(server)
-        server.wait_for("Booting worker")
-        return server
 
-    yield start
-    for server in servers:
+def make_run(checkout, port, **environment):
+    # The tests' environment holds this checkout; PYTHONPATH puts the copy first.
+    return Server(MAKE_RUN, checkout, port, PYTHONPATH=str(checkout), **environment)
+
+
+@contextmanager
+def started(command, folder, **environment):
+    """Run a server until it serves; it is killed, because stop() would wait for requests."""
+    server = Server(command, folder, free_port(), **environment)
+    try:
+        server.wait_for("serving on")
+        yield server
+    finally:
         if server.process.poll() is None:
-            server.kill()  # because stop() would wait 15 s for unfinished requests
+            server.kill()
+
+
+@pytest.fixture(scope="module")
+def by_make(tmp_path_factory):
+    """The server that ``make run`` starts."""
+    folder = copy_of_this(tmp_path_factory.mktemp("make"))
+    with started(MAKE_RUN, folder, PYTHONPATH=str(folder)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory, sqlite_databases):
+    """One worker that serves."""
+    folder = tmp_path_factory.mktemp("running")
+    settings = {
+        "HOME": str(folder),
+        "XDG_RUNTIME_DIR": str(folder),
+        "GATEWAY_INSTANCE_PATH": str(folder),
+        "GATEWAY_SQLALCHEMY_DATABASE_URI": sqlite_databases.new(),
+        "GATEWAY_MAIL_SUPPRESS_SEND": "1",
+        "WEB_CONCURRENCY": "1",
+    }
+    with started(GUNICORN, ROOT, **settings) as server:
+        server.folder = folder
+        yield server
+    assert "Traceback" not in server.output
 
 
 @pytest.fixture
@@ -153,50 +180,28 @@ def test_make_clean_leaves_only_what_the_checkout_had(make, checkout):
     assert (checkout / "instance" / "gateway.db").exists()
 
 
-def test_the_whole_story(serve):
-    server = serve()
-    address = rf"http://127\.0\.0\.1:{server.port}"
-    pages = server.wait_for(
+def test_the_first_lines_lead_to_the_pages(by_make):
+    address = rf"http://127\.0\.0\.1:{by_make.port}"
+    pages = by_make.wait_for(
         rf"serving on {address}, console at ({address}/), documented at ({address}/docs);"
         " mails, codes included, are not"
     )
     for url in pages:
         with urlopen(url, timeout=TIMEOUT) as page:
             assert page.status == 200
-    lory = {"user_name": "lory", "email": "civet148@126.com"}
-    assert server.post("/auth-code", lory) == (200, 0, {})
-    code = server.wait_for(r"code is (\d{6})\b")
-    account = {**lory, "password": PASSWORD, "reg_code": code}
-    assert server.post("/register", account) == (200, 0, {})
-    assert server.post("/register", account)[:2] == (200, 1018)
-    *_, login = server.post("/login", {"user_name": "lory", "password": PASSWORD})
-    token = login["auth_token"]
-    assert login["login_ip"] == "127.0.0.1"
-    *_, made = server.post("/project/create", {"project_type": 1, "project_name": "我的"}, token)
-    *_, page = server.post("/project/list", {}, token)
-    assert [(p["project_name"], p["project_secret"]) for p in page["list"]] == [
-        ("我的", made["project_secret"])
-    ]
-    assert server.post("/project/delete", {"id": 1}, token) == (200, 0, {})
-    assert server.post("/project/list", {}, token) == (200, 0, {"list": []})
-    assert server.post("/platform/logout", {}, token) == (200, 0, {})
-    assert server.post("/project/list", {}, token) == (401, 1001, {})
 
 
-@pytest.mark.parametrize("shell", ["bash", "sh"])
-def test_the_readmes_session(serve, checkout, shell):
-    server = serve()
-    readme = (checkout / "README.md").read_text()
+def test_the_readmes_session(by_make):
+    readme = (ROOT / "README.md").read_text()
     session = readme.split("\n## A session\n")[1].split("\n## ")[0]
     helper, *steps = re.findall(r"```bash\n(.*?)```", session, re.DOTALL)
-    helper = helper.replace("127.0.0.1:8082", f"127.0.0.1:{server.port}")
+    helper = helper.replace("127.0.0.1:8082", f"127.0.0.1:{by_make.port}")
 
     def paste(*blocks):
-        command = [shell, "-euc", helper + "".join(blocks)]
-        return subprocess.check_output(command, text=True)
+        return subprocess.check_output(["sh", "-euc", helper + "".join(blocks)], text=True)
 
     assert paste(steps[0]) == "OK\n"
-    code = server.wait_for(r"code is (\d{6})\b")
+    code = by_make.wait_for(r"code is (\d{6})\b")
     output = paste(*(step.replace("CODE=123456", f"CODE={code}") for step in steps[1:]))
     # register, project/create, verify, project/list, project/delete, logout
     created, page = re.fullmatch(
@@ -205,13 +210,6 @@ def test_the_readmes_session(serve, checkout, shell):
     (project,) = json.loads(page)
     assert json.loads(created)["project_key"] == project["project_key"]
     assert project["request_today"] == 1
-
-
-def test_the_readmes_session_stops_with_a_sentence(serve, checkout):
-    server = serve()
-    readme = (checkout / "README.md").read_text()
-    helper = re.search(r"```bash\n(.*?)```", readme, re.DOTALL)[1]
-    helper = helper.replace("127.0.0.1:8082", f"127.0.0.1:{server.port}")
     script = helper + "ask login '{}' auth_token && echo goes on"
     run = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout) == (1, "")
@@ -219,88 +217,44 @@ def test_the_readmes_session_stops_with_a_sentence(serve, checkout):
     assert run.stderr.count("\n") == 1
 
 
-def test_the_start_warns_when_no_mail_can_be_sent(serve):
-    server = serve(GATEWAY_MAIL_SUPPRESS_SEND="0")
-    server.wait_for(r"WARNING request=- serving on .*no MAIL_SERVER is set: codes cannot be mailed")
+def test_the_start_warns_once(tmp_path, sqlite_uri):
+    (tmp_path / "config.py").write_text("TIMZONE = 'UTC'\n")
+    settings = {
+        "GATEWAY_INSTANCE_PATH": str(tmp_path),
+        "GATEWAY_SQLALCHEMY_DATABASE_URI": sqlite_uri,
+        "GATEWAY_REQEST_MAX": "5",
+        "WEB_CONCURRENCY": "2",
+    }
+    with started(GUNICORN, ROOT, **settings) as server:
+        server.wait_for(
+            "WARNING request=- serving on .*no MAIL_SERVER is set: codes cannot be mailed"
+        )
+        server.stop()
+    (told,) = [line for line in server.lines if "there is no such setting" in line]
+    assert "WARNING" in told
+    assert "GATEWAY_REQEST_MAX" in told
+    assert "TIMZONE" in told
 
 
-def test_restart_keeps_everything(serve):
-    server = serve()
-    lory = {"user_name": "lory", "email": "civet148@126.com"}
-    server.post("/auth-code", lory)
-    account = {**lory, "password": PASSWORD, "reg_code": server.wait_for(r"code is (\d{6})\b")}
-    server.post("/register", account)
-    *_, login = server.post("/login", {"user_name": "lory", "password": PASSWORD})
-    server.stop()
-    server = serve()
-    assert server.post("/project/list", {}, login["auth_token"])[:2] == (200, 0)
-
-
-def test_settings_reach_the_server(serve, relay):
-    server = serve(
-        GATEWAY_MAIL_SERVER="127.0.0.1",
-        GATEWAY_MAIL_PORT=str(relay.port),
-        GATEWAY_REG_CODE_DIGITS="7",
-    )
-    server.wait_for(r"mails are sent through 127\.0\.0\.1")
-    assert server.post("/auth-code", {"user_name": "lory", "email": "civet148@126.com"})[1] == 0
-    assert len(relay.code()) == 7
-    assert relay.code() not in server.output
-
-
-@pytest.mark.parametrize(
-    ("setting", "value", "line"),
-    [
-        ("GATEWAY_TIMEZONE", "Mars/Olympus", "gateway cannot start: TIMEZONE must be"),
-        ("WEB_CONCURRENCY", "x", "gateway cannot start: WEB_CONCURRENCY must be"),
-        (
-            "GATEWAY_INSTANCE_PATH",
-            "/dev/null/x",
-            "gateway cannot start: INSTANCE_PATH must be a folder that is there",
-        ),
-        (
-            "GATEWAY_SQLALCHEMY_DATABASE_URI",
-            NO_POSTGRES,
-            "Error: the database cannot be reached:",
-        ),
-    ],
-)
-def test_failed_start_prints_one_line(checkout, setting, value, line):
-    server = Server(MAKE_RUN, checkout, 1, PYTHONPATH=str(checkout), **{setting: value})
+def ended(server):
+    """Return what a server said that ended by itself with a failure, without make's own lines."""
     assert server.process.wait(timeout=TIMEOUT) != 0
     server.reader.join(timeout=TIMEOUT)
     server.process.stdout.close()
-    first, *rest = server.lines
-    assert first.startswith(line)
-    assert all(line.startswith("make:") for line in rest)
+    return [line for line in server.lines if not line.startswith("make:")]
+
+
+def test_a_database_that_does_not_answer_is_told_on_one_line(checkout):
+    (line,) = ended(make_run(checkout, 1, GATEWAY_SQLALCHEMY_DATABASE_URI=NO_POSTGRES))
+    assert line.startswith("Error: the database cannot be reached:")
 
 
 def test_a_port_in_use_is_told_once_and_at_once(checkout):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        server = Server(MAKE_RUN, checkout, port, PYTHONPATH=str(checkout))
-        assert server.process.wait(timeout=TIMEOUT) != 0
-    server.reader.join(timeout=TIMEOUT)
-    server.process.stdout.close()
-    first, second, *rest = server.lines
+        first, second = ended(make_run(checkout, port))
     assert "Starting gunicorn" in first
-    assert second.startswith(
-        f"gateway cannot start: BIND: cannot listen at 127.0.0.1:{server.port}:"
-    )
-    assert all(line.startswith("make:") for line in rest)
-
-
-def test_names_that_set_nothing_are_told_once(serve, checkout):
-    (checkout / "instance").mkdir()
-    (checkout / "instance" / "config.py").write_text("TIMZONE = 'UTC'\n")
-    server = serve(GATEWAY_REQEST_MAX="5", WEB_CONCURRENCY="3")
-    for _ in range(3):
-        server.wait_for("serving on")
-    told = [line for line in server.lines if "there is no such setting" in line]
-    assert len(told) == 1
-    assert "GATEWAY_REQEST_MAX" in told[0]
-    assert "TIMZONE" in told[0]
-    assert "WARNING" in told[0]
+    assert second.startswith(f"gateway cannot start: BIND: cannot listen at 127.0.0.1:{port}:")
 
 
 # A process that has the terminal gets the signals of its keys.
@@ -314,14 +268,14 @@ os.execv(sys.argv[1], sys.argv[1:])
 class Terminal:
     """A terminal in which the server runs as ``make run`` starts it."""
 
-    def __init__(self, folder):
+    def __init__(self, **environment):
         self.port = free_port()
         self.output = ""
         self.keys, theirs = os.openpty()
         self.process = subprocess.Popen(
             [sys.executable, "-c", IN_TERMINAL, *GUNICORN],
-            cwd=folder,
-            env={**os.environ, "GATEWAY_BIND": f"127.0.0.1:{self.port}"},
+            cwd=ROOT,
+            env={**os.environ, "GATEWAY_BIND": f"127.0.0.1:{self.port}", **environment},
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -349,33 +303,32 @@ class Terminal:
 
 
 @pytest.mark.parametrize("sent", [None, b"", b"GET /healthz HTTP/1.1\r\n\r\n", b"GET /healthz HTT"])
-def test_ctrl_c_ends_the_server_within_seconds(checkout, sent):
-    migrate = [Path(sys.prefix) / "bin" / "gateway", "db", "upgrade"]
-    environment = {**os.environ, "PYTHONPATH": str(checkout)}
-    subprocess.run(migrate, cwd=checkout, env=environment, check=True)
-    for _ in range(3):
-        terminal = Terminal(checkout)
-        assert terminal.read_until("serving on"), terminal.output
-        with ExitStack() as clients:
-            if sent is not None:
-                client = socket.create_connection(("127.0.0.1", terminal.port), timeout=TIMEOUT)
-                clients.enter_context(client)
-                client.sendall(sent)
-                if sent.endswith(b"\r\n\r\n"):
-                    assert b" 200 " in client.recv(65536)  # and the connection is kept
-            seconds, code = terminal.press_ctrl_c()
-        assert (seconds < 5, code) == (True, 0), (seconds, terminal.output)
-        assert "Traceback" not in terminal.output
-        assert "ERROR" not in terminal.output
+def test_ctrl_c_ends_the_server_within_seconds(tmp_path, sqlite_uri, sent):
+    settings = {
+        "GATEWAY_INSTANCE_PATH": str(tmp_path),
+        "GATEWAY_SQLALCHEMY_DATABASE_URI": sqlite_uri,
+    }
+    terminal = Terminal(**settings)
+    assert terminal.read_until("serving on"), terminal.output
+    with ExitStack() as clients:
+        if sent is not None:
+            client = socket.create_connection(("127.0.0.1", terminal.port), timeout=TIMEOUT)
+            clients.enter_context(client)
+            client.sendall(sent)
+            if sent.endswith(b"\r\n\r\n"):
+                assert b" 200 " in client.recv(65536)  # and the connection is kept
+        seconds, code = terminal.press_ctrl_c()
+    assert (seconds < 10, code) == (True, 0), (seconds, terminal.output)  # not graceful_timeout
+    assert "Traceback" not in terminal.output
+    assert "ERROR" not in terminal.output
 
 
-def test_ctrl_c_is_for_the_master_alone(serve):
-    server = serve(WEB_CONCURRENCY="1")
-    server.wait_for("serving on")
-    os.kill(int(server.wait_for(r"Booting worker with pid: (\d+)")), signal.SIGINT)
-    assert server.post("/login", {}) == (400, 1004, {})
-    assert server.output.count("Booting worker") == 1
-    assert "exiting" not in server.output
+def test_ctrl_c_is_for_the_master_alone(running):
+    (worker,) = running.workers()
+    worker.send_signal(signal.SIGINT)
+    assert running.post("/login", {}) == (400, 1004, {})
+    assert running.workers() == [worker]
+    assert "exiting" not in running.output
 
 
 EARLY = """
@@ -391,17 +344,18 @@ def post_fork(server, worker):
 """
 
 
-def test_a_worker_that_just_begins_can_be_stopped(checkout):
-    (checkout / "early.py").write_text(EARLY)
-    command = [sys.executable, "-m", "gunicorn", "-c", "early.py", "wsgi:app"]
-    server = Server(command, checkout, free_port(), WEB_CONCURRENCY="1")
+def test_a_worker_that_just_begins_can_be_stopped(tmp_path):
+    (tmp_path / "early.py").write_text(EARLY)
+    command = [sys.executable, "-m", "gunicorn", "-c", tmp_path / "early.py", "wsgi:app"]
+    settings = {"WEB_CONCURRENCY": "1", "GATEWAY_INSTANCE_PATH": str(tmp_path)}
+    server = Server(command, ROOT, free_port(), **settings)
     try:
         assert server.wait_for("serving on|was sent SIGQUIT") == "was sent SIGQUIT"
     finally:
         server.kill()
 
 
-def test_a_relay_that_hangs_leaves_room_for_other_requests(serve):
+def test_a_relay_that_hangs_leaves_room_for_other_requests(tmp_path, sqlite_uri):
     held, full = [], threading.Event()
     listener = socket.create_server(("127.0.0.1", 0), backlog=100)
 
@@ -413,10 +367,15 @@ def test_a_relay_that_hangs_leaves_room_for_other_requests(serve):
                     full.set()
 
     threading.Thread(target=accept, daemon=True).start()
-    port = str(listener.getsockname()[1])
-    server = serve(WEB_CONCURRENCY="1", GATEWAY_MAIL_SERVER="127.0.0.1", GATEWAY_MAIL_PORT=port)
-    with ThreadPoolExecutor(30) as pool:
-        bodies = [{"user_name": f"u{n}", "email": f"u{n}@126.com"} for n in range(30)]
+    settings = {
+        "GATEWAY_INSTANCE_PATH": str(tmp_path),
+        "GATEWAY_SQLALCHEMY_DATABASE_URI": sqlite_uri,
+        "GATEWAY_MAIL_SERVER": "127.0.0.1",
+        "GATEWAY_MAIL_PORT": str(listener.getsockname()[1]),
+        "WEB_CONCURRENCY": "1",
+    }
+    bodies = [{"user_name": f"u{n}", "email": f"u{n}@126.com"} for n in range(30)]
+    with started(GUNICORN, ROOT, **settings) as server, ThreadPoolExecutor(30) as pool:
         replies = [pool.submit(server.post, "/auth-code", body) for body in bodies]
         assert full.wait(TIMEOUT)
         start = time.monotonic()
@@ -429,17 +388,15 @@ def test_a_relay_that_hangs_leaves_room_for_other_requests(serve):
         assert {reply.result()[:2] for reply in replies} == {(503, 1029)}
 
 
-def test_killed_worker_is_replaced(serve):
-    server = serve(WEB_CONCURRENCY="1")
-    worker = int(server.wait_for(r"Booting worker with pid: (\d+)"))
-    os.kill(worker, signal.SIGKILL)
-    server.wait_for(rf"\(pid:{worker}\) was sent SIGKILL[\s\S]*Booting worker with pid: \d+")
-    assert server.post("/login", {}) == (400, 1004, {})
+def test_killed_worker_is_replaced(running):
+    (worker,) = running.workers()
+    worker.kill()
+    running.wait_for(rf"\(pid:{worker.pid}\) was sent SIGKILL[\s\S]*Booting worker with pid: \d+")
+    assert running.post("/login", {}) == (400, 1004, {})
 
 
-def test_garbage_and_incomplete_requests_do_no_harm(serve):
-    server = serve(WEB_CONCURRENCY="1")
-    address = ("127.0.0.1", server.port)
+def test_garbage_and_incomplete_requests_do_no_harm(running):
+    address = ("127.0.0.1", running.port)
     idle = [socket.create_connection(address, timeout=TIMEOUT) for _ in range(8)]
     for connection in idle:
         connection.sendall(b"POST /api/v1/login HTTP/1.1\r\nHost: x\r\n")
@@ -448,10 +405,9 @@ def test_garbage_and_incomplete_requests_do_no_harm(serve):
             connection.sendall(garbage)
             connection.shutdown(socket.SHUT_WR)
             assert b" 500 " not in connection.recv(65536)
-    assert server.post("/login", {}) == (400, 1004, {})
+    assert running.post("/login", {}) == (400, 1004, {})
     for connection in idle:
         connection.close()
-    assert "Traceback" not in server.output
 
 
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
@@ -468,15 +424,9 @@ BROKEN_BODIES = [
 ]
 
 
-@pytest.mark.parametrize("is_socket", [False, True], ids=["port", "socket"])
-def test_what_a_client_says_of_its_scheme_is_no_matter(serve, tmp_path, is_socket):
-    """gunicorn would believe whoever reaches its socket, and refuse what it finds contradictory."""
-    path = tmp_path / "gateway.sock"
-    server = serve(**({"GATEWAY_BIND": f"unix:{path}"} if is_socket else {}))
-    address = str(path) if is_socket else ("127.0.0.1", server.port)
-    with socket.socket(socket.AF_UNIX if is_socket else socket.AF_INET) as connection:
-        connection.settimeout(TIMEOUT)
-        connection.connect(address)
+def test_what_a_client_says_of_its_scheme_is_no_matter(running):
+    """gunicorn would believe whoever reaches it, and refuse what it finds contradictory."""
+    with socket.create_connection(("127.0.0.1", running.port), timeout=TIMEOUT) as connection:
         connection.sendall(
             b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
             b"X-Forwarded-Proto: http\r\nX-Forwarded-Ssl: on\r\n\r\n"
@@ -485,34 +435,28 @@ def test_what_a_client_says_of_its_scheme_is_no_matter(serve, tmp_path, is_socke
     assert reply.startswith(b"HTTP/1.1 200 ")
 
 
-def test_broken_body_is_refused(serve):
-    server = serve()
+def test_broken_body_is_refused(running):
     for body in BROKEN_BODIES:
-        address = ("127.0.0.1", server.port)
+        address = ("127.0.0.1", running.port)
         with socket.create_connection(address, timeout=TIMEOUT) as connection:
             connection.sendall(b"POST /api/v1/login HTTP/1.1\r\nHost: x\r\n" + body)
             connection.shutdown(socket.SHUT_WR)
             reply = connection.makefile("rb").read()
         assert reply == b"" or b" 400 " in reply.splitlines()[0], (body[:60], reply)
-    assert "Traceback" not in server.output
 
 
 @pytest.mark.parametrize(("size", "status"), [(100, 400), (16 * 1024, 400), (40_000, 413)])
-def test_chunked_body_is_read_completely_or_refused(serve, size, status):
-    server = serve()
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT)
-    body = b'{"other": "' + b"x" * (size - 13) + b'"}'
-    chunks = (body[start : start + 1000] for start in range(0, size, 1000))
-    connection.request("POST", "/api/v1/login", chunks, encode_chunked=True)
-    reply = connection.getresponse()
-    assert reply.status == status
-    assert json.loads(reply.read())["header"]["code"] == {400: 1004, 413: 413}[status]
-    connection.close()
+def test_chunked_body_is_read_completely_or_refused(running, size, status):
+    with closing(HTTPConnection("127.0.0.1", running.port, timeout=TIMEOUT)) as connection:
+        body = b'{"other": "' + b"x" * (size - 13) + b'"}'
+        chunks = (body[start : start + 1000] for start in range(0, size, 1000))
+        connection.request("POST", "/api/v1/login", chunks, encode_chunked=True)
+        reply = connection.getresponse()
+        assert reply.status == status
+        assert json.loads(reply.read())["header"]["code"] == {400: 1004, 413: 413}[status]
 
 
-def test_gunicorn_opens_no_control_socket(serve, tmp_path):
-    server = serve(HOME=str(tmp_path), XDG_RUNTIME_DIR=str(tmp_path))
-    assert server.post("/login", {})[0] == 400
-    assert not list(tmp_path.rglob("*.ctl"))
-    server.stop()
-    assert "Control socket" not in server.output
+def test_gunicorn_opens_no_control_socket(running):
+    assert running.post("/login", {})[0] == 400
+    assert not list(running.folder.rglob("*.ctl"))
+    assert "Control socket" not in running.output

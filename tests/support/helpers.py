@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import shutil
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -132,6 +133,19 @@ def assert_failure(reply, status, code):
     assert header.keys() == {"code", "message", "total", "count"}
     assert (header["code"], header["total"], header["count"]) == (code, 0, 0)
     assert len(header["message"]) > 1
+
+
+@contextmanager
+def mounted(folder):
+    """Mount a file system of 4 MiB, or skip the test if that is not allowed."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
+        pytest.skip("only a user who may mount can have a file system of a test's own")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @contextmanager

@@ -46,7 +46,8 @@ def run() -> None:
                 migrate(connection)
             return
         except DBAPIError as error:
-            if not is_busy(error):
+            state = getattr(error.orig, "sqlstate", None)
+            if state not in BUSY and "is locked" not in str(error.orig):
                 raise
         held = ", ".join(holders()) or "others hold the tables"
         if time.monotonic() + PAUSE > deadline:
@@ -73,10 +74,6 @@ def migrate(connection) -> None:
         else:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         context.run_migrations()
-
-
-def is_busy(error: DBAPIError) -> bool:
-    return getattr(error.orig, "sqlstate", None) in BUSY or "is locked" in str(error.orig)
 
 
 def holders() -> list[str]:

@@ -99,18 +99,17 @@ class Connection(psycopg.Connection[Any]):
         return result
 
     def commit(self) -> None:
-        """Commit, if a transaction is open.
+        """Commit.
 
         :raises psycopg.OperationalError: when the synchronous standby does not confirm it.
         """
-        if not self.is_idle():
-            self.writes, self.was_late = True, False  # it waits for the disk
-            super().commit()
-            self.refuse_late()
+        self.writes, self.was_late = True, False  # it waits for the disk
+        super().commit()
+        self.refuse_late()
 
     def rollback(self) -> None:
         """Roll back, if a transaction is open; the pool calls this after each use."""
-        if not self.is_idle():
+        if self.pgconn.transaction_status != TransactionStatus.IDLE:
             super().rollback()
 
     def refuse_late(self) -> None:
@@ -120,9 +119,6 @@ class Connection(psycopg.Connection[Any]):
                 "the synchronous standby does not confirm the commit; start one, or set"
                 " synchronous_standby_names = ''"
             )
-
-    def is_idle(self) -> bool:
-        return not self.closed and self.pgconn.transaction_status == TransactionStatus.IDLE
 
 
 def prepare(engine: Engine) -> None:
@@ -230,10 +226,11 @@ def run(
     driver: Any = connection.dbapi_connection
     driver.writes, driver.was_late = writes, False
     alone = writes and not durable and standby.is_skipped()
-    if driver.begin or alone:
+    begins = driver.begin or alone
+    if begins:
         driver.execute(f"{server.BEGIN}; {server.LOCAL if alone else ''}")
     result = execute()
-    if not driver.is_idle():
+    if begins:
         psycopg.Connection.commit(driver)
     if durable:
         driver.refuse_late()

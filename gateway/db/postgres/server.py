@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
+from psycopg.rows import namedtuple_row
 
 # The role or the database may have another default, and a pooler forgets what a SET says.
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -14,28 +15,22 @@ STANDBY_RETRY = 5  # seconds from one attempt to wait for a lost synchronous sta
 ENCODING = "UTF8"
 
 _STATE = (
-    "SELECT pg_backend_pid(), current_setting('server_encoding'),"
-    " current_setting('transaction_read_only') = 'on', pg_is_in_recovery(),"
-    " current_setting('default_transaction_isolation')"
+    "SELECT pg_backend_pid() AS process, current_setting('server_encoding') AS encoding,"
+    " current_setting('transaction_read_only') = 'on' AS is_read_only,"
+    " pg_is_in_recovery() AS is_standby,"
+    " current_setting('default_transaction_isolation') AS isolation"
 )
 
 
-class State(NamedTuple):
-    """What the server says about a connection, in the order of ``_STATE``."""
+def state(connection: Any) -> Any:
+    """Ask the server about a connection of the driver; one round trip.
 
-    process: int
-    encoding: str
-    is_read_only: bool
-    is_standby: bool
-    isolation: str
+    The result has ``process``, ``encoding``, ``is_read_only``, ``is_standby`` and ``isolation``.
+    """
+    return connection.cursor(row_factory=namedtuple_row).execute(_STATE).fetchone()
 
 
-def state(connection: Any) -> State:
-    """Ask the server about a connection of the driver; one round trip."""
-    return State(*connection.execute(_STATE).fetchone())
-
-
-def why_unfit(state: State) -> str:
+def why_unfit(state: Any) -> str:
     """Return why a server cannot serve, or "" when it can."""
     if state.encoding != ENCODING:
         return (
@@ -49,7 +44,7 @@ def why_unfit(state: State) -> str:
     return ""
 
 
-def has_pooler(connection: Any, state: State) -> bool:
+def has_pooler(connection: Any, state: Any) -> bool:
     """Tell whether a pooler is between: it gives numbers of its own to its clients' sessions."""
     return bool(connection.info.backend_pid != state.process)
 
@@ -85,15 +80,11 @@ class Standby:
 
     def is_skipped(self) -> bool:
         """Tell whether the present statement shall not wait for the standby."""
-        if not self.is_gone:
-            self._next_attempt = 0.0
-            return False
         now = time.monotonic()
-        if now < self._next_attempt:
+        if self.is_gone and now < self._next_attempt:
             return True
-        is_first = self._next_attempt == 0.0
         self._next_attempt = now + STANDBY_RETRY
-        return is_first
+        return False
 
 
 standby = Standby()

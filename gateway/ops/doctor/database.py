@@ -71,9 +71,8 @@ def describe_server() -> str:
     """Say what a Postgres server is: its encoding, and whether a pooler is between."""
     from gateway.db.postgres import server  # noqa: PLC0415 - each dialect is loaded alone
 
-    with db.engine.connect() as connection:
-        driver: Any = connection.connection.dbapi_connection
-        state = server.state(driver)
+    driver: Any = db.session.connection().connection.dbapi_connection  # there may be no other
+    state = server.state(driver)
     return f"{state.encoding}, {'a' if server.has_pooler(driver, state) else 'no'} pooler"
 
 

@@ -16,8 +16,6 @@ from alembic import op
 
 revision = "1005"
 down_revision = "0004"
-branch_labels = None
-depends_on = None
 
 KEEP_DAY = """
 INSERT INTO project_days (project_id, user_id, day, requests, expires_at)
@@ -65,8 +63,8 @@ def lock() -> bool:
 MOMENT = sa.DateTime(timezone=True)
 
 
-def column(name: str, kind: sa.types.TypeEngine, default: str | None = None) -> sa.Column:
-    return sa.Column(name, kind, nullable=False, server_default=default)
+def column(name: str, kind: sa.types.TypeEngine, default: str | None = None, **kw) -> sa.Column:
+    return sa.Column(name, kind, nullable=False, server_default=default, **kw)
 
 
 def new_columns() -> dict[str, list[sa.Column]]:
@@ -103,7 +101,7 @@ def upgrade() -> None:
     op.create_index("ix_projects_expires_at", "projects", ["expires_at"], **where)
     op.create_table(
         "owed_mails",
-        column("id", sa.Integer()),
+        sa.Column("id", sa.Integer(), primary_key=True),
         column("kind", sa.String(32)),
         column("key", sa.String(254)),
         column("asker", sa.String(64), ""),
@@ -112,32 +110,25 @@ def upgrade() -> None:
         sa.Column("promised_at", MOMENT),
         column("tries", sa.Integer()),
         column("cause", sa.String(255), ""),
-        column("next_try", MOMENT),
+        column("next_try", MOMENT, index=True),
         sa.Column("claimed_until", MOMENT),
-        column("expires_at", MOMENT),
-        sa.PrimaryKeyConstraint("id", name="pk_owed_mails"),
+        column("expires_at", MOMENT, index=True),
         sa.UniqueConstraint("kind", "key", "asker", name="uq_owed_mails_kind"),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_owed_mails_next_try", "owed_mails", ["next_try"])
-    op.create_index("ix_owed_mails_expires_at", "owed_mails", ["expires_at"])
     op.create_table(
         "stored_values",
-        column("name", sa.String(32)),
+        sa.Column("name", sa.String(32), primary_key=True),
         column("value", sa.Text()),
-        sa.PrimaryKeyConstraint("name", name="pk_stored_values"),
     )
     op.create_table(
         "project_days",
-        column("project_id", sa.Integer()),
-        column("user_id", sa.Integer()),
-        column("day", sa.Date()),
+        sa.Column("project_id", sa.Integer(), primary_key=True),
+        column("user_id", sa.Integer(), index=True),
+        sa.Column("day", sa.Date(), primary_key=True, index=True),
         column("requests", sa.BigInteger()),
-        column("expires_at", MOMENT),
-        sa.PrimaryKeyConstraint("project_id", "day", name="pk_project_days"),
+        column("expires_at", MOMENT, index=True),
     )
-    for name in ("user_id", "day", "expires_at"):
-        op.create_index(f"ix_project_days_{name}", "project_days", [name])
     for statement in ON_POSTGRES if on_postgres else (ON_SQLITE,):
         op.execute(statement)
 
