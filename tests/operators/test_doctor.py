@@ -3,6 +3,7 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import pytest
 from support.helpers import SECRET_KEY, sqlite_only
@@ -150,7 +151,7 @@ def test_finds_a_damaged_database(examine, tmp_path, person):
 
 
 @sqlite_only
-def test_looks_at_the_last_backup(examine, command, tmp_path, clock):
+def test_looks_at_the_last_backup(examine, command, tmp_path, clock, monkeypatch):
     folder = tmp_path / "backups"
     folder.mkdir()
     assert ("ok", "backup") not in examine()
@@ -166,3 +167,5 @@ def test_looks_at_the_last_backup(examine, command, tmp_path, clock):
     assert command("backup", "--keep", 2, folder).exit_code == 0
     assert examine() == {}
     assert len(list(folder.iterdir())) == 2
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=0))
+    assert "the next backup takes" in examine()["warning", "backup"]
