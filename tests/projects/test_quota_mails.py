@@ -120,6 +120,15 @@ def test_a_quota_that_an_operator_changes_mails_no_share_twice(begin, relay):
     assert subjects(relay) == [AT_80, AT_100]
 
 
+def test_the_share_of_80_is_not_mailed_after_that_of_100(begin, relay):
+    person, project = begin(REQUEST_MAX=4)
+    assert person.verify(project, cost=4).status_code == 204
+    wait_for_background()
+    person.operate("project", "allow", 1, 5)
+    send_due(person)
+    assert subjects(relay) == [AT_100]
+
+
 def test_to_unlock_an_account_mails_no_share_twice(begin, relay, sql, command):
     person, project = begin()
     use(person, project, 4)
