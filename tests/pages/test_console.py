@@ -52,8 +52,7 @@ class Life:
         self.look()
         in_chinese = "验证码" in console.service.relay.mails[-1]["Subject"]
         assert in_chinese is (console.language == "zh")
-        console.fill(reg_code=console.read_code(email), password=TYPED)
-        console.submit()
+        console.submit(reg_code=console.read_code(email), password=TYPED)
         console.expect_title(self.words("projects"))
         console.expect_status(self.words("welcome", name=self.name))
         self.look()
@@ -63,16 +62,14 @@ class Life:
         console = self.console
         console.button("new_project").click()
         self.look()
-        console.fill(project_name="Shop")
-        console.submit()
+        console.submit(project_name="Shop")
         console.expect_title("Shop")
         self.look()
         for _ in range(3):
             self.call()
         console.button("edit").click()
         self.look()
-        console.fill(project_name="Shop 2", project_type=7)
-        console.submit()
+        console.submit(project_name="Shop 2", project_type=7)
         console.expect_heading("Shop 2")
         expect(console.page.locator("progress")).to_have_attribute("value", "3")
         assert (self.project()["project_name"], self.project()["project_type"]) == ("Shop 2", 7)
@@ -112,8 +109,7 @@ class Life:
         console.button("expire").click()
         expect(console.page.locator("dialog p").first).to_have_text(self.words(text))
         look()
-        console.fill(active_until="2037-01-31T12:00")
-        console.submit()
+        console.submit(active_until="2037-01-31T12:00")
         expect(console.page.locator("h1 + .pill")).to_contain_text("2037")
 
     def active_until(self):
@@ -123,8 +119,7 @@ class Life:
         console, old = self.console, self.project()
         console.button("rotate").click()
         self.look()
-        console.fill(grace_hours=1)
-        console.submit()
+        console.submit(grace_hours=1)
         console.expect_status(self.words("rotated"))
         until_when = self.words("old_secret", time="|").split("|")[0]
         expect(console.page.locator("main")).to_contain_text(until_when)
@@ -135,8 +130,7 @@ class Life:
         console.send("remove", confirm="Shop")
         assert console.problem("confirm") == self.words("names_differ", name="Shop 2")
         self.look()
-        console.fill(confirm="Shop 2")
-        console.submit()
+        console.submit(confirm="Shop 2")
         console.expect_title(self.words("projects"))
         console.expect_status(self.words("deleted", name="Shop 2"))
         assert self.person.call(old) == 401
@@ -183,15 +177,12 @@ class Life:
         console, token = self.console, Person.of(self.console).token
         console.button("leave_button").click()
         self.look()
-        console.fill(confirm="libin", password=NEW)
-        console.submit()
+        console.submit(confirm="libin", password=NEW)
         assert console.problem("confirm") == self.words("names_differ", name=self.name)
-        console.fill(confirm=self.name, password="a wrong password")
-        console.submit()
+        console.submit(confirm=self.name, password="a wrong password")
         self.expect_wrong_password()
         answer(console, "platform/delete-account", 1000)
-        console.fill(password=NEW)
-        console.submit()
+        console.submit(password=NEW)
         last_admin = self.words("refusal.platform/delete-account 1000")
         expect(console.page.locator("dialog").get_by_role("alert")).to_have_text(last_admin)
         console.submit()
@@ -341,8 +332,7 @@ def test_a_session_that_has_ended_leads_back_to_sign_in(console, person):
     console.expect_status(console.words("session_ended"))
     assert console.page.locator("dialog").count() == 0
     assert "token" not in json.dumps(console.storage())
-    console.fill(user_name=person.name, password=TYPED)
-    console.submit()
+    console.submit(user_name=person.name, password=TYPED)
     console.expect_title("Shop")
 
 
@@ -384,6 +374,5 @@ def test_strangers_keep_nobody_out_of_a_browser_that_is_known(visit, person):
     console.log_out()
     console.ask_code("forgot", email=person.email)
     assert service.relay.wait_for_mails(number + 2)
-    console.fill(reg_code=console.read_code(person.email), password=NEW)
-    console.submit()
+    console.submit(reg_code=console.read_code(person.email), password=NEW)
     console.expect_title(console.words("projects"))

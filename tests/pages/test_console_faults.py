@@ -103,10 +103,8 @@ def test_what_somebody_else_keeps_for_this_host(visit):
 
 
 def test_a_lost_reply_to_create(console, person):
-    console.button("new_project").click()
-    console.fill(project_name="Shop")
     forgive = lose_reply(console, "project/create")
-    console.submit()
+    console.send("new_project", project_name="Shop")
     console.expect_status(console.words("lost.project/create"))
     expect(console.page.locator("dialog")).to_have_count(0)
     expect(console.page.locator(".rows .name")).to_have_text(["Shop"])
@@ -115,10 +113,8 @@ def test_a_lost_reply_to_create(console, person):
 
 
 def test_a_creation_whose_list_cannot_be_read(console):
-    console.button("new_project").click()
-    console.fill(project_name="Shop")
     fulfil(console, "project/list", status=503, body="{}")
-    console.submit()
+    console.send("new_project", project_name="Shop")
     console.expect_title(console.words("failed"))
     console.expect_status(console.words("created", name="Shop"))
     try_again(console, "Shop")
@@ -157,10 +153,8 @@ def test_a_lost_reply_to_a_change_of_the_password(console, person):
 
 def test_a_lost_reply_to_a_deletion(console, person):
     console.open_project(person.create("Shop"))
-    console.button("remove").click()
-    console.fill(confirm="Shop")
     forgive = lose_reply(console, "project/delete")
-    console.submit()
+    console.send("remove", confirm="Shop")
     console.expect_status(console.words("lost.project/delete"))
     forgive()
     console.expect_heading(console.words("gone"))
@@ -173,10 +167,8 @@ def test_a_cancelled_dialog_does_nothing_later(console):
         held.append(route)
 
     console.page.route("**/api/v1/project/create", hold)
-    console.button("new_project").click()
-    console.fill(project_name="Shop")
     with console.page.expect_request("**/project/create"):
-        console.submit()
+        console.send("new_project", project_name="Shop")
     console.button("cancel").click()
     console.expect_status(console.words("cancelled"))
     with console.page.expect_response("**/project/create"):
@@ -218,8 +210,7 @@ def test_a_reload_keeps_the_step(visit, person, view):
     assert "password" not in json.dumps(console.storage())
     console.page.reload()
     expect(console.page.locator(".given")).to_contain_text(email)
-    console.fill(reg_code=console.read_code(email), password=TYPED)
-    console.submit()
+    console.submit(reg_code=console.read_code(email), password=TYPED)
     console.expect_title(console.words("projects"))
     console.expect_status(done)
 
@@ -230,9 +221,7 @@ def test_a_code_that_came_in_another_tab(visit):
     console.service.code_for(name, email)
     console.open("register")
     console.fill(user_name=name, email=email)
-    console.button("have_code").click()
-    console.fill(reg_code=console.read_code(email), password=TYPED)
-    console.submit()
+    console.send("have_code", reg_code=console.read_code(email), password=TYPED)
     console.expect_title(console.words("projects"))
 
 

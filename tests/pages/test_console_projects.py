@@ -74,11 +74,9 @@ def test_a_name_is_typed_as_it_is_shown(console, person, name, shown, other):
     console.button("remove").click()
     label = console.page.locator("dialog label", has_text=right)
     assert label.inner_text() == console.words("type_name", name=right)
-    console.fill(confirm=other)
-    console.submit()
+    console.submit(confirm=other)
     assert console.problem("confirm") == console.words("names_differ", name=right)
-    console.fill(confirm=right)
-    console.submit()
+    console.submit(confirm=right)
     console.expect_title(console.words("projects"))
     expect(console.page.locator(".rows")).to_have_count(0)
 

@@ -118,8 +118,7 @@ def test_refusals_stand_beside_their_fields(visit, person):
     email = f"{name}@example.com"
 
     def refused(field, key, domains="", **fields):
-        console.fill(**fields)
-        console.submit()
+        console.submit(**fields)
         expect_problem(console, field, key, domains=domains)
 
     refused("password", "refusal.1002", user_name=person.name, password="a wrong password")
@@ -138,8 +137,7 @@ def test_refusals_stand_beside_their_fields(visit, person):
         refused("password", "problem.new-password", password=weak)
     console.button("send_again").click()
     expect(console.page.get_by_role("alert")).to_contain_text(re.compile(r"\d+ 秒"))
-    console.fill(password=TYPED)
-    console.submit()
+    console.submit(password=TYPED)
     console.expect_title(console.words("projects"))
 
 
@@ -150,8 +148,7 @@ def test_refusals_about_projects(visit, person, admin):
     admin.post("/admin/user-edit", {"id": mine, "projects_max": 1})
 
     def refused(field, key, value, **values):
-        console.fill(**{field: value})
-        console.submit()
+        console.submit(**{field: value})
         expect_problem(console, field, key, **values)
 
     console.button("new_project").click()
@@ -195,9 +192,7 @@ def test_registration_by_invitation(visit, start_node):
     console.open("register")
     expect(console.page.locator("main")).to_contain_text(console.words("invited"))
     check_view(console)
-    console.fill(user_name=name, email=email, reg_code="1", password=TYPED)
-    console.submit()
+    console.submit(user_name=name, email=email, reg_code="1", password=TYPED)
     expect(console.page.get_by_role("alert")).to_have_text(console.words("refusal.register 1000"))
-    console.fill(reg_code=console.read_code(email))
-    console.submit()
+    console.submit(reg_code=console.read_code(email))
     console.expect_title(console.words("projects"))

@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from support.console_page import Console  # noqa: E402
-from support.helpers import TYPED, chromium  # noqa: E402
+from support.helpers import chromium  # noqa: E402
 from support.servers import GUNICORN, ROOT, Server, free_port  # noqa: E402
 
 SIZE = {"width": 1280, "height": 880}
@@ -56,7 +56,7 @@ def take_pictures(browser: object, server: Server, database: Path) -> None:
     console = Console(browser, f"http://127.0.0.1:{server.port}/")
     console.page.set_viewport_size(SIZE)
     read_code = lambda _: server.wait_for(r"code is (\d+)\b")  # noqa: E731
-    console.register("lory", "lory@example.com", TYPED, read_code)
+    console.register("lory", "lory@example.com", read_code)
     for name in NAMES:
         console.create_project(name)
         console.open("projects")

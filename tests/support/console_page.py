@@ -157,10 +157,9 @@ class Console:
         return within.get_by_role("button", name=self.words(key, **values), exact=True).first
 
     def send(self, key, **fields):
-        """Fill in the dialog that a button opens, and send it."""
+        """Fill in the form that a button opens, and send it."""
         self.button(key).click()
-        self.fill(**fields)
-        self.submit()
+        self.submit(**fields)
 
     def expect_no_button(self, key):
         expect(self.button(key)).to_have_count(0)
@@ -183,8 +182,9 @@ class Console:
         for name, value in fields.items():
             self.field(name).fill(str(value))
 
-    def submit(self):
-        """Send the form in which the last input was filled."""
+    def submit(self, **fields):
+        """Fill in and send the first form; that of a dialog if one is open."""
+        self.fill(**fields)
         self.page.locator(f"{self._within()} button[type=submit]:visible").first.click()
 
     def expect_title(self, title):
@@ -204,8 +204,7 @@ class Console:
         """Fill in what a form asks for before it sends a code, in a view or in the present one."""
         if view:
             self.open(view)
-        self.fill(**fields)
-        self.submit()
+        self.submit(**fields)
         expect(self.field("reg_code")).to_be_focused()
 
     def register(self, name, email, read_code):
@@ -214,8 +213,7 @@ class Console:
         :param read_code: returns the code of an address.
         """
         self.ask_code("register", user_name=name, email=email)
-        self.fill(reg_code=read_code(email), password=TYPED)
-        self.submit()
+        self.submit(reg_code=read_code(email), password=TYPED)
         self.expect_title(self.words("projects"))
 
     def read_code(self, email):
@@ -236,8 +234,7 @@ class Console:
         self.expect_title(self.call("elements", "seen", project["project_name"]))
 
     def log_in(self, name, password):
-        self.fill(user_name=name, password=password)
-        self.submit()
+        self.submit(user_name=name, password=password)
         self.expect_title(self.words("projects"))
 
     def create_project(self, name):
