@@ -5,24 +5,22 @@ Applications, databases, accounts, the clock and cheap passwords are those of ``
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import shutil
 import sys
 import tempfile
-import threading
 from email import message_from_bytes, policy
 
 import pytest
-from aiosmtpd.controller import Controller
 from sqlalchemy import create_engine, text
 from support import interrupts, openapi_check
+from support.faulty_smtp import FaultyRelay
 from support.helpers import PASSWORD, SECRET_KEY, TIMEOUT, basic
 from support.leak_check import leak_check
 from support.packages import build
 from support.postgres_cluster import cluster  # noqa: F401 - a fixture
-from support.servers import ParallelClients, free_port, postgres
+from support.servers import ParallelClients, postgres
 from support.services import services
 from support.sql_log import sql_log
 from werkzeug.routing import Rule
@@ -60,46 +58,42 @@ def compile_once(rule, append_unknown=True):
 Rule._compile_builder = compile_once
 
 
-class Relay:
-    """An SMTP server that keeps the mails it accepts, and refuses mails if a test asks for it."""
+class Relay(FaultyRelay):
+    """A relay that keeps the mails it accepts, and refuses mails if a test asks for it."""
 
     def __init__(self):
-        self.mails = []
+        self.codes = {}  # the newest of each address
+        super().__init__()
+        self.reset()
+
+    def reset(self):
+        self.mails.clear()
+        self.codes.clear()
         self.taken = 0  # mails that it has read, accepted or not
-        self.changed = threading.Condition()
-        self.codes = {}
-        self.refuse_recipient = None
-        self.refuse_data = None
-        self.pause = 0  # seconds before it accepts a mail
+        self.refuse_recipient = self.refuse_data = None  # what it says then
         self.refuse_late = None  # what it says once, after the pause
-        self.port = free_port()
-        self.controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        self.pause = 0  # seconds before it accepts a mail
 
-    async def handle_RCPT(self, server, session, envelope, address, options):
-        if self.refuse_recipient:
-            return self.refuse_recipient
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
+    def answer(self, session):
+        refusal = None
+        if session.step == "RCPT":
+            refusal = self.refuse_recipient
+        elif session.step == "dot" and not (refusal := self.refuse_data):
+            with self.changed:
+                self.taken += 1
+                self.changed.notify_all()
+            session.wait(self.pause)
+            refusal, self.refuse_late = self.refuse_late, None
+        return refusal and f"{refusal}\r\n".encode()
 
-    async def handle_DATA(self, server, session, envelope):
-        if self.refuse_data:
-            return self.refuse_data
-        with self.changed:
-            self.taken += 1
-            self.changed.notify_all()
-        await asyncio.sleep(self.pause)
-        late, self.refuse_late = self.refuse_late, None
-        if late:
-            return late
-        mail = message_from_bytes(envelope.content, policy=policy.default)
-        (address,) = envelope.rcpt_tos
+    def keep(self, session):
+        mail = message_from_bytes(session.mail, policy=policy.default)
         if code := code_in(mail["Subject"]):
-            self.codes[address] = code
+            self.codes[session.address] = code
             leak_check.add_secret(code)
         with self.changed:
             self.mails.append(mail)
             self.changed.notify_all()
-        return "250 OK"
 
     def wait_for_mails(self, number):
         """Wait until so many mails were accepted; return False after a minute."""
@@ -110,13 +104,6 @@ class Relay:
         """Wait until it has read so many mails; return False after a minute."""
         with self.changed:
             return self.changed.wait_for(lambda: self.taken >= number, timeout=TIMEOUT)
-
-    def reset(self):
-        self.mails.clear()
-        self.taken = 0
-        self.codes.clear()
-        self.refuse_recipient = self.refuse_data = self.refuse_late = None
-        self.pause = 0
 
     def code(self):
         """Return the code in the newest mail."""
@@ -269,9 +256,8 @@ def packages(tmp_path_factory):
 @pytest.fixture(scope="session")
 def relay_server():
     relay = Relay()
-    relay.controller.start()
     yield relay
-    relay.controller.stop()
+    relay.close()
 
 
 @pytest.fixture

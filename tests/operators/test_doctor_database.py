@@ -1,10 +1,8 @@
 """doctor tells what a database is, and what of it would keep the service from serving."""
 
 import json
-import time
 
-import pytest
-from support.helpers import SECRET_KEY, postgres_only, sqlite_only
+from support.helpers import SECRET_KEY, sqlite_only, until
 from support.postgres_cluster import make_cluster, pooler
 
 from gateway import create_app
@@ -23,8 +21,7 @@ def findings(uri, **settings):
     return {f["name"]: (f["state"], f["what"], f["fix"]) for f in json.loads(result.output)}
 
 
-@postgres_only
-def test_a_read_only_server_is_a_fault(cluster, database_uri):
+def test_a_read_only_server_is_a_fault(cluster):
     cluster.set(default_transaction_read_only="on")
     try:
         state, what, _ = findings(cluster.uri())["database"]
@@ -34,30 +31,25 @@ def test_a_read_only_server_is_a_fault(cluster, database_uri):
     assert findings(cluster.uri())["database"][0] == "ok"
 
 
-@postgres_only
-def test_standbys(cluster, database_uri, postgres_server):
+def test_standbys(cluster, postgres_server):
     standby = make_cluster(postgres_server)
     try:
         standby.copy_of(cluster)
         standby.start()
         state, what, _ = findings(standby.uri())["database"]
         assert (state, "the server is a standby" in what) == ("FAULT", True)
-        deadline = time.monotonic() + 30
-        while "standby" not in (found := findings(cluster.uri())):
-            assert time.monotonic() < deadline
-        assert found["standby"][:2] == ("ok", "standby (async) is 0 s behind")
+        until(lambda: "standby" in findings(cluster.uri()))
+        state, what, _ = findings(cluster.uri())["standby"]
+        assert (state, what.startswith("standby (async) is ")) == ("ok", True)
         standby.stop()
         cluster.set(synchronous_standby_names="*")
-        deadline = time.monotonic() + 30
-        while findings(cluster.uri()).get("standby", [""])[0] != "FAULT":
-            assert time.monotonic() < deadline
+        until(lambda: findings(cluster.uri()).get("standby", [""])[0] == "FAULT")
     finally:
         standby.remove()
         cluster.reset()
 
 
-@postgres_only
-def test_encoding_and_pooler_are_told(cluster, database_uri):
+def test_encoding_and_pooler_are_told(cluster):
     assert findings(cluster.uri())["database"][1].endswith(", UTF8, no pooler")
     for mode in ("session", "transaction"):
         with pooler(cluster, mode) as port:
@@ -68,17 +60,15 @@ def test_encoding_and_pooler_are_told(cluster, database_uri):
         assert findings(uri)["database"][0] == "FAULT"
 
 
-@postgres_only
-@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
-def test_another_encoding_is_a_fault(cluster, database_uri, encoding):
-    cluster.sql("DROP DATABASE IF EXISTS other WITH (FORCE)")
-    cluster.sql(f"CREATE DATABASE other ENCODING '{encoding}' TEMPLATE template0")
-    state, what, _ = findings(cluster.uri("other"))["database"]
-    assert (state, f"the encoding {encoding}" in what) == ("FAULT", True)
+def test_another_encoding_is_a_fault(cluster):
+    for encoding in ("SQL_ASCII", "LATIN1"):
+        cluster.sql("DROP DATABASE IF EXISTS other WITH (FORCE)")
+        cluster.sql(f"CREATE DATABASE other ENCODING '{encoding}' TEMPLATE template0")
+        state, what, _ = findings(cluster.uri("other"))["database"]
+        assert (state, f"the encoding {encoding}" in what) == ("FAULT", True)
 
 
-@postgres_only
-def test_passwords_in_the_url_are_not_shown(cluster, database_uri):
+def test_passwords_in_the_url_are_not_shown(cluster):
     uri = f"{cluster.uri()}?password=one-secret&sslpassword=two-secret"
     assert "secret" not in findings(uri)["database"][1]
     dead = findings("postgresql://127.0.0.1:1/x?password=one-secret&sslpassword=two-secret")

@@ -81,6 +81,14 @@ class FaultyRelay:
         self.bind()
         self.serve()
 
+    def answer(self, session):
+        """Return what to say at a step in place of the right answer, or None."""
+
+    def keep(self, session):
+        """Note a mail before it is accepted, because the service may answer at once."""
+        self.accepted[session.address].append(session.code)
+        self.mails.append(session.mail)
+
     def bind(self):
         """Take the port without listening on it."""
         self.listener = socket.socket()
@@ -209,6 +217,8 @@ class Conversation:
         return self.send(act) if isinstance(act, bytes) else act(self)
 
     def normal_reply(self):
+        if answer := self.relay.answer(self):
+            return answer
         if self.step != "EHLO" or not self.relay.security:
             return NORMAL_REPLIES.get(self.step, b"250 OK\r\n")
         encrypted = isinstance(self.connection, ssl.SSLSocket)
@@ -217,9 +227,7 @@ class Conversation:
     def send(self, answer):
         said = answer.splitlines()[-1][:3]
         if self.step == "dot" and said == b"250":
-            # Noted before it is sent, because the service may answer before this thread goes on.
-            self.relay.accepted[self.address].append(self.code)
-            self.relay.mails.append(self.mail)
+            self.relay.keep(self)
         self.connection.sendall(answer)
         return said
 
@@ -230,6 +238,8 @@ class Conversation:
 
     def wait(self, seconds):
         """Wait; end the conversation when the service hangs up."""
+        if not seconds:
+            return
         with suppress(TimeoutError):
             self.connection.settimeout(seconds)
             while self.connection.recv(4096):

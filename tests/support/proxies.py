@@ -93,16 +93,8 @@ class OtherFront(Front):
             '"api.example.com:*"]': '"localhost:*"]',
         }
         self.write("envoy.yaml", changes, r"^( +)# ( *- (?:match|name)|  +\S)")
-        return [
-            BIN / "envoy",
-            "-c",
-            "envoy.yaml",
-            "--concurrency",
-            "2",
-            "-l",
-            "info",
-            "--use-dynamic-base-id",
-        ]
+        options = ["--concurrency", "2", "--use-dynamic-base-id", "-l", "info"]
+        return [BIN / "envoy", "-c", "envoy.yaml", *options]
 
     def haproxy(self, ports, *_):
         changes = {

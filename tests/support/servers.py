@@ -205,39 +205,25 @@ class ParallelClients:
 
     def __init__(self, size):
         context = multiprocessing.get_context("spawn")
-        self.barrier = context.Barrier(size)  # kept, because each child opens it when it starts
-        self.pipes, self.processes = [], []
-        for _ in range(size):
-            ours, theirs = context.Pipe()
-            process = context.Process(
-                target=_send_together, args=(theirs, self.barrier), daemon=True
-            )
-            process.start()
-            theirs.close()
-            self.pipes.append(ours)
-            self.processes.append(process)
+        self.pool = context.Pool(size, _begin, [context.Barrier(size)])
 
     def send(self, port, requests):
         """Send one request per process at once; return the results of ``post``, in order."""
-        for pipe, request in zip(self.pipes, requests, strict=True):
-            pipe.send((port, *request))
-        answers = [pipe.recv() for pipe in self.pipes]
+        given = [(port, *request) for request in requests]
+        answers = self.pool.starmap(_send_together, given, chunksize=1)
         leak_check.add_secrets_in([request[1] for request in requests])
         leak_check.add_secrets_in([data for _, _, data in answers])
         return answers
 
     def close(self):
-        for pipe, process in zip(self.pipes, self.processes, strict=True):
-            pipe.close()
-            process.terminate()
-            process.join(timeout=TIMEOUT)
+        self.pool.terminate()
+        self.pool.join()
 
 
-def _send_together(pipe, barrier):
-    while True:
-        try:
-            request = pipe.recv()
-        except EOFError:
-            return
-        barrier.wait(timeout=TIMEOUT)
-        pipe.send(post(*request))
+def _begin(barrier):
+    _send_together.barrier = barrier
+
+
+def _send_together(*request):
+    _send_together.barrier.wait(timeout=TIMEOUT)
+    return post(*request)

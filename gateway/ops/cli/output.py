@@ -25,6 +25,8 @@ def visible(text: str) -> str:
     People choose the names of accounts and projects. No name must look like another one, or like
     another part of the table or the question that it stands in.
     """
+    if text.isascii() and text.isprintable():  # most are, and a list may be long
+        return text
     return "".join(map(_escaped, text))
 
 
@@ -126,5 +128,7 @@ def _cell(value: Any) -> str:
 
 def _width(text: str) -> int:
     """Return the width of a text in a terminal; a Chinese character takes two columns."""
+    if text.isascii():
+        return len(text)
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
     return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
