@@ -112,15 +112,14 @@ def _owe(project_id: int, day: date, period: str, used: dict[str, int]) -> None:
         db.session.rollback()
         return
     key, days = f"{project_id} {day:{period}}", 32 if period == A_MONTH else 2
-    once = [
-        Counter("quota-mail", f"project {key} {each}", 1, days * DAY, owner.id) for each in SHARES
-    ]
+    of_account = Counter("quota-mail-user", f"user {owner.id}", MAILS_OF_ACCOUNT, DAY, owner.id)
+
+    def once(share: int) -> Counter:
+        return Counter("quota-mail", f"project {key} {share}", 1, days * DAY, owner.id)
+
     try:
-        throttle.check(once[0])  # a mail at 80 % would be late
-        throttle.hit(
-            once[SHARES.index(used["share"])],
-            Counter("quota-mail-user", f"user {owner.id}", MAILS_OF_ACCOUNT, DAY, owner.id),
-        )
+        throttle.check(once(100))  # a mail at 80 % would be late
+        throttle.hit(once(used["share"]), of_account)
     except ApiError:
         db.session.rollback()
         return

@@ -322,11 +322,7 @@ def test_usage_tells_month_rate_and_grace(start, clock):
     assert usage(person, 1)["old_secret_until"] == 0
     person.post("/project/rotate", {"id": 1, "grace_hours": 1})
     data = usage(person, 1)
-    assert {name: data[name] for name in ("month_max", "month_used", "per_minute")} == {
-        "month_max": 9,
-        "month_used": 2,
-        "per_minute": 700,
-    }
+    assert (data["month_max"], data["month_used"], data["per_minute"]) == (9, 2, 700)
     assert data["old_secret_until"] == 1709298000  # 2024-03-01 13:00
     clock.advance(hours=1)
     assert usage(person, 1)["old_secret_until"] == 0
