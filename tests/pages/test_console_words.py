@@ -14,6 +14,12 @@ SCRIPTS = list((ROOT / "gateway" / "web" / "console").rglob("*.js"))
 HAN = re.compile("[\u4e00-\u9fff]")
 
 
+@pytest.fixture
+def database_uri(sqlite_uri):
+    """One kind of database is enough, because the application only tells its codes."""
+    return sqlite_uri
+
+
 # The words of the page
 
 
