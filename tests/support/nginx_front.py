@@ -304,10 +304,11 @@ def replaced(text, changes):
     return text
 
 
-def ask_node(port, authorization):
+def ask_node(port, authorization, cost=1):
     """Ask a node directly, as nginx does; return the status."""
     connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
-    connection.request("GET", "/api/v1/project/verify", headers={"Authorization": authorization})
+    path = f"/api/v1/project/verify?cost={cost}"
+    connection.request("GET", path, headers={"Authorization": authorization})
     status = connection.getresponse().status
     connection.close()
     return status
