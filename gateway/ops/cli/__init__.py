@@ -14,8 +14,7 @@ import click
 from flask import Flask
 from flask.cli import ScriptInfo
 
-from gateway import create_app, settings
-from gateway.errors import ConfigError
+from gateway import create_app
 from gateway.ops.cli import database, health, mail, pool, project, secret_key, trail, usage, user
 from gateway.ops.cli.base import MAKES_KEY, failure
 from gateway.version import __version__
@@ -63,10 +62,7 @@ def _create_app() -> Flask:
     # A key that is lost must be put back. Only a new installation needs a new one.
     context = click.get_current_context(silent=True)  # there is none while Tab completes
     info = context.find_object(ScriptInfo) if context else None
-    try:
-        app = create_app(make_key=info is not None and MAKES_KEY in info.data)
-    except ConfigError as error:
-        settings.stop(error)
+    app = create_app(make_key=info is not None and MAKES_KEY in info.data)
     trail.start()
     return app
 

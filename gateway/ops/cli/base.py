@@ -53,7 +53,7 @@ def _complete(
 ) -> list[CompletionItem]:
     """Return the names that a shell offers for Tab; none when the database does not answer."""
     info = ctx.ensure_object(ScriptInfo)
-    with suppress(DBAPIError, SystemExit), info.load_app().app_context():
+    with suppress(DBAPIError, ConfigError), info.load_app().app_context():
         begins = column.startswith(incomplete, autoescape=True)
         found = select(column).where(begins).order_by(column).limit(COMPLETIONS)
         return [CompletionItem(name) for name in db.session.scalars(found)]
@@ -114,6 +114,8 @@ class Command(click.Command):
             if not LOOK_THEMSELVES & {ctx.info_name, ctx.parent and ctx.parent.info_name}:
                 _compare_settings()
             return super().invoke(ctx)
+        except ConfigError as error:
+            settings.stop(error)
         except ApiError as error:
             raise click.ClickException(error.text) from None
         except mail.MailError as error:
@@ -128,10 +130,10 @@ class Command(click.Command):
 
 
 def _compare_settings() -> None:
-    """End the process when the database and its nodes have other settings."""
+    """Refuse when the database and its nodes have other settings."""
     with db.engine.connect() as connection:
         if reason := shared.conflict(shared.stored(connection), current_app.config):
-            settings.stop(ConfigError(reason))
+            raise ConfigError(reason)
 
 
 def _schema_problem() -> str:

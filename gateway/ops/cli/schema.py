@@ -11,7 +11,7 @@ from flask import current_app, g
 from flask_migrate import Migrate, cli
 from sqlalchemy.exc import DBAPIError
 
-from gateway import log, settings
+from gateway import log
 from gateway.db import db, readiness, shared
 from gateway.db.schema import Schema, schema_of
 from gateway.errors import ConfigError
@@ -39,7 +39,8 @@ def _checked(given: click.Command) -> click.Command:
     def run(new: bool = False, **options: Any) -> None:
         Migrate(current_app, db, directory=Path(current_app.root_path) / "db" / "migrations")
         g.directory, g.x_arg = None, []  # options of Flask-Migrate's own group
-        _check_file(new)
+        instance.check_database_folder(current_app)
+        instance.make_database(current_app, again=new)  # --new: although one is gone
         if upgrades and options["revision"] == "head":
             _upgrade(lambda: original(**options, **offline))
         else:
@@ -72,11 +73,8 @@ def _upgrade(migrate: Callable[[], None]) -> None:
         if grant:
             raise click.ClickException(f"this role may not create tables; {grant}")
         migrate()
-    try:
-        _check_key()
-        shared.claim(current_app)
-    except ConfigError as error:
-        settings.stop(error)
+    _check_key()
+    shared.claim(current_app)
     deletion.mend_rows_of_0004()
 
 
@@ -87,12 +85,3 @@ def _check_key() -> None:
             tried, closed = admin.try_secrets(connection)
             if tried and tried == closed:
                 raise ConfigError(shared.OTHER_KEY)
-
-
-def _check_file(new: bool) -> None:
-    """Make SQLite's file if there is none; ask for --new when there was one."""
-    try:
-        instance.check_database_folder(current_app)
-        instance.make_database(current_app, again=new)
-    except ConfigError as error:
-        settings.stop(error)

@@ -29,7 +29,6 @@ from gateway.ops.doctor.database import (
     MAX_LOG_BYTES,
     database_files,
     describe_server,
-    log_size,
     secrets,
     shared_settings,
     shown,
@@ -167,7 +166,8 @@ def _sqlite() -> Iterator[Finding]:
         what = f"{sqlite3.sqlite_version} is too old"
         yield Finding(FAULT, "sqlite", what, "install SQLite 3.35 or newer")
         return
-    log, size = log_size()
+    _, log, _ = database_files()
+    size = log.stat().st_size if log.exists() else 0
     what = f"{sqlite3.sqlite_version}, {size / 2**20:.1f} MiB in {log.name}"
     fix = f"end the program that reads for long (fuser {log}), then run: gateway purge"
     yield judge("sqlite", what, fix, is_bad=size > MAX_LOG_BYTES)

@@ -61,12 +61,6 @@ def secrets() -> Iterator[Finding]:
         yield Finding(FAULT, "secret key", what, fix)
 
 
-def log_size() -> tuple[Path, int]:
-    """Return SQLite's write-ahead log and its size in bytes."""
-    _, log, _ = database_files()
-    return log, log.stat().st_size if log.exists() else 0
-
-
 def describe_server() -> str:
     """Say what a Postgres server is: its encoding, and whether a pooler is between."""
     from gateway.db.postgres import server  # noqa: PLC0415 - each dialect is loaded alone
