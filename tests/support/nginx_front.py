@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -20,9 +19,9 @@ from support.faulty_smtp import certificate_and_key
 from support.helpers import TIMEOUT, basic, forms
 from support.leak_check import leak_check
 from support.servers import GUNICORN, ROOT, Server, free_port
-from websockets.asyncio.client import connect
 from websockets.frames import Opcode
 from websockets.server import ServerProtocol
+from websockets.sync.client import connect
 
 DEPLOY = ROOT / "gateway" / "deploy"
 SAMPLE = (DEPLOY / "nginx-site.conf").read_text()
@@ -209,14 +208,11 @@ class Front:
         :raises InvalidStatus: when the WebSocket is refused.
         """
 
-        async def talk():
-            uri = f"wss://localhost:{self.port}{path}"
-            async with connect(uri, ssl=self.trust, additional_headers=headers) as connection:
-                for text in texts:
-                    await connection.send(text)
-                    assert await asyncio.wait_for(connection.recv(), TIMEOUT) == text
-
-        asyncio.run(talk())
+        uri = f"wss://localhost:{self.port}{path}"
+        with connect(uri, ssl=self.trust, additional_headers=headers) as connection:
+            for text in texts:
+                connection.send(text)
+                assert connection.recv(TIMEOUT) == text
 
     def load(self, authorization, number, connections=16, path="/rpc"):
         """Send ``number`` requests over ``connections`` connections; return their statuses."""
