@@ -37,8 +37,8 @@ def create_app(config: Mapping[str, Any] | None = None, *, make_key: bool = True
     mail.init_app(app)
     metrics.init_app(app)
     tokens.init_app(app)
-    health.init_app(app)
     pages.init_app(app)
+    app.register_blueprint(health.bp)
     app.register_blueprint(auth.bp)
     app.register_blueprint(project.bp)
     return app

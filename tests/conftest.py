@@ -73,6 +73,7 @@ class Relay(FaultyRelay):
         self.refuse_recipient = self.refuse_data = None  # what it says then
         self.refuse_late = None  # what it says once, after the pause
         self.pause = 0  # seconds before it accepts a mail
+        self.holds = False  # it accepts no mail until this is False again
 
     def answer(self, session):
         refusal = None
@@ -83,6 +84,8 @@ class Relay(FaultyRelay):
                 self.taken += 1
                 self.changed.notify_all()
             session.wait(self.pause)
+            while self.holds:
+                session.wait(0.01)
             refusal, self.refuse_late = self.refuse_late, None
         return refusal and f"{refusal}\r\n".encode()
 

@@ -16,7 +16,7 @@ from gateway.auth.models import MailCode, User
 from gateway.auth.tokens import Caller
 from gateway.db import db, purge
 from gateway.mail import outbox
-from gateway.mail.outbox import OwedMail
+from gateway.mail.models import OwedMail
 
 
 def delete_account(caller: Caller, password: Password, client: Client) -> None:

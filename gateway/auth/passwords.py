@@ -21,7 +21,7 @@ from gateway.auth.tokens import Caller
 from gateway.db import db, not_durable
 from gateway.errors import ApiError, Code
 from gateway.mail import outbox
-from gateway.mail.outbox import OwedMail
+from gateway.mail.models import OwedMail
 from gateway.throttle import Counter
 
 

@@ -1,4 +1,4 @@
-"""smtplib's client, with a limit on what the relay says, and logins beyond ASCII."""
+"""smtplib's client, with one deadline, a limit on what the relay says, and logins beyond ASCII."""
 
 from __future__ import annotations
 
@@ -6,53 +6,82 @@ import base64
 import smtplib
 import socket
 import ssl
+import time
 from contextlib import suppress
-from io import BufferedReader
-from types import SimpleNamespace
+from functools import cached_property
+from io import BufferedReader, RawIOBase
 from typing import Any
 
+from flask_mail import Mail
+
 from gateway.mail.failures import MailError
+from gateway.settings.checks import domain_of
 
 MAX_REPLY_BYTES = 64 * 1024  # of all that a relay says, before TLS and within it
-CHALLENGE, WELCOME, UNAVAILABLE = 334, 235, 421
+READY, CHALLENGE, WELCOME = 220, 334, 235  # statuses of a relay
+GOOD = range(200, 300)
 MECHANISMS = ("PLAIN", "LOGIN")  # that we know; no other is needed within TLS
 
 
 class Client(smtplib.SMTP):
-    """A conversation with a relay. Another thread can abort it."""
+    """A conversation with the relay that the settings name.
 
-    aborted = False
-    raw_socket: socket.socket | None = None
+    :param end: until when it may last, as ``time.monotonic``.
+    """
 
-    def use(self, connection: socket.socket, tls: ssl.SSLContext | None, name: str) -> None:
-        """Talk over an open connection, with TLS from the first byte if there is a context.
+    def __init__(self, mail: Mail, end: float) -> None:
+        self.use_ssl = mail.use_ssl
+        self.end = self.end_of_wait = end
+        # This host's own name is often none that a relay accepts, and looking it up may take long.
+        super().__init__(mail.server, mail.port, domain_of(mail.default_sender))
 
-        :param name: of the relay, which its certificate must show.
-        :raises TimeoutError: when the conversation was aborted.
+    @cached_property
+    def context(self) -> ssl.SSLContext:
+        """What verifies the relay's certificate; loading all authorities takes a while."""
+        return ssl.create_default_context()
+
+    def connect(self, host: str = "", port: int = 0, _source: Any = None) -> tuple[int, bytes]:
+        """Connect to the first of the relay's addresses that is ready.
+
+        Each gets an equal share of the time that is left, so a dead one leaves time for the next.
         """
-        self.raw_socket = connection.dup()  # stays usable when TLS takes over the connection
-        self.sock = connection
-        if self.aborted:
-            raise TimeoutError("aborted")
-        if tls is not None:
-            self.sock = tls.wrap_socket(connection, server_hostname=name)
+        addresses = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+        while True:
+            now = time.monotonic()
+            self.end_of_wait = now + (self.end - now) / len(addresses)
+            family, kind, protocol, _, address = addresses.pop(0)
+            self.sock = socket.socket(family, kind, protocol)
+            try:
+                self.in_time().connect(address)
+                if self.use_ssl:
+                    self.sock = self.context.wrap_socket(self.sock, server_hostname=host)
+                status, words = self.getreply()
+                if status != READY:
+                    raise smtplib.SMTPConnectError(status, words)
+            except OSError:
+                self.close()
+                if not addresses:
+                    raise
+            else:
+                self.end_of_wait = self.end
+                return status, words
 
-    def start_tls(self, context: ssl.SSLContext, name: str) -> None:
-        """Change to TLS. smtplib alone verifies only the name of a host that it connected to.
+    def in_time(self) -> Any:
+        """Return the connection; the next wait for the relay ends in time.
 
-        :param name: of the relay, which its certificate must show.
+        :raises TimeoutError: when the time is over.
         """
-
-        def wrap_socket(plain: socket.socket, **_: Any) -> ssl.SSLSocket:
-            return context.wrap_socket(plain, server_hostname=name)
-
-        wrapper: Any = SimpleNamespace(wrap_socket=wrap_socket)
-        self.starttls(context=wrapper)
+        left = self.end_of_wait - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        connection: Any = self.sock
+        connection.settimeout(left)
+        return connection
 
     def getreply(self) -> tuple[int, bytes]:
-        """Read one reply, with a limit on all replies together."""
+        """Read one reply, within the limits of the conversation."""
         if self.file is None:
-            self.file = _Limited(self.sock.makefile("rb", 0))  # type: ignore[union-attr]
+            self.file = BufferedReader(_Replies(self))
         return super().getreply()
 
     def ehlo_or_helo_if_needed(self) -> None:
@@ -63,8 +92,10 @@ class Client(smtplib.SMTP):
         if self.helo_resp is not None or self.ehlo_resp is not None:
             return
         first = self.ehlo()
+        if first[0] in GOOD:
+            return
         with suppress(smtplib.SMTPServerDisconnected):
-            if _is_good(first) or (first[0] != UNAVAILABLE and _is_good(self.helo())):
+            if self.helo()[0] in GOOD:
                 return
         raise smtplib.SMTPHeloError(*first)
 
@@ -108,33 +139,24 @@ class Client(smtplib.SMTP):
             status, words = self.docmd(answers.pop(0).decode())
         return status, words
 
-    def abort(self) -> None:
-        """End the conversation at once; another thread calls this."""
-        self.aborted = True
-        if self.raw_socket is not None:
-            with suppress(OSError):
-                self.raw_socket.shutdown(socket.SHUT_RDWR)
 
-    def close(self) -> None:
-        super().close()
-        if self.raw_socket is not None:
-            self.raw_socket.close()
+class _Replies(RawIOBase):
+    """What the relay says: whole lines, up to MAX_REPLY_BYTES. smtplib alone has no limit."""
 
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.left = MAX_REPLY_BYTES
+        self.is_in_line = False
 
-class _Limited(BufferedReader):
-    """The relay's replies: whole lines, up to MAX_REPLY_BYTES. smtplib alone has no limit."""
+    def readable(self) -> bool:
+        return True
 
-    left = MAX_REPLY_BYTES
-
-    def readline(self, size: int | None = -1) -> bytes:
-        line = super().readline(size)
-        self.left -= len(line)
+    def readinto(self, buffer: Any) -> int:
+        number: int = self.client.in_time().recv_into(buffer)
+        if number == 0 and self.is_in_line:
+            raise OSError("the relay broke off within a line")
+        self.is_in_line = number > 0 and buffer[number - 1] != ord("\n")
+        self.left -= number
         if self.left < 0:
             raise OSError("the relay talks without end")
-        if line and not line.endswith(b"\n") and len(line) != size:
-            raise OSError("the relay broke off within a line")
-        return line
-
-
-def _is_good(answer: tuple[int, bytes]) -> bool:
-    return str(answer[0]).startswith("2")
+        return number

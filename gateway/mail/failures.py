@@ -19,9 +19,7 @@ UNSET = (
 LATER = "the relay says that it takes this mail later; if it goes on for hours, ask who runs it"
 # What a relay says about one mail; it says nothing about the login.
 CURES_BY_STATUS = {
-    450: LATER,
-    451: LATER,
-    452: LATER,
+    **dict.fromkeys((450, 451, 452), LATER),
     552: "the relay calls the mail too large, or the mailbox is full: look into the relay's log",
 }
 # What a refusal says of a recipient, by RFC 3463 or in words, and of who sends.
@@ -82,16 +80,16 @@ def explain(error: BaseException, *, begun: bool) -> MailError:
     if isinstance(error, MailError):
         error.begun = begun
         return error
-    status, _ = _codes(error)
-    is_of_one_mail = isinstance(error, ONE_MAIL) and status in CURES_BY_STATUS
+    status, _ = _answer(error)
+    cure = CURES_BY_STATUS.get(status) if isinstance(error, ONE_MAIL) else None
     by_class = next(cure for kind, cure in CURES.items() if isinstance(error, kind))
     made = RecipientRefused if _is_recipient_for_good(error) else MailError
-    return made(_cause(error), CURES_BY_STATUS[status] if is_of_one_mail else by_class, begun=begun)
+    return made(_cause(error), cure or by_class, begun=begun)
 
 
 def is_about_the_service(refusal: smtplib.SMTPRecipientsRefused) -> bool:
     """Tell whether a relay may have refused a recipient because of who sends."""
-    status, words = next(iter(refusal.recipients.values()))
+    status, words = _answer(refusal)
     if not _is_recipient_for_good(refusal) or OF_RECIPIENT.search(words):
         return False
     return status == UNAVAILABLE or OF_SENDER.search(words) is not None
@@ -99,24 +97,26 @@ def is_about_the_service(refusal: smtplib.SMTPRecipientsRefused) -> bool:
 
 def _is_recipient_for_good(error: BaseException) -> bool:
     """Tell whether the relay refused the recipient, and would refuse it again."""
-    status, _ = _codes(error)
+    status, _ = _answer(error)
     out_of_order, login_needed = 503, 530  # these two are about the conversation
     is_for_good = str(status).startswith("5") and status not in (out_of_order, login_needed)
     return isinstance(error, smtplib.SMTPRecipientsRefused) and is_for_good
 
 
-def _codes(error: BaseException) -> tuple[int, str]:
-    """Return the status and the detail that a relay has given, or 0 and ""."""
-    status, words = getattr(error, "smtp_code", 0), getattr(error, "smtp_error", b"")
+def _answer(error: BaseException) -> tuple[int, bytes]:
+    """Return the status and the words of a relay's refusal, or 0 and nothing."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
-        status, words = next(iter(error.recipients.values()))
-    detail = re.match(rb"\d\.\d{1,3}\.\d{1,3}\b", words if isinstance(words, bytes) else b"")
-    return status, detail[0].decode() if detail else ""
+        return next(iter(error.recipients.values()))
+    words = getattr(error, "smtp_error", b"")
+    return getattr(error, "smtp_code", 0), words if isinstance(words, bytes) else b""
 
 
 def _cause(error: BaseException) -> str:
     """Return the error's type and codes, without the relay's words: they may repeat the mail."""
+    name = type(error).__name__
     ours = isinstance(error, smtplib.SMTPServerDisconnected | smtplib.SMTPNotSupportedError)
     if ours or (isinstance(error, OSError) and not isinstance(error, smtplib.SMTPException)):
-        return f"{type(error).__name__}: {error}"
-    return " ".join(str(part) for part in (type(error).__name__, *_codes(error)) if part)
+        return f"{name}: {error}"
+    status, words = _answer(error)
+    detail = re.match(rb"\d\.\d{1,3}\.\d{1,3}\b", words)
+    return " ".join(filter(None, (name, str(status or ""), detail[0].decode() if detail else "")))

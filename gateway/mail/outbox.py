@@ -9,65 +9,20 @@ readable waits in the database.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from flask import Flask, current_app, g
-from sqlalchemy import (
-    JSON,
-    ColumnElement,
-    String,
-    UniqueConstraint,
-    delete,
-    func,
-    or_,
-    select,
-    update,
-)
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 
 from gateway import clock, log, mail
-from gateway.db import Base, UtcDateTime, db, dialect, not_durable
+from gateway.db import db, dialect, not_durable
+from gateway.mail.models import FIRST_PAUSE, LEASE, LONGEST_PAUSE, MAX_CAUSE, OwedMail
 from gateway.web import background
 from gateway.web.client import request_id
 
-LEASE = timedelta(seconds=15)  # of a claimed row; longer than one conversation with the relay
-FIRST_PAUSE = timedelta(seconds=2)  # after a mail that the relay did not accept
-LONGEST_PAUSE = timedelta(minutes=1)
-MAX_CAUSE = 255  # characters
 POLL = 2  # seconds between two looks at what other processes left, or what is to be tried again
-
-
-class OwedMail(Base):
-    """One mail that is owed.
-
-    :param kind: a name in ``senders``, or a folder of ``mail/templates``.
-    :param key: what the mail is about.
-    :param asker: who asked for it. A second promise with the same kind, key and asker replaces the
-        first; of two askers each gets a mail.
-    :param details: what the sender needs, without secrets.
-    :param cause: why the last try failed, or "".
-    :param claimed_until: until when one thread of one process sends it. Only this thread deletes
-        the row or puts it off, and only if ``tries`` is still what it was: it begins anew with a
-        second promise.
-    """
-
-    __tablename__ = "owed_mails"
-    __table_args__ = (UniqueConstraint("kind", "key", "asker"), {"sqlite_autoincrement": True})
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    kind: Mapped[str] = mapped_column(String(32))
-    key: Mapped[str] = mapped_column(String(254))
-    asker: Mapped[str] = mapped_column(String(64), server_default="")
-    language: Mapped[str] = mapped_column(String(8))
-    details: Mapped[dict[str, Any]] = mapped_column(JSON)
-    promised_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    tries: Mapped[int]
-    cause: Mapped[str] = mapped_column(String(MAX_CAUSE), server_default="")
-    next_try: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
-    claimed_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
-
 
 # What sends the mails of one kind. It has no transaction open while it talks to the relay. What it
 # stores after that, ``send_next`` commits together with the end of the promise. It raises
@@ -132,7 +87,7 @@ def owed(
 def drop(kind: str, key: str, asker: str) -> bool:
     """Owe a mail no longer, if it waits; commit. Return False while it is being sent."""
     same = (OwedMail.kind == kind, OwedMail.key == key, OwedMail.asker == asker)
-    db.session.execute(delete(OwedMail).where(*same, _is_free(clock.now())))
+    db.session.execute(delete(OwedMail).where(*same, OwedMail.is_free(clock.now())))
     is_left = db.session.scalar(select(OwedMail.id).where(*same)) is not None
     db.session.commit()
     return not is_left
@@ -146,31 +101,28 @@ def send_soon() -> None:
 def keep_sending(app: Flask) -> None:
     """Send what is due later, and what ended processes left, until the process ends."""
 
-    def send_due_together() -> bool:
-        were_there = [True]
-        while any(were_there):
-            number = _count_due()
-            db.session.commit()
-            sends = [background.submit(app, send_next) for _ in range(number)]
-            were_there = [bool(each.result()) for each in sends]
-        return True
+    def send_together() -> bool | None:
+        return background.submit(app, partial(send_next, in_parallel=True)).result()
 
-    background.every(app, "outbox", POLL, send_due_together)
+    background.every(app, "outbox", POLL, send_together)
 
 
 def send_due() -> int:
     """Send every mail that is due now, one after the other; return the number of tries."""
-    tried = 0
-    while send_next():
-        tried += 1
-    return tried
+    return sum(1 for _ in iter(send_next, False))
 
 
-def send_next() -> bool:
-    """Claim one mail that is due and send it; tell whether there was one."""
-    owed = None if background.stops(_app()) else _claim()
+def send_next(*, in_parallel: bool = False) -> bool:
+    """Claim one mail that is due and send it; tell whether there was one.
+
+    :param in_parallel: let another thread do the same meanwhile, until none is due.
+    """
+    app = _app()
+    owed = None if background.stops(app) else claim()
     if owed is not None:
-        _send(owed)
+        if in_parallel:
+            background.submit(app, partial(send_next, in_parallel=True))
+        send(owed)
     return owed is not None
 
 
@@ -178,10 +130,15 @@ def _app() -> Flask:
     return current_app._get_current_object()  # type: ignore[attr-defined, no-any-return]
 
 
-def _claim() -> OwedMail | None:
+def claim() -> OwedMail | None:
     """Take one row that is due, so that no other thread, worker or node takes it."""
     now = clock.now()
-    due = select(OwedMail.id).where(*_is_due(now)).order_by(OwedMail.next_try, OwedMail.id).limit(1)
+    due = (
+        select(OwedMail.id)
+        .where(OwedMail.is_due(now))
+        .order_by(OwedMail.next_try, OwedMail.id)
+        .limit(1)
+    )
     # Usually there is none. On SQLite an UPDATE would then wait for the write lock for nothing.
     if db.session.scalar(due) is None:
         db.session.commit()
@@ -200,21 +157,7 @@ def _claim() -> OwedMail | None:
     return claimed
 
 
-def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    return (
-        OwedMail.expires_at > now,
-        # A later moment was stored before the clock was set back.
-        or_(OwedMail.next_try <= now, OwedMail.next_try > now + LONGEST_PAUSE + clock.LEEWAY),
-        _is_free(now),
-    )
-
-
-def _is_free(now: datetime) -> ColumnElement[bool]:
-    until = OwedMail.claimed_until
-    return or_(until.is_(None), until <= now, until > now + LEASE + clock.LEEWAY)
-
-
-def _send(owed: OwedMail) -> None:
+def send(owed: OwedMail) -> None:
     """Send a claimed mail. Delete its row, or put off the next try."""
     g.request_id = owed.details["request_id"]  # for the log
     try:
@@ -271,9 +214,3 @@ def _end_claim(owed: OwedMail, change: Any) -> None:
     db.session.commit()
     if not is_ended:
         send_soon()
-
-
-def _count_due() -> int:
-    """Return how many mails are due now, at most as many as this process sends at once."""
-    due = select(OwedMail.id).where(*_is_due(clock.now())).limit(background.MAX_THREADS)
-    return db.session.scalar(select(func.count()).select_from(due.subquery())) or 0

@@ -7,16 +7,14 @@ for the whole conversation, and a clear answer whether the relay accepted the ma
 from __future__ import annotations
 
 import smtplib
-import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import suppress
 
 from flask import current_app, has_request_context
-from flask_mail import Connection
+from flask_mail import Connection, Mail
 
 from gateway.db import deadline
 from gateway.mail.client import Client
@@ -28,15 +26,14 @@ from gateway.mail.failures import (
     explain,
     is_about_the_service,
 )
-from gateway.mail.message import Message, domain_of
 from gateway.settings import THREADS
 from gateway.settings.checks import split_sender
 
 DEADLINE = 8  # seconds for the whole conversation, because a reply takes less than 10
-READY, ACCEPTED, WILL_FORWARD = 220, 250, 251  # statuses of a relay
+ACCEPTED, WILL_FORWARD = 250, 251  # statuses of a relay
 MAX_PARALLEL_MAILS = THREADS - 4  # a slow relay must leave threads for other requests
 
-_slots = threading.BoundedSemaphore(MAX_PARALLEL_MAILS)
+slots = threading.BoundedSemaphore(MAX_PARALLEL_MAILS)
 
 
 def converse(talk: Callable[[RelayConnection], None]) -> None:
@@ -50,91 +47,59 @@ def converse(talk: Callable[[RelayConnection], None]) -> None:
     """
     if not current_app.config["MAIL_SERVER"]:
         raise MailError("no MAIL_SERVER is set", UNSET)
-    slots = _slots if has_request_context() else threading.Semaphore()
-    if not slots.acquire(blocking=False):
+    slot = slots if has_request_context() else threading.Semaphore()
+    if not slot.acquire(blocking=False):
         raise MailError("too many mails are waiting for the relay", "let the relay answer faster")
-    app = current_app._get_current_object()  # type: ignore[attr-defined]
-    connection = RelayConnection(app.extensions["mail"])
+    connection = RelayConnection(current_app.extensions["mail"])
     accepted: Future[None] = Future()
 
     def run() -> None:
         try:
-            with app.app_context(), connection:
+            with connection:
                 talk(connection)
-                accepted.set_result(None)
+            accepted.set_result(None)
         except Exception as error:  # noqa: BLE001 - the waiting request gets it
-            if not accepted.done():
-                accepted.set_exception(error)
+            accepted.set_exception(error)
         finally:
-            slots.release()
+            slot.release()
 
     try:
         threading.Thread(target=run, name="mail", daemon=True).start()
     except RuntimeError:
-        slots.release()
+        slot.release()
         raise MailError("no thread can be started") from None
-    with deadline.aside():
-        wait([accepted], DEADLINE)
-    if not accepted.done():
-        connection.abort()
-        cause = f"the relay took longer than {DEADLINE} s"
-        raise MailError(cause, REACH, begun=connection.begun)
-    if error := accepted.exception():
-        raise explain(error, begun=connection.begun)
+    try:
+        with deadline.aside():
+            accepted.result(DEADLINE)
+    except Exception as error:  # noqa: BLE001 - ``explain`` says what each means
+        if time.monotonic() >= connection.end:
+            cause = f"the relay took longer than {DEADLINE} s"
+            raise MailError(cause, REACH, begun=connection.begun) from None
+        raise explain(error, begun=connection.begun) from None
 
 
 class RelayConnection(Connection):
     """Flask-Mail's connection with verified TLS and a deadline; it does not wait at QUIT."""
 
-    host: Client  # None until it is connected
-    aborted = False
+    host: Client
     begun = False  # the relay has accepted the sender
+
+    def __init__(self, mail: Mail) -> None:
+        super().__init__(mail)
+        self.end = time.monotonic() + DEADLINE
 
     def configure_host(self) -> Client:
         """Connect, start TLS and log in, as the settings say."""
-        # This host's own name is often none that a relay accepts, and looking it up may take long.
-        host = self.host = Client(local_hostname=domain_of(self.mail.default_sender))
-        if self.aborted:
-            raise TimeoutError("aborted")
-        # To load the certificates of all authorities takes longer than a mail without TLS.
-        context = ssl.create_default_context() if self.mail.use_ssl or self.mail.use_tls else None
+        host = Client(self.mail, self.end)
         try:
-            self._connect(host, context if self.mail.use_ssl else None)
-            if context and self.mail.use_tls:
-                host.start_tls(context, self.mail.server)
+            if self.mail.use_tls:
+                host.starttls(context=host.context)
             if self.mail.username and self.mail.password:
                 host.login(self.mail.username, self.mail.password)
         except BaseException:
             host.close()
             raise
         return host
-
-    def _connect(self, host: Client, tls: ssl.SSLContext | None) -> None:
-        """Connect to the first of the relay's addresses that is ready.
-
-        Each gets an equal share of the time that is left, so a dead one leaves time for the next.
-        """
-        end = time.monotonic() + DEADLINE
-        addresses = socket.getaddrinfo(self.mail.server, self.mail.port, 0, socket.SOCK_STREAM)
-        failure: OSError = TimeoutError("timed out")
-        for left, (family, kind, protocol, _, address) in zip(
-            range(len(addresses), 0, -1), addresses, strict=True
-        ):
-            connection = socket.socket(family, kind, protocol)
-            try:
-                connection.settimeout(max(0.1, (end - time.monotonic()) / left))
-                connection.connect(address)
-                host.use(connection, tls, self.mail.server)
-                status, words = host.getreply()
-                if status == READY:
-                    host.sock.settimeout(DEADLINE)  # type: ignore[union-attr]
-                    return
-                raise smtplib.SMTPConnectError(status, words)
-            except OSError as error:
-                failure = error
-                host.close()
-                connection.close()
-        raise failure
 
     def begin(self, size: int = 0) -> None:
         """Begin a mail: say EHLO, unless TLS or the login did so already, and name the sender.
@@ -162,11 +127,10 @@ class RelayConnection(Connection):
             self.begun = False
             raise MailError(str(explain(refusal, begun=False)), NOBODY)
 
-    def deliver(self, message: Message) -> None:
+    def deliver(self, recipient: str, content: bytes) -> None:
         """Send one mail."""
-        content = message.as_bytes()
         self.begin(len(content))
-        if refusal := self._name_recipient(message.recipient):
+        if refusal := self._name_recipient(recipient):
             if is_about_the_service(refusal):
                 with suppress(smtplib.SMTPServerDisconnected):
                     self.try_own_address()
@@ -188,13 +152,6 @@ class RelayConnection(Connection):
     def __exit__(self, *_exception: object) -> None:
         """Send QUIT and close, without waiting for an answer."""
         # The relay's answer to DATA decides. Its answer to QUIT does not matter.
-        if self.host is not None:
-            with suppress(smtplib.SMTPException, OSError):
-                self.host.putcmd("quit")
-            self.host.close()
-
-    def abort(self) -> None:
-        """End the conversation at once; another thread calls this."""
-        self.aborted = True
-        if self.host is not None:
-            self.host.abort()
+        with suppress(smtplib.SMTPException, OSError):
+            self.host.putcmd("quit")
+        self.host.close()

@@ -13,7 +13,7 @@ from gateway.auth import admin, codes
 from gateway.auth.models import MailCode, User
 from gateway.db import Base, db
 from gateway.mail import outbox
-from gateway.mail.outbox import OwedMail
+from gateway.mail.models import OwedMail
 from gateway.project import usage
 from gateway.project.models import Project
 

@@ -22,6 +22,7 @@ from gateway.auth.models import User
 from gateway.db import db
 from gateway.errors import ApiError
 from gateway.mail import outbox
+from gateway.mail.models import OwedMail
 from gateway.project import limits
 from gateway.project.models import Project
 from gateway.throttle import DAY, Counter
@@ -137,7 +138,7 @@ def _owe(project_id: int, day: date, period: str, used: dict[str, int]) -> None:
     db.session.commit()
 
 
-def _send(owed: outbox.OwedMail) -> None:
+def _send(owed: OwedMail) -> None:
     """Send a promised mail to whom the project belongs now.
 
     The mail at 80 % never comes after the one at 100 %: that one drops it if it is late, and waits

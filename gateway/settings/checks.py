@@ -178,6 +178,11 @@ def split_sender(value: str) -> tuple[str, str]:
     return name.strip(), address
 
 
+def domain_of(sender: str) -> str:
+    """Return the domain of the sender's address."""
+    return split_sender(sender)[1].rpartition("@")[2]
+
+
 def timezone(value: Any) -> str:
     """Return the name of a time zone."""
     try:

@@ -90,15 +90,9 @@ def _parse_integer(digits: str) -> int | float:
 
 
 def _nests_deeper(value: Any, levels: int) -> bool:
-    layer = [value]
-    for _ in range(levels):
-        layer = [
-            child
-            for parent in layer
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-            if isinstance(child, dict | list)
-        ]
-    return bool(layer)
+    children = value.values() if isinstance(value, dict) else value
+    inner = [child for child in children if isinstance(child, dict | list)]
+    return bool(inner) and (levels == 1 or any(_nests_deeper(c, levels - 1) for c in inner))
 
 
 def read(schema: type[Schema], parameters: Mapping[str, Any]) -> dict[str, Any]:

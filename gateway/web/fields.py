@@ -87,35 +87,28 @@ def without_invisible_ends(text: str) -> str:
     return text[shown[0] : shown[-1] + 1] if shown else ""
 
 
-class _OfOneType(fields.Field[Any]):
-    """A value of exactly one type, and nothing that Python takes for it."""
-
-    json_type: type
-
-    def _deserialize(
-        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
-    ) -> Any:
-        if type(value) is not self.json_type:
-            raise self.make_error("invalid")
-        return value
-
-
-class Int32(_OfOneType, fields.Integer):
+class Int32(fields.Integer):
     """A JSON integer from ``minimum`` to ``maximum`` (at most 2**31 - 1); not a bool, not 2.0."""
 
-    json_type = int
     default_error_messages = {**ABSENT, "invalid": "must be an integer"}
 
     def __init__(self, minimum: int = 0, maximum: int = INT32_MAX, **kwargs: Any) -> None:
         error = f"must be an integer from {minimum} to {maximum}"
-        super().__init__(validate=validate.Range(minimum, maximum, error=error), **kwargs)
+        limits = validate.Range(minimum, maximum, error=error)
+        super().__init__(strict=True, validate=limits, **kwargs)
 
 
-class Flag(_OfOneType, fields.Boolean):
+class Flag(fields.Boolean):
     """JSON's true or false, and nothing that Python takes for them."""
 
-    json_type = bool
     default_error_messages = {**ABSENT, "invalid": "must be true or false"}
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
+        if type(value) is not bool:
+            raise self.make_error("invalid")
+        return value
 
 
 def says(example: Any, description: str, **more: str) -> dict[str, Any]:

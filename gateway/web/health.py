@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Flask, Response, current_app
+from flask import Blueprint, Response, current_app
 
 from gateway.db import readiness
 from gateway.errors import ApiError, Code
@@ -11,14 +11,6 @@ from gateway.web.fields import Empty
 from gateway.web.reply import reply, responses
 
 bp = Blueprint("health", __name__)
-
-_WRITES = "gateway.writes"  # key in app.extensions
-
-
-def init_app(app: Flask) -> None:
-    """Add the end points."""
-    app.extensions[_WRITES] = readiness.Writes()
-    app.register_blueprint(bp)
 
 
 @bp.get("/healthz")
@@ -32,7 +24,7 @@ def healthz() -> Response:
 @responses(Empty)
 def readyz() -> Response:
     """Say that the database answers, takes writes, and has a schema that this version serves."""
-    writes: readiness.Writes = current_app.extensions[_WRITES]
+    writes = current_app.extensions.setdefault("gateway.writes", readiness.Writes())
     problem = readiness.problem(current_app.config) or writes.problem()
     if problem is None:
         return reply()

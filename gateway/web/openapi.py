@@ -13,13 +13,16 @@ codes of an answer stand in ``x-codes``.
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask
+from jinja2 import Template
 from marshmallow import fields
 from werkzeug.routing import Rule
 
@@ -33,44 +36,41 @@ from gateway.web.openapi_replies import (
     example_of,
     http_failure,
     name_of,
-    reply_header,
     response,
-)
-from gateway.web.openapi_words import (
-    INTRODUCTION,
-    PASSWORDS,
-    SECURITY,
-    SUMMARY,
-    TAGS,
-    VERIFY_HEADERS,
 )
 
 # The tag of what servers ask, and clients do not.
 INTERNAL = "nginx"
+TAGS = {"auth": "accounts", "project": "projects", "health": INTERNAL}  # by blueprint
+HERE = Path(__file__).parent / "docs"
+# What belongs to no view: tags, credentials, the header of a reply, what verify answers.
+FRAME = json.loads((HERE / "frame.json").read_text())
+PROJECT_SECURITY: list[dict[str, list[str]]] = [
+    {name: []} for name in FRAME["securitySchemes"] if name != "token"
+]
 
 
 def describe(app: Flask) -> dict[str, Any]:
     """Return the description of an application's endpoints, without the pages."""
     plugin = MarshmallowPlugin(schema_name_resolver=name_of)
-    codes = "\n".join(f"| {code.number} | {code.status} | {code.text} |" for code in Code)
-    passwords = PASSWORDS[app.config["PASSWORD_MD5"]]
+    introduction = Template((HERE / "introduction.md").read_text())
     spec = APISpec(
         title=app.config["SERVICE_NAME"],
         version=__version__,
         openapi_version="3.1.0",
         plugins=[plugin],
         info={
-            "summary": SUMMARY,
-            "description": INTRODUCTION.format(codes=codes, passwords=passwords),
+            "summary": FRAME["summary"],
+            "description": introduction.render(codes=Code, digests=app.config["PASSWORD_MD5"]),
         },
         # "." is relative to the address of the description, so it is right below any prefix.
         servers=[{"url": app.config["PUBLIC_URL"] or ".", "description": "This service"}],
-        tags=[{"name": name, "description": text} for name, text in TAGS.items()],
+        tags=FRAME["tags"],
     )
     plugin.converter.add_attribute_function(_rule_of)  # type: ignore[union-attr]
-    for name, scheme in SECURITY.items():
+    for name, scheme in FRAME["securitySchemes"].items():
         spec.components.security_scheme(name, scheme)
-    add_shared(spec)
+    add_shared(spec, FRAME["header"])
     for rule in app.url_map.iter_rules():
         view: Any = app.view_functions[rule.endpoint]
         tag = _tag_of(rule)
@@ -102,9 +102,7 @@ def _tag_of(rule: Rule) -> str | None:
         return None
     if rule.endpoint == "project.verify":
         return INTERNAL
-    return {"auth": "accounts", "project": "projects", "health": INTERNAL}.get(
-        rule.endpoint.partition(".")[0]
-    )
+    return TAGS.get(rule.endpoint.partition(".")[0])
 
 
 def _method(rule: Rule) -> str:
@@ -134,7 +132,7 @@ def _operation(rule: Rule, view: Any, tag: str) -> dict[str, Any]:
     if rule.endpoint == "project.quota":
         operation["security"] = PROJECT_SECURITY
     if Code.MAIL_NOT_SENT in codes:
-        operation["parameters"] = [LANGUAGE]
+        operation["parameters"] = [FRAME["language"]]
     if hasattr(view, "schema"):
         operation["requestBody"] = {
             "content": {JSON: {"schema": view.schema, "example": example_of(view.schema)}},
@@ -162,42 +160,16 @@ def _operation_id(rule: Rule, view: Callable[..., Any]) -> str:
     return name if feature != "project" or feature in name else f"{name}_{feature}"
 
 
-def _parameter(name: str, place: str, description: str, **schema: Any) -> dict[str, Any]:
-    shape = {"type": "string", **schema}
-    return {"name": name, "in": place, "description": description, "schema": shape}
-
-
-LANGUAGE = _parameter(
-    "Accept-Language", "header", "The language of the mail: English or Simplified Chinese, `zh-CN`"
-)
-POOL = _parameter("pool", "query", "The pool whose end point was called")
-POOL["allowEmptyValue"] = True
-COST = _parameter("cost", "query", "1 to 10,000; without it the request is 1", type="integer")
-COST["schema"] |= {"minimum": 1, "maximum": 10_000}
-
-
-PROJECT_SECURITY: list[dict[str, list[str]]] = [{name: []} for name in SECURITY if name != "token"]
-
-
 def _verify() -> dict[str, Any]:
     """Describe verify, which answers in headers."""
     refused = response(Empty, [Code.ACCESS_DENIED, Code.LIMIT_REACHED, Code.TOO_MANY_REQUESTS])
     refused["headers"]["Retry-After"]["required"] = False
-    refused["headers"]["X-Gateway-Code"] = reply_header(
-        "1000: the project is paused, expired or blocked; 429: a limit is reached; 1009: the cost"
-        " is more than a whole limit",
-        "integer",
-    )
-    refused["headers"]["X-Gateway-Message"] = reply_header("The message of the reply", "string")
-    passed = {
-        name: reply_header(words, kind, required=not name.startswith("RateLimit"))
-        for name, kind, words in VERIFY_HEADERS
-    }
+    refused["headers"] |= FRAME["verify"]["refused"]
     return {
         "security": PROJECT_SECURITY,
-        "parameters": [POOL, COST],
+        "parameters": FRAME["verify"]["parameters"],
         "responses": {
-            "204": {"description": "The request may pass, and is counted", "headers": passed},
+            "204": FRAME["verify"]["passed"],
             "400": response(Empty, [Code.INVALID_PARAMETER]),
             "401": response(Empty, [Code.UNAUTHENTICATED]),
             "403": refused,

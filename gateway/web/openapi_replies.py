@@ -18,20 +18,11 @@ from gateway.web.fields import Empty
 JSON = "application/json"
 
 
-def add_shared(spec: APISpec) -> None:
+def add_shared(spec: APISpec, header: dict[str, Any]) -> None:
     """Add the schemas that all replies share."""
     spec.components.schema("Empty", schema=Empty)
-    spec.components.schema("Header", _header_schema())
-    spec.components.schema("Refusal", _envelope(_ref("Empty")))
-
-
-def _header_schema() -> dict[str, Any]:
-    return _object(
-        code=_int32("0: done. Any other number says why not; `x-codes` lists those of an answer."),
-        message={"type": "string", "description": "What to do, in a sentence; OK for code 0."},
-        total=_int32("Of a list, the number of all matches; else 1 for code 0, and 0 otherwise."),
-        count=_int32("Of a list, the number on this page; else 1 for code 0, and 0 otherwise."),
-    )
+    spec.components.schema("Header", header)
+    spec.components.schema("Refusal", _envelope(Empty))
 
 
 def add_reply(spec: APISpec, data: type[Schema]) -> None:
@@ -42,7 +33,7 @@ def add_reply(spec: APISpec, data: type[Schema]) -> None:
         spec.components.schema(name_of(data), schema=data)
         # A refusal has none of the fields. Generators for Go and Java cannot read a union.
         spec.components.schemas[name_of(data)].pop("required")
-    spec.components.schema(_reply_name(data), _envelope(_ref(name_of(data))))
+    spec.components.schema(_reply_name(data), _envelope(data))
 
 
 def _reply_name(data: type[Schema]) -> str:
@@ -53,12 +44,17 @@ def response(data: type[Schema], codes: list[Code]) -> dict[str, Any]:
     """Describe the replies of one HTTP status; those with 200 differ by their code."""
     headers = {}
     if Code.UNAUTHENTICATED in codes:
-        headers["WWW-Authenticate"] = reply_header("The scheme to use: Bearer, at verify Basic")
+        headers["WWW-Authenticate"] = _header(
+            "The scheme to use: Bearer, at verify Basic", "string"
+        )
     if any(code.retry_after for code in codes):
-        headers["Retry-After"] = reply_header("Seconds to wait", "integer")
+        headers["Retry-After"] = _header("Seconds to wait", "integer")
     schema = _ref(_reply_name(data) if Code.OK in codes else "Refusal")
+    ok = example_of(data)
     examples = {
-        f"{code.number} {code.name.lower()}": {"value": _example_reply(code, data)}
+        f"{code.number} {code.name.lower()}": {
+            "value": _example_reply(code.number, code.text, ok if code is Code.OK else None)
+        }
         for code in codes
     }
     return {
@@ -72,30 +68,19 @@ def response(data: type[Schema], codes: list[Code]) -> dict[str, Any]:
 def http_failure(status: int) -> dict[str, Any]:
     """Describe one of HTTP's own failures, where the code is the HTTP status."""
     text = HTTP_TEXTS[status]
-    content = {"schema": _ref("Refusal"), "example": _example_refusal(status, text)}
+    content = {"schema": _ref("Refusal"), "example": _example_reply(status, text)}
     return {"description": text, "x-codes": [status], "content": {JSON: content}}
 
 
-def reply_header(
-    description: str, kind: str = "string", *, required: bool = True
-) -> dict[str, Any]:
-    """Describe a header of a reply.
-
-    :param required: whether the header is always there.
-    """
-    return {"description": description, "required": required, "schema": {"type": kind}}
+def _header(description: str, kind: str) -> dict[str, Any]:
+    return {"description": description, "required": True, "schema": {"type": kind}}
 
 
-def _example_reply(code: Code, data: type[Schema]) -> dict[str, Any]:
-    if code is not Code.OK:
-        return _example_refusal(code.number, code.text)
-    header = {"code": code.number, "message": code.text, "total": 1, "count": 1}
-    return {"header": header, "data": example_of(data)}
-
-
-def _example_refusal(number: int, text: str) -> dict[str, Any]:
-    header = {"code": number, "message": text, "total": 0, "count": 0}
-    return {"header": header, "data": {}}
+def _example_reply(number: int, message: str, data: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return a reply; without ``data`` a refusal."""
+    total = 0 if data is None else 1
+    header = {"code": number, "message": message, "total": total, "count": total}
+    return {"header": header, "data": data or {}}
 
 
 def example_of(schema: type[Schema]) -> dict[str, Any]:
@@ -109,16 +94,9 @@ def _example_value(field: fields.Field[Any]) -> Any:
     return field.metadata["example"]
 
 
-def _envelope(data: dict[str, Any]) -> dict[str, Any]:
-    return _object(header=_ref("Header"), data=data)
-
-
-def _object(**properties: dict[str, Any]) -> dict[str, Any]:
+def _envelope(data: type[Schema]) -> dict[str, Any]:
+    properties = {"header": _ref("Header"), "data": _ref(name_of(data))}
     return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def _int32(description: str) -> dict[str, Any]:
-    return {"type": "integer", "format": "int32", "minimum": 0, "description": description}
 
 
 def _ref(name: str) -> dict[str, Any]:

@@ -78,7 +78,11 @@ def openapi_json() -> Response:
     if made is None:
         made = current_app.json.dumps(openapi.describe(current_app)).encode()
         current_app.extensions["gateway-description"] = made
-    response = current_app.response_class(made, mimetype="application/json")
+    return _conditional(current_app.response_class(made, mimetype="application/json"))
+
+
+def _conditional(response: Response) -> Response:
+    """Send nothing to a client that has the same already."""
     response.add_etag()
     return response.make_conditional(request)
 
@@ -86,23 +90,7 @@ def openapi_json() -> Response:
 @console.get("/")
 def console_page() -> Response:
     """Show the console. The page tells its script what the script cannot ask the API."""
-    config = current_app.config
-    is_sent = "sent" if config["MAIL_SERVER"] else "none"
-    page = render_template(
-        "console/page.html",
-        service=config["SERVICE_NAME"],
-        mails="log" if config["MAIL_SUPPRESS_SEND"] else is_sent,
-        digits=config["REG_CODE_DIGITS"],
-        registration=config["REGISTRATION"],
-        domains=" ".join(config["MAIL_DOMAINS"]),
-        # Without the setting they are the reference's, which belong to somebody else; a call that
-        # is copied from the page would send them a secret.
-        end_points=config["HAS_END_POINTS"],
-        zone=config["TIMEZONE"],
-    )
-    response = current_app.make_response(page)
-    response.add_etag()
-    return response.make_conditional(request)
+    return _conditional(current_app.make_response(render_template("console/page.html")))
 
 
 @console.get("/console/<path:name>")
@@ -120,7 +108,7 @@ def change_password() -> Response:
 @docs.get("/docs")
 def docs_page() -> str:
     """Show the API page."""
-    return render_template("docs/page.html", service=current_app.config["SERVICE_NAME"])
+    return render_template("docs/page.html")
 
 
 @docs.get("/docs/<name>")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from flask import Flask, Request, Response, jsonify
-from flask.sessions import NullSession, SessionInterface, SessionMixin
+from flask.sessions import SessionInterface
 from marshmallow import Schema
 from sqlalchemy.exc import (
     DataError,
@@ -49,12 +49,8 @@ def init_app(app: Flask) -> None:
 class _NoSessions(SessionInterface):
     """Turn Flask's sessions off: the API sets no cookie, and Flask would prepare one each time."""
 
-    def open_session(self, app: Flask, request: Request) -> NullSession:
-        """Return a session that is empty and refuses to store."""
-        return NullSession()
-
-    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        """Store nothing."""
+    def open_session(self, app: Flask, request: Request) -> None:
+        """Return no session; Flask takes one that is empty and refuses to store."""
 
 
 def responses(data: type[Schema], *codes: Code) -> Callable[[View], View]:

@@ -17,10 +17,9 @@ from support.helpers import (
     assert_failure,
     code_of,
     postgres_only,
-    sqlite_only,
 )
 
-from gateway.db import db, postgres
+from gateway.db import postgres
 from gateway.errors import Code
 from gateway.ops.cli import main
 
@@ -247,54 +246,6 @@ def test_reply_comes_although_the_database_hangs_after_the_last_statement(
     reply = app.test_client().post("/api/v1/project/list", headers={"Authorization": person.token})
     assert reply.status_code == 200
     assert time.monotonic() - start < 10
-
-
-@postgres_only
-def test_timed_out_statement_is_cancelled_in_the_server(person, postgres_uri, monkeypatch):
-    monkeypatch.setattr(postgres, "ANSWER_TIMEOUT", 1)
-    with psycopg.connect(postgres_uri) as connection:
-        connection.execute("LOCK TABLE projects IN ACCESS EXCLUSIVE MODE")
-        assert_failure(person.post("/project/list"), 503, 501)
-        end = time.monotonic() + 5  # the server handles the cancel request a moment later
-        while connection.execute(BACKENDS + " AND wait_event_type = 'Lock'").fetchall():
-            assert time.monotonic() < end
-        connection.rollback()
-    assert person.projects() == []
-
-
-@postgres_only
-def test_lost_connections_are_replaced(app, person, postgres_uri):
-    with psycopg.connect(postgres_uri) as connection:
-        killed = connection.execute(  # and wait until they have ended
-            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        ).fetchall()
-    assert killed
-    assert person.projects() == []
-    with app.app_context():
-        assert db.engine.pool.checkedout() == 0
-
-
-@sqlite_only
-def test_full_disk_is_reported_and_survived(app, person, sql):
-    with app.app_context():
-        pages = db.session.execute(db.text("PRAGMA page_count")).scalar()
-        db.session.remove()
-        db.engine.dispose()
-
-        @db.event.listens_for(db.engine, "connect")
-        def keep_small(connection, _record):
-            connection.execute(f"PRAGMA max_page_count = {pages}")
-
-    body = {"project_type": 1, "project_name": "x" * 128}
-    replies = [person.post("/project/create", body) for _ in range(60)]
-    made = [reply for reply in replies if reply.status_code == 200]
-    refused = [reply for reply in replies if reply.status_code != 200]
-    assert refused
-    for reply in refused:
-        assert_failure(reply, 503, 501)
-    assert len(person.projects(page_size=100)) == len(made)
-    assert sql("SELECT live_projects FROM users")[0][0] == len(made)
 
 
 def test_health(client):

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 from urllib.request import urlopen
 
@@ -12,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 from support.console_page import Person, run_command
-from support.helpers import PASSWORD, basic
+from support.helpers import PASSWORD, basic, run_program
 
 pytestmark = pytest.mark.browser
 OPERATIONS = ("accounts-login", "projects-list_projects", "nginx-verify_project")
@@ -172,16 +171,8 @@ def run_sample(language, text, port, folder):
             connection.sendall(f"{head}\r\nConnection: close\r\n\r\n{body}".encode())
             return b"".join(iter(lambda: connection.recv(4096), b"")).decode()
     (folder / command[-1]).write_text(text)
-    return subprocess.run(
-        command,
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, "GOCACHE": str(folder / "go"), "NODE_NO_WARNINGS": "1"},
-    ).stdout
+    env = {**os.environ, "GOCACHE": str(folder / "go"), "NODE_NO_WARNINGS": "1"}
+    return run_program(command, folder, 120, env=env).stdout
 
 
 def is_at_hand(language):

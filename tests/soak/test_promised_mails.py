@@ -7,31 +7,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from http.client import HTTPException
 
-import pytest
-from support.helpers import PASSWORD
+from support.helpers import PASSWORD, add_people
 
 PEOPLE = 4  # who ask in each round
-
-
-@pytest.fixture
-def add_people(sql):
-    """Return a function that creates accounts without mails, and returns their addresses."""
-    columns = (
-        "user_name, name_key, email, email_key, password_hash, is_admin, is_banned, live_projects,"
-        " token_generation, created_at"
-    )
-
-    def add(names):
-        for name in names:
-            sql(
-                f"INSERT INTO users ({columns}) VALUES (:name, :name, :email, :email, '', false,"
-                " false, 0, 0, '2024-01-01 00:00:00')",
-                name=name,
-                email=f"{name}@126.com",
-            )
-        return [f"{name}@126.com" for name in names]
-
-    return add
 
 
 def ask(service, email):
@@ -42,14 +20,12 @@ def ask(service, email):
         return email, False
 
 
-def test_kill_the_server_between_answer_and_mail(
-    start_service, relay, add_people, sql, scale, tally, request
-):
+def test_kill_the_server_between_answer_and_mail(start_service, relay, sql, scale, tally, request):
     service = start_service(workers=2)
     rounds = scale(3, 100)
     promised = []
     for number in range(rounds):
-        people = add_people([f"user{number}x{n}" for n in range(PEOPLE)])
+        people = add_people(sql, [f"user{number}x{n}" for n in range(PEOPLE)])
         relay.pause = random.choice([0, 0.05, 0.3])
         with ThreadPoolExecutor(PEOPLE) as pool:
             asked = [pool.submit(ask, service, email) for email in people]

@@ -51,6 +51,36 @@ def empty(sql):
             sql(f"DELETE FROM {table.name}")
 
 
+def add_people(sql, names):
+    """Create accounts without mails and passwords; return their addresses."""
+    columns = (
+        "user_name, name_key, email, email_key, password_hash, is_admin, is_banned, live_projects,"
+        " token_generation, created_at"
+    )
+    for name in names:
+        sql(
+            f"INSERT INTO users ({columns}) VALUES (:name, :name, :email, :email, '', false,"
+            " false, 0, 0, '2024-01-01 00:00:00')",
+            name=name,
+            email=f"{name}@126.com",
+        )
+    return [f"{name}@126.com" for name in names]
+
+
+def run_program(command, folder, seconds, **kwargs):
+    """Run a command in a folder; return how it ended, with all that it said as ``stdout``."""
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=seconds,
+        check=False,
+        **kwargs,
+    )
+
+
 def basic(key, secret):
     """Return the Authorization header of a project."""
     return "Basic " + base64.b64encode(f"{key}:{secret}".encode()).decode()

@@ -10,7 +10,7 @@ from gateway import mail
 from gateway.auth import login, schemas
 from gateway.auth.models import email_key
 from gateway.mail import outbox
-from gateway.mail.outbox import OwedMail
+from gateway.mail.models import OwedMail
 from gateway.ops.cli.base import Group, as_json, language_option, page_option
 from gateway.ops.cli.output import PAGE_SIZE, print_page
 from gateway.web.body import read
