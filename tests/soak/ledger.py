@@ -30,6 +30,8 @@ class Ledger:
         self.faults = []
         self.answers = 0
         self.changed = threading.Condition()
+        self.up = threading.Event()  # whether clients send requests
+        self.up.set()
 
     def note(self, path, status, code, seconds):
         with self.changed:
@@ -100,13 +102,13 @@ def live_once(service, ledger):
 
 
 @contextmanager
-def load(service, ledger, up):
+def load(service, ledger):
     """Run clients in threads; a request without an answer promised nothing."""
     ended = threading.Event()
 
     def live():
         while not ended.is_set():
-            up.wait(60)
+            ledger.up.wait(60)
             try:
                 live_once(service, ledger)
             except NoAnswer:
@@ -122,7 +124,7 @@ def load(service, ledger, up):
         yield
     finally:
         ended.set()
-        up.set()
+        ledger.up.set()
         for thread in threads:
             thread.join(timeout=60)
     assert not any(thread.is_alive() for thread in threads)

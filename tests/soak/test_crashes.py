@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 
 import pytest
 from ledger import Ledger, broken_promises, load
@@ -16,16 +15,14 @@ def crash(app, start_service, sql, scale, tally, request):
     """Return a function that crashes the service under load several times, and checks each time."""
     service = start_service(workers=2)
     ledger = Ledger()
-    up = threading.Event()
-    up.set()
     database = request.node.callspec.id
 
     def run(title, how, *, test, soak):
         lost = []
         for _ in range(scale(test, soak)):
-            with load(service, ledger, up):
+            with load(service, ledger):
                 ledger.wait_for_answers(random.randint(1, 30))
-                how(service, up)
+                how(service, ledger.up)
                 ledger.wait_for_answers(10)
             lost += broken_promises(ledger, sql)
             if database == "sqlite":

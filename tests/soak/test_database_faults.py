@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import sqlite3
-import threading
 import time
 from contextlib import closing, nullcontext, suppress
 
@@ -120,11 +119,9 @@ def test_restart_postgres_under_load(start_service, postgres, scale, tally, sql,
     service = start_service(workers=2)
     person = Person(service)
     ledger = Ledger(expected={UNAVAILABLE})
-    up = threading.Event()
-    up.set()
     lost = []
     for number in range(scale(2, 20)):
-        with load(service, ledger, up):
+        with load(service, ledger):
             ledger.wait_for_answers(random.randint(1, 30))
             postgres.stop(mode)
             postgres.start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 
 import pytest
@@ -115,9 +114,7 @@ def test_failover_under_load(start_service, pair, scale, tally):
     for number in range(scale(1, 20)):
         if number:
             pair.follow()
-        up = threading.Event()
-        up.set()
-        with load(service, ledger, up):
+        with load(service, ledger):
             ledger.wait_for_answers(random.randint(30, 90))
             promoted = pair.switch()
             times.append(recovers(service, token, project, ledger) - promoted)
