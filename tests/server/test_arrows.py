@@ -56,13 +56,3 @@ def test_no_arrow_runs_back():
 def test_the_map_names_every_room():
     rooms = {room_of(str(path.relative_to(ROOT))) for path in ROOT.rglob("*.py")}
     assert rooms == {*LEVEL, ROOT_MODULE}
-
-
-def test_an_arrow_that_runs_back_is_found(tmp_path, monkeypatch):
-    monkeypatch.setitem(globals(), "ROOT", tmp_path)
-    (tmp_path / "db").mkdir()
-    (tmp_path / "db" / "x.py").write_text(
-        "def f():\n    from gateway.web import reply\n    from gateway import clock, mail\n"
-    )
-    found = arrows(tmp_path.rglob("*.py"))
-    assert {each[2] for each in found if runs_back(*each[1:])} == {"web", "mail"}

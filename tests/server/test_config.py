@@ -22,6 +22,7 @@ from support.helpers import TIMEOUT, mounted, sqlite_only
 from support.servers import GUNICORN
 
 from gateway import create_app, settings
+from gateway.db import db
 from gateway.errors import ConfigError
 from gateway.ops.cli import main
 from gateway.server import gunicorn
@@ -95,6 +96,22 @@ def make(monkeypatch):
         return create_app()
 
     return make
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Return a function that runs a command as the console script does."""
+    apps = []
+
+    def make(**options):
+        apps.append(create_app(**options))
+        return apps[-1]
+
+    monkeypatch.setattr("gateway.ops.cli.create_app", make)
+    yield lambda *arguments: CliRunner().invoke(main, arguments)
+    for app in apps:
+        with app.app_context():
+            db.engine.dispose()
 
 
 @pytest.mark.parametrize(
@@ -448,7 +465,7 @@ def test_a_database_of_another_user_is_told_with_its_cure(nobody, load, monkeypa
     load()
 
 
-def test_a_read_only_file_system_is_no_matter_of_its_owner(tmp_path, monkeypatch):
+def test_a_read_only_file_system_is_no_matter_of_its_owner(tmp_path, monkeypatch, command):
     with mounted(tmp_path / "disk") as disk:
         monkeypatch.setenv("GATEWAY_INSTANCE_PATH", str(disk))
         (disk / "secret_key").write_text("x" * 48)
@@ -458,7 +475,7 @@ def test_a_read_only_file_system_is_no_matter_of_its_owner(tmp_path, monkeypatch
             instance.check_database_folder(settings.load())
         assert "its file system is read-only; see why (dmesg)" in str(stop.value)
         assert "chown" not in str(stop.value)
-        findings = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).stdout)
+        findings = json.loads(command("doctor", "--json").stdout)
         assert "mount it for writing" in str([each["fix"] for each in findings])
         assert "chown" not in str(findings)
 
@@ -525,12 +542,11 @@ def test_a_file_is_made_whole_or_not_at_all(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_key_is_made_only_for_a_new_installation(tmp_path, monkeypatch):
+def test_a_missing_key_is_made_only_for_a_new_installation(tmp_path, monkeypatch, command):
     monkeypatch.setenv("GATEWAY_INSTANCE_PATH", str(tmp_path))
-    for command in ("doctor", "purge"):
-        result = CliRunner().invoke(main, [command])
-        assert (result.exit_code, list(tmp_path.iterdir())) == (3, [])
-    assert CliRunner().invoke(main, ["db", "upgrade"]).exit_code == 0
+    for name in ("doctor", "purge"):
+        assert (command(name).exit_code, list(tmp_path.iterdir())) == (3, [])
+    assert command("db", "upgrade").exit_code == 0
     assert {path.name for path in tmp_path.iterdir()} >= {"gateway.db", "secret_key"}
 
 

@@ -59,14 +59,6 @@ def test_only_extras_need_pytest(packages):
     assert [line for line in needed if line.startswith("pytest") and "extra ==" not in line] == []
 
 
-def test_every_file_of_the_package_is_installed(installed):
-    def names(folder):
-        return {str(path.relative_to(folder)) for path in files_below(folder)}
-
-    assert names(installed / "gateway") == names(ROOT / "gateway")
-    assert (installed / "wsgi.py").is_file()
-
-
 def test_commands_of_the_unit_start_the_service(installed, tmp_path):
     """Run the commands of the unit with other paths for program, data and socket."""
     start = dict(re.findall(r"^(ExecStart\w*)=(.+)$", UNIT, re.MULTILINE))
