@@ -37,14 +37,14 @@ def ready(person):
 def test_a_server_that_becomes_read_only_is_left(cluster, served):
     assert served.verify(served.project).status_code == 204
     cluster.set(default_transaction_read_only="on")
-    until(lambda: ready(served) == 503, seconds=5)
+    until(lambda: ready(served) == 503, seconds=10)
     for _ in range(5):
         reply = served.verify(served.project)
         assert (reply.status_code, code_of(reply)) == (503, 501)
     # A standby may be behind and would let a revoked token pass, so it is not even read.
     assert code_of(served.post("/project/list")) == 501
     cluster.reset()
-    until(lambda: served.verify(served.project).status_code == 204, seconds=5)
+    until(lambda: served.verify(served.project).status_code == 204, seconds=10)
     until(lambda: ready(served) == 200, seconds=10)  # 5 s after a write that failed
 
 
@@ -75,14 +75,14 @@ def test_a_lost_synchronous_standby_does_not_stop_verify(cluster, served, monkey
     start = time.monotonic()
     others = [served.verify(served.project).status_code for _ in range(20)]
     assert (first.status_code, set(others)) == (204, {204})
-    assert time.monotonic() - start < 5  # at most one of them has waited for the standby
+    assert time.monotonic() - start < 15  # each that waits for the standby takes a second
     total = cluster.sql("SELECT request_total FROM projects")
     assert total == [(21,)]
     # What is answered 0 must be on the standby, too, so this is refused.
     assert code_of(served.post("/project/create", {"project_type": 1, "project_name": "x"})) == 501
     cluster.reset()
     monkeypatch.setattr(server, "STANDBY_RETRY", 0)
-    until(lambda: served.verify(served.project).status_code == 204, seconds=5)
+    until(lambda: served.verify(served.project).status_code == 204, seconds=10)
     assert "project_key" in served.create_project()
 
 
@@ -150,7 +150,7 @@ def test_a_change_of_the_time_zone_gives_no_second_quota(make_app, sign_up, cloc
 
 
 @postgres_only
-def test_a_small_pool_and_a_hung_server(cluster, make_app, sign_up, served):
+def test_a_small_pool_and_a_hung_server(cluster, make_app, served):
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only this test
 
     import psycopg  # noqa: PLC0415 - only this test
