@@ -123,21 +123,21 @@ def test_token_with_or_without_bearer(api, person, prefix):
     assert code_of(listing(api, prefix + person.token)) == 0
 
 
-@pytest.mark.parametrize(
-    "spoilt",
-    [
-        *[{name: ...} for name in ("exp", "jti", "sub", "iat", "generation")],
-        *[{"sub": sub} for sub in ("999", "x", "1 ", "-1", "9999999999", "99999999999", 1)],
-        *[{"generation": number} for number in (1, -1, "0", False, 0.0, 2**31)],
-        *[{"jti": jti} for jti in ("", "x" * 37, "a b", 1)],
-        *[{"exp": moment} for moment in (1, "9999999999", 1e10, 10**11)],
-        *[{"type": "refresh"}, {"iat": 2**40}, {"nbf": 2**40}],
-    ],
-)
-def test_token_with_a_bad_claim_is_refused(api, claims, spoilt):
+SPOILT = [{name: ...} for name in ("exp", "jti", "sub", "iat", "generation")]
+SPOILT += [{"sub": sub} for sub in ("999", "x", "1 ", "-1", "9999999999", "99999999999", 1)]
+SPOILT += [{"generation": number} for number in (1, -1, "0", False, 0.0, 2**31)]
+SPOILT += [{"jti": jti} for jti in ("", "x" * 37, "a b", 1)]
+SPOILT += [{"exp": moment} for moment in (1, "9999999999", 1e10, 10**11)]
+SPOILT += [{"type": "refresh"}, {"iat": 2**40}, {"nbf": 2**40}]
+
+
+@on_both
+def test_token_with_a_bad_claim_is_refused(api, claims):
+    """Some of them would make Postgres fail."""
     assert code_of(listing(api, sign(claims))) == 0
-    changed = {name: value for name, value in {**claims, **spoilt}.items() if value is not ...}
-    assert code_of(listing(api, sign(changed))) == 1001
+    for spoilt in SPOILT:
+        changed = {name: value for name, value in {**claims, **spoilt}.items() if value is not ...}
+        assert (spoilt, code_of(listing(api, sign(changed)))) == (spoilt, 1001)
 
 
 def test_token_signed_with_another_key_is_refused(api, claims):
