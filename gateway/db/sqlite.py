@@ -120,6 +120,7 @@ def prepare(engine: Engine) -> None:
         if name is None:
             return None  # the URL is one of SQLite's own, "file:..."; SQLAlchemy connects
         record.info["file"] = _identity(name)
+        record.info["writable"] = not closed_files(name)
         if record.info["file"] is None:
             raise sqlite3.OperationalError(f"there is no database {name}; {CURE}")
         # Mode rw makes no file. SQLite would make an empty one in place of a database that is gone.
@@ -128,7 +129,6 @@ def prepare(engine: Engine) -> None:
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, record: Any) -> None:
-        record.info["writable"] = name is None or not closed_files(name)
         connection.isolation_level = None
         connection.prepare_to_read()
         connection.execute("PRAGMA journal_mode = WAL")
@@ -163,7 +163,7 @@ def prepare(engine: Engine) -> None:
     @event.listens_for(engine, "checkin")
     def finish(connection: Any, record: Any) -> None:
         # A connection opened while the files were read-only stays read-only, so it is not reused.
-        if connection is not None and not record.info["writable"]:
+        if connection is not None and not record.info.get("writable", True):
             record.invalidate()
 
 
