@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
-from support.helpers import basic, code_of, postgres_only, until
+from support.helpers import TIMEOUT, basic, code_of, postgres_only, until
 from support.sql_log import sql_log
 
 from gateway.db import db, deadline, postgres
@@ -29,7 +29,7 @@ def meet(postgres_uri, monkeypatch):
         waiting.append(1)
         yield
 
-    def meet(person, project, questions, meanwhile=lambda holder: holder.rollback()):
+    def meet(person, project, questions, meanwhile=psycopg.Connection.rollback, longest=TIMEOUT):
         replies, app = {}, person.client.application
 
         def ask(number, secret=project["project_secret"], **question):
@@ -41,6 +41,8 @@ def meet(postgres_uri, monkeypatch):
         threads = []
         waiting.clear()
         monkeypatch.setattr(deadline, "aside", note)
+        monkeypatch.setattr(deadline, "REQUEST_TIMEOUT", TIMEOUT)
+        monkeypatch.setattr(postgres, "ANSWER_TIMEOUT", longest)
         with app.app_context():
             engine = db.engine
         with psycopg.connect(postgres_uri) as holder, sql_log(engine) as read_log:
@@ -102,8 +104,9 @@ def test_only_equal_questions_are_counted_together(start, meet):
     assert person.projects()[0]["request_today"] == 2 * (1 + 7 + 1)
 
 
-def test_who_waited_asks_alone_when_the_statement_fails(start, meet):
+def test_who_waited_asks_alone_when_the_statement_fails(start, meet, monkeypatch):
     person, project = start()
+    monkeypatch.setattr(deadline, "MAX_WAITED", TIMEOUT)
 
     def lose_the_connection(holder):
         holder.execute(
@@ -119,7 +122,7 @@ def test_who_waited_asks_alone_when_the_statement_fails(start, meet):
 
 def test_who_waited_for_a_server_that_hangs_does_not_wait_again(start, meet, monkeypatch):
     person, project = start()
-    monkeypatch.setattr(postgres, "ANSWER_TIMEOUT", 1.5)
-    replies, counts = meet(person, project, [{}] * 5, lambda holder: None)
-    assert {(reply.status_code, code_of(reply)) for reply in replies} == {(503, 501)}
+    monkeypatch.setattr(deadline, "MAX_WAITED", 0)
+    replies, counts = meet(person, project, [{}] * 2, lambda holder: None, longest=2)
+    assert [(reply.status_code, code_of(reply)) for reply in replies] == [(503, 501)] * 2
     assert counts == 1
