@@ -3,16 +3,19 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from support.helpers import SECRET_KEY, postgres_only
 from support.postgres_cluster import pooler
 
 from gateway import create_app
 from gateway.db import db
+from gateway.db.hot_sql import HotStatement
 from gateway.ops.cli import main
 from gateway.testing.databases import migrated
 
 pytestmark = postgres_only
+# What a single statement without BEGIN, such as verify's, runs at.
+LEVEL = HotStatement(select(func.current_setting("transaction_isolation").label("level")))
 
 
 @pytest.fixture
@@ -60,6 +63,7 @@ def test_pgbouncer(cluster, database, make_app, sign_up, mode, isolation):
             assert person.projects()[0]["request_today"] == 200
         assert person.client.get("/readyz").status_code == 200
         with app.app_context():
+            assert LEVEL.first({}).level == "read committed"
             db.engine.dispose()
 
 
@@ -74,6 +78,7 @@ def test_another_default_isolation(cluster, database, make_app, sign_up, isolati
         assert verify_together(person, project) == {204}
         with app.app_context():
             assert db.session.scalar(text("SHOW transaction_isolation")) == "read committed"
+            assert LEVEL.first({}).level == "read committed"
     finally:
         cluster.sql(f"ALTER {where} RESET default_transaction_isolation")
 
