@@ -46,7 +46,7 @@ def test_five_failures_per_account_and_network(api, person, clock, who):
     assert [guess(api, who) for _ in range(5)] == [1002] * 5
     reply = login(api, who)  # even the right password
     assert (reply.status_code, code_of(reply)) == (429, 429)
-    assert 895 <= int(reply.headers["Retry-After"]) <= 900
+    assert 850 <= int(reply.headers["Retry-After"]) <= 900
     assert reply.json["header"]["message"] == "Too many attempts; try again in 15 minutes"
     assert guess(api, who, "10.0.0.9", PASSWORD) == 0
     clock.advance(minutes=15, seconds=1)
@@ -167,8 +167,9 @@ def forget_time(reply):
 
 
 @on_both
-def test_login_and_reset_tell_nobody_who_has_an_account(api, person):
+def test_login_and_reset_tell_nobody_who_has_an_account(api, person, clock):
     """Known and unknown names get the same replies and headers, after any number of tries."""
+    clock.freeze(2027, 1, 2)  # so Retry-After is the same, too
     known, unknown = (["lory", person.email], ["nory", "nory@126.com"])
     seen = {
         who: [forget_time(login(api, who, WRONG, **at(ip))) for ip in "ab" for _ in range(7)]
