@@ -1,5 +1,6 @@
 """How an account moves to another e-mail address."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -155,9 +156,10 @@ def test_bad_request_changes_nothing(app, person, email_code, sql, body, code):
     assert address_of(sql) == HERE
 
 
-def test_relay_that_does_not_take_the_code(person, relay):
+def test_relay_that_does_not_take_the_code(person, relay, caplog):
     relay.refuse_data = "451 later"
     assert_failure(person.post("/platform/email-code", {"email": NEW}), 503, 1029)
+    assert re.search(r"mail not sent: .* 451.*; user=1 purpose=email; ", caplog.text)
     relay.refuse_data, relay.refuse_recipient = None, "550 5.1.1 no such user"
     assert_failure(person.post("/platform/email-code", {"email": NEW}), 400, 1003)
     relay.refuse_recipient = None
