@@ -61,9 +61,8 @@ def send(
     try:
         code = mail_code(purpose, email, language)
     except mail.MailError as error:
-        log.logger.error(
-            "mail not sent: %s; user=%s purpose=%s; %s", error, account or "-", purpose, error.cure
-        )
+        name, user = purpose.split(maxsplit=1)[0], account or "-"
+        log.logger.error("mail not sent: %s; user=%s purpose=%s; %s", error, user, name, error.cure)
         is_refused = isinstance(error, mail.RecipientRefused)
         not_durable()
         throttle.undo(*(limits.of_address_only(counters) if is_refused else counters))
