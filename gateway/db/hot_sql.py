@@ -71,18 +71,20 @@ class HotStatement:
 class _Compiled:
     """A statement compiled for one driver.
 
-    ``constants`` are values of the statement itself. ``to_driver`` converts Python's values to the
-    driver's, by name; ``to_python`` converts them back, by the column's position.
+    ``to_driver`` converts Python's values to the driver's, by name; ``to_python`` converts them
+    back, by the column's position.
     """
 
     def __init__(self, statement: Any, used: Dialect) -> None:
         # Parameters have names, not positions, because most values stand in more than one place.
         style = {"sqlite": "named", "postgresql": "pyformat"}[used.name]
         named: Dialect = type(used)(dbapi=used.loaded_dbapi, paramstyle=style)  # type: ignore[call-arg]
+        named.statement_compiler = _with_constants(named.statement_compiler)
         compiled: Any = statement.compile(dialect=named)
         to_driver = {
             name: bind.type.dialect_impl(named).bind_processor(named)
             for name, bind in compiled.binds.items()
+            if bind.required
         }
         to_python = [
             column.type.dialect_impl(named).result_processor(named, None)
@@ -91,14 +93,13 @@ class _Compiled:
         row: Any = namedtuple("Row", statement.exported_columns.keys())  # type: ignore[misc]
         self.run = dialect().run
         self.sql = str(compiled)
-        self.constants = compiled.params
         self.to_driver = {name: convert for name, convert in to_driver.items() if convert}
         self.to_python = {at: convert for at, convert in enumerate(to_python) if convert}
         self.make_row = row._make
 
     def fetch(self, connection: PoolProxiedConnection, values: Mapping[str, Any]) -> list[Any]:
         """Execute the statement on a connection; return its rows."""
-        parameters = {**self.constants, **values}
+        parameters = dict(values)
         for name, convert in self.to_driver.items():
             parameters[name] = convert(parameters[name])
         cursor = connection.cursor()
@@ -108,6 +109,20 @@ class _Compiled:
             for row in rows:
                 row[position] = convert(row[position])
         return list(map(self.make_row, rows))
+
+
+def _with_constants(compiler: Any) -> Any:
+    """Return a compiler that writes the statement's own values into its text.
+
+    As parameters they cost Postgres a seventh of the time that it plans verify's statement.
+    """
+
+    class Compiler(compiler):  # type: ignore[misc]
+        def visit_bindparam(self, bindparam: Any, **kw: Any) -> str:
+            kw["literal_binds"] = not bindparam.required
+            return str(super().visit_bindparam(bindparam, **kw))
+
+    return Compiler
 
 
 @cache

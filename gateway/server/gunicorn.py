@@ -32,11 +32,19 @@ QUIT_TIMEOUT = 2  # seconds that a worker may take to end after Ctrl-C
 CONNECT_TIMEOUT = 1  # seconds that a server may take to show that it listens on a Unix socket
 
 
+def keep_settings(cfg: Any) -> None:
+    """Keep gunicorn's settings as attributes; it looks up two dozen in each request, slowly."""
+    for name, setting in cfg.settings.items():
+        if not hasattr(type(cfg), name):  # else it is a property, made of one or more settings
+            cfg.__dict__[name] = setting.get()
+
+
 class Worker(ThreadWorker):  # type: ignore[misc]
     """gunicorn's worker with threads, which take turns; Ctrl-C always ends it within seconds."""
 
     def init_process(self) -> None:
         """Begin the new process, which has no threads yet; end when its requests are answered."""
+        keep_settings(self.cfg)
         try:
             super().init_process()
         finally:
