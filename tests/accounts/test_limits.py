@@ -390,6 +390,7 @@ def test_text_longer_than_256_characters_is_refused_unread(person, monkeypatch, 
 
 
 def test_operators_command_does_not_normalise_a_long_name(command, monkeypatch):
-    monkeypatch.setattr("unicodedata.normalize", None)
-    result = command("user", "show", "a" + "\u0301\u0323" * 60_000)
+    with monkeypatch.context() as only_here:  # pytest's report normalises, too
+        only_here.setattr("unicodedata.normalize", None)
+        result = command("user", "show", "a" + "\u0301\u0323" * 60_000)
     assert "There is no such account" in result.output
