@@ -215,15 +215,17 @@ def reset(email: str, reg_code: str, password: Password, client: Client) -> int:
     device = devices.of(client, user.id if user else None)
     if not device:
         throttle.SIGN_INS.take()
+    # Read them now, because the check may end the transaction, and the account may be erased then.
+    user_id, names = (user.id, (user.user_name, user.email)) if user else (0, ("", ""))
     codes.check(codes.RESET, address, reg_code, devices.asker(client, device), client.ip)
     if user is None:  # somebody guessed the code of an address without an account
         raise ApiError(Code.WRONG_CODE)
-    refuse_own(password, user.user_name, user.email)
+    refuse_own(password, *names)
     # Hash first, because hashing is slow and spending the code locks its row.
     new_hash = crypto.hash_password(password.proof)
-    locks.hold(User.id == user.id)
+    locks.hold(User.id == user_id)
     codes.spend(codes.RESET, address, reg_code)  # no code outlives its account
-    set_hash(user.id, new_hash)
-    throttle.clear_account(user.id, limits.PASSWORD_LOCKS)
+    set_hash(user_id, new_hash)
+    throttle.clear_account(user_id, limits.PASSWORD_LOCKS)
     db.session.commit()
-    return user.id
+    return user_id

@@ -19,6 +19,7 @@ _VERSIONS = Path(__file__).parent / "migrations" / "versions"
 _REVISION: Select[Any] = select(column("version_num")).select_from(table("alembic_version"))
 # Seconds that a migration waits for its locks, pauses between two tries, and tries in all.
 LOCK_TIMEOUT, PAUSE, GIVE_UP = 0.5, 5, 300
+_FIRST = "0004"  # the schema of 0.1.0
 # A table that each migration brings. pg_restore --clean leaves it when it restores an older dump.
 _FIRST_WITH = {"1005": "project_days"}
 
@@ -29,6 +30,7 @@ class Schema(Enum):
     CURRENT = ("current", "")
     NEWER = ("newer than this version, which can serve it", "")
     OLD = ("not this version's", "run: gateway db upgrade")
+    TOO_OLD = ("older than that of 0.1.0", "upgrade with version 0.1.0 first")
     TOO_NEW = ("newer than this version, which cannot serve it", "upgrade this node")
     MIXED = (
         "an older version's beside tables of a newer one, as pg_restore --clean leaves it",
@@ -56,7 +58,9 @@ def schema_of(connection: Connection) -> Schema:
     if len(found) == 1 and found[0] > ours:
         return Schema.NEWER if found[0][0] == ours[0] else Schema.TOO_NEW
     later = [name for revision, name in _FIRST_WITH.items() if revision > max(found, default="")]
-    return Schema.MIXED if any(map(tables.has_table, later)) else Schema.OLD
+    if any(map(tables.has_table, later)):
+        return Schema.MIXED
+    return Schema.TOO_OLD if found and max(found) < _FIRST else Schema.OLD
 
 
 def latest_revision() -> str:

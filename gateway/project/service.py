@@ -150,11 +150,11 @@ def change(*filters: ColumnElement[bool], **values: Any) -> Project | None:
     project: Project | None = db.session.scalar(
         update(Project).where(*filters).values(**values).returning(Project)
     )
-    db.session.commit()
     if project is not None:
-        db.session.refresh(project)
-        if not values.keys().isdisjoint(("request_max", "month_max")):
-            quota_mails.owe_after_change(project)
+        db.session.refresh(project)  # while its row is locked, because it may be erased then
+    db.session.commit()
+    if project is not None and not values.keys().isdisjoint(("request_max", "month_max")):
+        quota_mails.owe_after_change(project)
     return project
 
 

@@ -22,7 +22,7 @@ _POSTGRES = re.compile(
 )
 _URL_HELP = (
     "must be an sqlite:/// or postgresql:// URL, like sqlite:////path or"
-    " postgresql://user:password@host:5432/name; write % in a password as %25 and @ as %40"
+    " postgresql://user:password@host:5432/name; write % in a password as %25"
 )
 
 

@@ -25,6 +25,7 @@ from support.helpers import (
 )
 
 from gateway import crypto, mail
+from gateway.auth import codes
 from gateway.db import postgres
 from gateway.log import logger
 from gateway.mail import outbox as owed
@@ -132,6 +133,18 @@ def test_reset_during_a_login_wins(api, person, reset_code, sql, monkeypatch):
 
 
 @on_both
+def test_account_erased_while_its_code_is_checked(api, person, reset_code, sql, monkeypatch):
+    code, check = reset_code(), codes.check
+
+    def erase(*arguments):
+        check(*arguments)
+        sql("DELETE FROM mail_codes")
+        sql("DELETE FROM users")
+
+    monkeypatch.setattr(codes, "check", erase)
+    assert code_of(reset(api, code)) == 1008
+
+
 def test_reset_revokes_every_token(api, sign_up, person, reset_code):
     neighbour = sign_up("libin")
     change_password(person, new="the one before")  # keeps this token, but the reset must revoke it

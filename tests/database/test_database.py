@@ -10,7 +10,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, StatementError
 from support.helpers import SECRET_KEY, sqlite_only
 
@@ -62,13 +62,23 @@ def test_projects_survive_downgrade_and_upgrade(app, person, command):
     assert person.projects() == before
     assert person.verify(made).status_code == 204
     assert person.create_project().keys() == made.keys()
-    assert command("db", "downgrade", "base").exit_code == 0
-    with app.app_context():
-        assert set(inspect(db.engine).get_table_names()) == {"alembic_version"}
+    assert [command("db", "downgrade").exit_code for _ in range(2)] == [0, 1]  # 0004 is the first
+    assert command("db", "upgrade").exit_code == 0
+    assert len(person.projects()) == 2
+
+
+def test_a_schema_before_the_first_is_said(command, sql):
+    assert command("db", "downgrade", "0004").exit_code == 0
+    sql("UPDATE alembic_version SET version_num = '0003'")
+    for words in (["db", "upgrade"], ["doctor"]):
+        result = command(*words)
+        assert result.exit_code == 1
+        for said in ("older than that of 0.1.0", "upgrade with version 0.1.0 first"):
+            assert said in result.output
 
 
 def test_nodes_can_migrate_at_the_same_time(database_uri, app, command):
-    assert command("db", "downgrade", "base").exit_code == 0
+    assert command("db", "downgrade", "0004").exit_code == 0
     environment = {
         **os.environ,
         "GATEWAY_SQLALCHEMY_DATABASE_URI": database_uri,

@@ -22,7 +22,6 @@ from gateway.ops.cli import main
 BIN = Path(sys.prefix) / "bin"
 # What the examples in the help leave out, and what they name that is not there.
 OPTIONS = {
-    "user allow": ["--projects", "5"],
     "user create": ["--password-stdin"],
     "user demote": ["--yes"],
     "user set-password": ["--password-stdin"],

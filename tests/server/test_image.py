@@ -46,7 +46,7 @@ def debian_sources():
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory):
+def image(tmp_path_factory, packages):
     """Build the image; return a folder with its files, and its configuration."""
     folder = tmp_path_factory.mktemp("image")
     suite, sources = debian_sources()
@@ -71,7 +71,8 @@ def image(tmp_path_factory):
     # What pip would fetch, because the mirror of this machine may not be one of the container's.
     wheels = folder / "wheels"
     pip = [sys.executable, "-m", "pip", "wheel", "--wheel-dir", wheels, "setuptools>=77"]
-    run(*pip, "--constraint", "constraints.txt", ".[postgres,metrics]", cwd=ROOT)
+    (wheel,) = (package for package in packages if package.suffix == ".whl")
+    run(*pip, "--constraint", ROOT / "constraints.txt", f"{wheel}[postgres,metrics]")
     (folder / "pip.conf").write_text("[global]\nno-index = true\nfind-links = /wheels\n")
     options = f"--volume {wheels}:/wheels:ro --volume {folder}/pip.conf:/etc/pip.conf:ro"
     run(

@@ -76,6 +76,7 @@ EXAMPLES = {
     "pool_name": "blue",
     "name": "blue",
     "requests": "1000",
+    "projects": "5",
     "file": "--keep 14 /var/backups/gateway",
     "source": "sqlite:////var/lib/gateway/gateway.db",
     "revision": "0004",
@@ -90,8 +91,12 @@ class Command(click.Command):
     is_upgrade = False
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        names = [each.name or "" for each in self.params if isinstance(each, click.Argument)]
-        example = [ctx.command_path, *(EXAMPLES[name] for name in names if not self.is_upgrade)]
+        example = [ctx.command_path]
+        for each in self.params:
+            if each.required and isinstance(each, click.Option):
+                example.append(each.opts[0])
+            if each.required or (isinstance(each, click.Argument) and not self.is_upgrade):
+                example.append(EXAMPLES[each.name or ""])
         with formatter.section("Example"):
             formatter.write_text(" ".join(example))
 

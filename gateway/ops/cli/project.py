@@ -13,6 +13,7 @@ from gateway.project import admin, limits
 from gateway.project.models import Project
 from gateway.settings import INT32_MAX
 
+LIMIT = click.IntRange(0, INT32_MAX)
 group = Group("project", help="Manage projects by id or project key.")
 
 
@@ -93,10 +94,15 @@ def assign(id_or_key: str, pool_name: str | None, no_pool: bool) -> None:
 
 @group.command("allow")
 @id_or_key
-@click.argument("requests", required=False, type=click.IntRange(0, INT32_MAX))
-@click.option("--day", "request_max", metavar="N", type=click.IntRange(0, INT32_MAX))
-@click.option("--month", "month_max", metavar="N", type=click.IntRange(0, INT32_MAX))
-@click.option("--per-minute", metavar="N", type=click.IntRange(0, limits.MAX_PER_MINUTE))
+@click.argument("requests", required=False, type=LIMIT)
+@click.option("--day", "request_max", metavar="N", type=LIMIT, help="Quota of a day.")
+@click.option("--month", "month_max", metavar="N", type=LIMIT, help="Quota of a calendar month.")
+@click.option(
+    "--per-minute",
+    metavar="N",
+    type=click.IntRange(0, limits.MAX_PER_MINUTE),
+    help="Rate of a minute.",
+)
 def allow(id_or_key: str, requests: int | None, **given: int | None) -> None:
     """Set how many requests a project may make; 0 is no limit.
 

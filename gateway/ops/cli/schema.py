@@ -21,6 +21,8 @@ from gateway.project import delete as deletion
 from gateway.settings import instance
 
 NEW = click.Option(["--new"], is_flag=True, help="Make an empty database if it is gone (SQLite).")
+# Options of Flask-Migrate that nobody needs, and what they are then.
+UNUSED: dict[str | None, Any] = {"sql": False, "directory": None, "tag": None, "x_arg": ()}
 NAMES = ("current", "downgrade", "history", "upgrade", "migrate")  # the last for who changes it
 
 
@@ -34,7 +36,7 @@ def _checked(given: click.Command) -> click.Command:
     """Return one of Flask-Migrate's commands that first looks at the database's file and schema."""
     original: Callable[..., Any] = given.callback  # type: ignore[assignment]
     upgrades = given.name == "upgrade"
-    offline = {each.name: False for each in given.params if each.name == "sql"}  # nobody needs it
+    unused = {each.name: UNUSED[each.name] for each in given.params if each.name in UNUSED}
 
     def run(new: bool = False, **options: Any) -> None:
         Migrate(current_app, db, directory=Path(current_app.root_path) / "db" / "migrations")
@@ -42,11 +44,11 @@ def _checked(given: click.Command) -> click.Command:
         instance.check_database_folder(current_app)
         instance.make_database(current_app, again=new)  # --new: although one is gone
         if upgrades and options["revision"] == "head":
-            _upgrade(lambda: original(**options, **offline))
+            _upgrade(lambda: original(**options, **unused))
         else:
-            original(**options, **offline)
+            original(**options, **unused)
 
-    params = [each for each in given.params if each.name != "sql"]
+    params = [each for each in given.params if each.name not in UNUSED]
     if upgrades:
         params.append(NEW)
     command = Command(given.name, params=params, callback=run, help=given.help)
@@ -65,7 +67,7 @@ def _upgrade(migrate: Callable[[], None]) -> None:
     except DBAPIError as error:
         message = f"the database cannot be reached: {log.first_line(error)}"
         raise click.ClickException(message) from None
-    if schema in (Schema.TOO_NEW, Schema.MIXED):
+    if schema in (Schema.TOO_NEW, Schema.TOO_OLD, Schema.MIXED):
         raise click.ClickException(f"the schema is {schema.words}; {schema.cure}")
     if schema is Schema.NEWER:
         click.echo(f"The schema is {schema.words}; nothing was changed.")

@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
+from alembic.util import CommandError
 
 revision = "0004"
 down_revision = None
@@ -73,5 +74,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("projects", "pools", "throttle_counts", "revoked_tokens", "mail_codes", "users"):
-        op.drop_table(table)
+    raise CommandError("0004 is the first schema; there is none before it, and nothing was changed")
