@@ -21,6 +21,7 @@ from gateway.web.fields import (
 NAME = "我的ChatGPT项目"
 KEY = "p4Sx9mcEIcDzZOjG"
 SECRET = "wzZwy8jxsdjuHDk1kBgaMYWh7C8XJa5yUGPRRFGOQqwwY4gt"  # noqa: S105 - the reference's example
+END_POINTS = ["https://api.hobbychain.org//rpc", "wss://api.hobbychain.org//ws"]
 
 _ADMINS = "only an admin may send it"
 
@@ -94,12 +95,7 @@ class Project(Reply):
         String, SECRET, 'The API secret; "" when the service has lost the key that opens it'
     )
     end_points = List(
-        String(),
-        required=True,
-        **says(
-            ["https://api.hobbychain.org//rpc", "wss://api.hobbychain.org//ws"],
-            "The URLs that take requests of this project",
-        ),
+        String(), required=True, **says(END_POINTS, "The URLs that take requests of this project")
     )
     deleted = output_field(Boolean, False, "Always false, because deleted projects are not listed")
     created_time = _text_like(

@@ -101,7 +101,8 @@ def every(app: Flask, name: str, seconds: float, function: Callable[[], Any]) ->
 
 def stops(app: Flask) -> bool:
     """Tell whether the application was stopped, so that no more work should begin."""
-    return _state(app)[0].is_set()
+    stopped, _ = _state(app)
+    return bool(stopped.is_set())
 
 
 def stop(app: Flask, *, join: bool = True) -> None:
@@ -125,8 +126,6 @@ def join(seconds: float) -> None:
             raise TimeoutError(f"work after a response has not ended in {seconds} s")
 
 
-def _state(app: Flask) -> tuple[threading.Event, dict[str, threading.Thread]]:
-    state: tuple[threading.Event, dict[str, threading.Thread]] = app.extensions.setdefault(
-        "gateway.background", (threading.Event(), {})
-    )
-    return state
+def _state(app: Flask) -> Any:
+    """Return what tells the threads of ``every`` to end, and these threads by name."""
+    return app.extensions.setdefault("gateway.background", (threading.Event(), {}))

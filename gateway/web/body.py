@@ -104,17 +104,13 @@ def read(schema: type[Schema], parameters: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return dict(loader.load(parameters))
     except ValidationError as error:
-        raise _refusal(loader, parameters, error) from None
+        is_missing = any(f.required and n not in parameters for n, f in loader.fields.items())
+        code = Code.MALFORMED_REQUEST if is_missing else Code.INVALID_PARAMETER
+        problems = (f"{name} {' '.join(texts)}" for name, texts in error.messages_dict.items())
+        raise ApiError(code, "; ".join(problems)) from None
 
 
 @cache
 def _loader(schema: type[Schema]) -> Schema:
     """Return the one instance of a schema, because making it copies all its fields."""
     return schema()
-
-
-def _refusal(schema: Schema, parameters: Mapping[str, Any], error: ValidationError) -> ApiError:
-    problems = {name: " ".join(texts) for name, texts in error.messages_dict.items()}
-    missing = [n for n, f in schema.fields.items() if f.required and n not in parameters]
-    code = Code.MALFORMED_REQUEST if missing else Code.INVALID_PARAMETER
-    return ApiError(code, "; ".join(f"{name} {problem}" for name, problem in problems.items()))

@@ -41,7 +41,8 @@ from gateway.web.openapi_replies import (
 
 # The tag of what servers ask, and clients do not.
 INTERNAL = "nginx"
-TAGS = {"auth": "accounts", "project": "projects", "health": INTERNAL}  # by blueprint
+# By endpoint or blueprint; the pages have none.
+TAGS = {"auth": "accounts", "project": "projects", "project.verify": INTERNAL, "health": INTERNAL}
 HERE = Path(__file__).parent / "docs"
 # What belongs to no view: tags, credentials, the header of a reply, what verify answers.
 FRAME = json.loads((HERE / "frame.json").read_text())
@@ -72,11 +73,13 @@ def describe(app: Flask) -> dict[str, Any]:
         spec.components.security_scheme(name, scheme)
     add_shared(spec, FRAME["header"])
     for rule in app.url_map.iter_rules():
-        view: Any = app.view_functions[rule.endpoint]
-        tag = _tag_of(rule)
-        if tag is not None:
+        tag = TAGS.get(rule.endpoint) or TAGS.get(rule.endpoint.partition(".")[0])
+        if tag and rule.methods:  # check answers every method, on paths that OpenAPI cannot say
+            view: Any = app.view_functions[rule.endpoint]
             add_reply(spec, getattr(view, "data", Empty))
-            spec.path(path=rule.rule, operations={_method(rule): _operation(rule, view, tag)})
+            (method,) = rule.methods - {"HEAD", "OPTIONS"}
+            operations = {method.lower(): _operation(rule, view, tag)}
+            spec.path(path=rule.rule, operations=operations)
     for schema in spec.components.schemas.values():
         for field in schema.get("properties", {}).values():
             if "default" in field:  # for openapi-typescript it would make the field required
@@ -94,20 +97,6 @@ def _rule_of(_converter: Any, field: fields.Field[Any], **_kwargs: Any) -> dict[
     meaning = field.metadata.get("description", "")
     lengths = f"{field.min_length} to {field.max_length} characters."
     return {"description": f"{meaning} {words} {lengths}".strip(), **field.rule}
-
-
-def _tag_of(rule: Rule) -> str | None:
-    """Return the tag of a route; None for a page, and for check, whose paths OpenAPI cannot say."""
-    if rule.methods is None:
-        return None
-    if rule.endpoint == "project.verify":
-        return INTERNAL
-    return TAGS.get(rule.endpoint.partition(".")[0])
-
-
-def _method(rule: Rule) -> str:
-    (method,) = (rule.methods or set()) - {"HEAD", "OPTIONS"}
-    return method.lower()
 
 
 def _operation(rule: Rule, view: Any, tag: str) -> dict[str, Any]:
@@ -143,12 +132,10 @@ def _operation(rule: Rule, view: Any, tag: str) -> dict[str, Any]:
     if rule.endpoint != "health.healthz":
         codes.append(Code.DATABASE_UNAVAILABLE)
     codes.sort(key=lambda code: (code.status, code.number))
+    by_status = groupby(codes, lambda code: code.status)
     operation["responses"] = {
         **{str(status): http_failure(status) for status in http_failures},
-        **{
-            str(status): response(view.data, list(group))
-            for status, group in groupby(codes, lambda code: code.status)
-        },
+        **{str(status): response(view.data, list(group)) for status, group in by_status},
     }
     return operation
 
