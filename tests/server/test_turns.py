@@ -152,7 +152,7 @@ def loop(worker):
 
 ThreadWorker.init_process = loop
 worker = object.__new__(Worker)
-worker.cfg = types.SimpleNamespace(threads=2)
+worker.cfg = types.SimpleNamespace(threads=2, settings={})
 worker.init_process()
 """
     command = [sys.executable, "-c", program]
