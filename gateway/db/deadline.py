@@ -53,8 +53,7 @@ def wait_for_others(wait: Callable[[], Result]) -> Result:
     try:
         return wait()
     finally:
-        waited = time.monotonic() - began
-        g.waited_for_others = g.get("waited_for_others", 0.0) + waited
+        g.waited_for_others = g.get("waited_for_others", 0.0) + time.monotonic() - began
 
 
 def refuse_long_wait() -> None:
@@ -73,9 +72,7 @@ def start() -> None:
 
 def serves_a_request() -> bool:
     """Tell whether this thread answers a request, or does other work that has a deadline."""
-    if has_request_context():
-        return True
-    return bool(g) and "database_deadline" in g
+    return has_request_context() or (bool(g) and "database_deadline" in g)
 
 
 def time_left(longest: float) -> float:

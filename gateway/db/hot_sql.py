@@ -81,21 +81,21 @@ class _Compiled:
         named: Dialect = type(used)(dbapi=used.loaded_dbapi, paramstyle=style)  # type: ignore[call-arg]
         named.statement_compiler = _with_constants(named.statement_compiler)
         compiled: Any = statement.compile(dialect=named)
-        to_driver = {
-            name: bind.type.dialect_impl(named).bind_processor(named)
-            for name, bind in compiled.binds.items()
-            if bind.required
-        }
-        to_python = [
-            column.type.dialect_impl(named).result_processor(named, None)
-            for column in statement.exported_columns
-        ]
-        row: Any = namedtuple("Row", statement.exported_columns.keys())  # type: ignore[misc]
+        columns = statement.exported_columns
+        row: Any = namedtuple("Row", columns.keys())  # type: ignore[misc]
         self.run = dialect().run
         self.sql = str(compiled)
-        self.to_driver = {name: convert for name, convert in to_driver.items() if convert}
-        self.to_python = {at: convert for at, convert in enumerate(to_python) if convert}
         self.make_row = row._make
+        self.to_driver = {
+            name: convert
+            for name, bind in compiled.binds.items()
+            if bind.required and (convert := bind.type.dialect_impl(named).bind_processor(named))
+        }
+        self.to_python = {
+            position: convert
+            for position, column in enumerate(columns)
+            if (convert := column.type.dialect_impl(named).result_processor(named, None))
+        }
 
     def fetch(self, connection: PoolProxiedConnection, values: Mapping[str, Any]) -> list[Any]:
         """Execute the statement on a connection; return its rows."""

@@ -41,9 +41,8 @@ def problem(config: Mapping[str, Any]) -> Problem | None:
             if not schema.can_serve:
                 grant = missing_grant(connection)
                 return Problem(f"The database's schema is {schema.words}; {schema.cure}", grant)
-            if reason := shared.conflict(shared.stored(connection), config, runs=True):
-                return Problem(reason)
-            if reason := clocks_differ(connection):
+            conflict = shared.conflict(shared.stored(connection), config, runs=True)
+            if reason := conflict or clocks_differ(connection):
                 return Problem(reason)
     except (DBAPIError, TimeoutError) as error:
         return _failure("The database does not answer", error)
@@ -113,11 +112,10 @@ class Writes:
                 shared.store(connection, ROW, clock.now().isoformat())
                 connection.commit()
         except (DBAPIError, TimeoutError) as error:
-            began, self._busy_since = self._busy_since, 0.0
-            if _is_locked(error):
-                self._busy_since = began or time.monotonic()
-                if time.monotonic() - self._busy_since < BUSY_LIMIT:
-                    return None
+            now = time.monotonic()
+            self._busy_since = (self._busy_since or now) if _is_locked(error) else 0.0
+            if self._busy_since and now - self._busy_since < BUSY_LIMIT:
+                return None
             return _failure("The database takes no write", error)
         self._busy_since = 0.0
         return None
@@ -130,5 +128,5 @@ def _is_locked(error: DBAPIError | TimeoutError) -> bool:
 
 def _failure(reason: str, error: DBAPIError | TimeoutError) -> Problem:
     cause = getattr(error, "orig", None) or error
-    words = str(cause).partition("\n")[0]  # because drivers add pages
+    words = log.first_line(cause)
     return Problem(words) if hasattr(cause, "names_nobody") else Problem(reason, words)

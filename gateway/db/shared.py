@@ -107,21 +107,18 @@ def claim(app: Flask) -> None:
 
 def _claim(connection: Connection, config: Config) -> dict[str, str]:
     """Store what is not there yet, and the keys of a rotation; return what is there then."""
-    kept = stored(connection)
+    kept, keys = stored(connection), value("SECRET_KEY", config)
     if conflict(kept, config):
         return kept
     for name in SHARED:
         if name not in kept:  # another node may be faster
             new = dialect().insert(StoredValue).values(name=name, value=value(name, config))
             connection.execute(new.on_conflict_do_nothing())
-    connection.commit()
-    kept = stored(connection)
-    keys = value("SECRET_KEY", config)
-    if kept["SECRET_KEY"] != keys and not conflict(kept, config):
+    if kept.setdefault("SECRET_KEY", keys) != keys:
         as_read = StoredValue.value == kept["SECRET_KEY"]  # unless another node was faster
         change = update(StoredValue).where(StoredValue.name == "SECRET_KEY", as_read)
         connection.execute(change.values(value=keys))
-        connection.commit()
+    connection.commit()
     return stored(connection)
 
 
@@ -136,10 +133,9 @@ def keep_comparing(app: Flask) -> None:
 
     @event.listens_for(engine, "connect")
     def compare(connection: Any, _record: Any) -> None:
-        driver_error = engine.dialect.loaded_dbapi.Error
         try:
             values = dict(connection.execute(sql).fetchall())
-        except driver_error:  # there is no table yet; readyz says so
+        except engine.dialect.loaded_dbapi.Error:  # there is no table yet; readyz says so
             return
         if reason := conflict(values, app.config, runs=True):
             connection.close()

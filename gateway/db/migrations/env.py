@@ -82,10 +82,8 @@ def holders() -> list[str]:
         return []
     values = {"tables": list(db.metadata.tables), "lock": UPGRADE_LOCK, "seconds": LOCK_TIMEOUT}
     with db.engine.connect() as connection:
-        return [
-            f"pid {row.pid} ({row.name}) holds {row.what}"
-            for row in connection.execute(HOLDERS, values)
-        ]
+        found = connection.execute(HOLDERS, values)
+        return [f"pid {row.pid} ({row.name}) holds {row.what}" for row in found]
 
 
 try:

@@ -182,11 +182,9 @@ def not_durable(connection: EngineConnection) -> None:
 
 def _connection_parameters(url: dict[str, Any]) -> dict[str, Any]:
     """Return what to connect with; what the URL says goes before ours, but for the last three."""
-    several = "," in url.get("host", "")
-    ours = {
-        "connect_timeout": CONNECT_TIMEOUT_EACH if several else CONNECT_TIMEOUT,
-        **({"target_session_attrs": "read-write"} if several else {}),
-    }
+    ours: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT}
+    if "," in url.get("host", ""):
+        ours = {"connect_timeout": CONNECT_TIMEOUT_EACH, "target_session_attrs": "read-write"}
     # A cluster in SQL_ASCII would otherwise make psycopg return bytes.
     fixed = {"autocommit": True, "prepare_threshold": None, "client_encoding": "UTF8"}
     return {**ours, **url, **fixed}
