@@ -55,10 +55,8 @@ def list_page(user_id: int, page_no: int, page_size: int) -> tuple[list[dict[str
         caller = tokens.caller()
         log.note(owner=owner_id)
         if not caller.is_admin:
-            raise ApiError(
-                Code.ACCESS_DENIED,
-                "These projects are another user's; with user_id 0 you get yours",
-            )
+            text = "These projects are another user's; with user_id 0 you get yours"
+            raise ApiError(Code.ACCESS_DENIED, text)
         rows = _LIST_PAGE.all(page_of_owner)
     total = rows[0].live_projects if rows else 0
     projects = [row for row in rows if row.id is not None]

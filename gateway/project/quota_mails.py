@@ -44,8 +44,7 @@ def announce(row: Any, cost: int) -> None:
     """
     for period, used in _reached(row, row.day_count, row.month_count, cost):
         if mail.is_possible():
-            waiting, _ = _queue()
-            waiting.append((row.id, row.request_day, period, used))
+            _queue()[0].append((row.id, row.request_day, period, used))
             background.run(_promise_first)
 
 

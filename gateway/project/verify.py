@@ -61,14 +61,11 @@ def _count(credential: tuple[str, str], pool: str | None, cost: int, requests: i
     row = count.first(statement.values(credential, pool, cost, clock.now(), requests))
     if row is None:
         return []
-    rows = (
-        [row]
-        if requests == 1
-        else [
-            row._replace(day_count=row.day_count - later, month_count=row.month_count - later)
-            for later in range((requests - 1) * cost, -1, -cost)
-        ]
-    )
+    earlier = [
+        row._replace(day_count=row.day_count - later, month_count=row.month_count - later)
+        for later in range((requests - 1) * cost, 0, -cost)
+    ]
+    rows = [*earlier, row]
     for row in rows:
         quota_mails.announce(row, cost)
     return rows

@@ -43,12 +43,12 @@ class Pool:
         self._unfinished: set[Future[Any]] = set()
         # Each thread waits on its own lock, its ticket; releasing that lock wakes the thread.
         self._returning: deque[threading.Lock] = deque()
-        self._idle: list[threading.Lock] = []  # the last one worked last; its memory is in caches
         self._turn: threading.Lock | None = None
         self._began = 0.0  # the turn
         self._ended = False
         self._is_crowded = threading.Event()
-        self._idle.append(self._start_thread())
+        # The last one worked last; its memory is in caches.
+        self._idle: list[threading.Lock] = [self._start_thread()]
         threading.Thread(target=self._watch, name="turns", daemon=True).start()
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -93,8 +93,7 @@ class Pool:
         ticket.acquire()
 
     def _ask_for_turn(self) -> None:
-        is_given = self._turn is None and self._pass_on()
-        if not is_given:
+        if self._turn is not None or not self._pass_on():
             self._is_crowded.set()
 
     def _pass_on(self) -> bool:
@@ -153,11 +152,9 @@ class Pool:
 
 def _run(future: Future[Any], function: Callable[[], Any]) -> None:
     try:
-        result = function()
+        future.set_result(function())
     except BaseException as error:  # noqa: BLE001 - who asks for the result gets it
         future.set_exception(error)
-    else:
-        future.set_result(result)
 
 
 @contextmanager

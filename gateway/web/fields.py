@@ -149,17 +149,16 @@ def output_field(
     example: Any,
     description: str,
     *,
-    format: str | None = None,
-    **kwargs: Any,
+    validate: validate.Validator | None = None,
+    **more: str,
 ) -> fields.Field[Any]:
     """Return a field that is always in the reply.
 
     :param example: a value of it.
     :param description: what it means, for the description of the API.
-    :param format: its format in OpenAPI, where it is not that of its type.
+    :param more: its ``format`` in OpenAPI, where it is not that of its type.
     """
-    more = {"format": format} if format else {}
-    return field(required=True, **says(example, description, **more), **kwargs)
+    return field(required=True, validate=validate, **says(example, description, **more))
 
 
 def entries(schema: type[Schema], description: str) -> fields.Field[Any]:

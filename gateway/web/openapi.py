@@ -78,8 +78,7 @@ def describe(app: Flask) -> dict[str, Any]:
             view: Any = app.view_functions[rule.endpoint]
             add_reply(spec, getattr(view, "data", Empty))
             (method,) = rule.methods - {"HEAD", "OPTIONS"}
-            operations = {method.lower(): _operation(rule, view, tag)}
-            spec.path(path=rule.rule, operations=operations)
+            spec.path(path=rule.rule, operations={method.lower(): _operation(rule, view, tag)})
     for schema in spec.components.schemas.values():
         for field in schema.get("properties", {}).values():
             if "default" in field:  # for openapi-typescript it would make the field required
