@@ -160,7 +160,7 @@ def post_worker_init(worker: Any) -> None:
     throttle.protect_process()
     if worker.age != 1:
         return
-    if unknown := settings.unknown_names(worker.wsgi):
+    if unknown := worker.wsgi.config["UNKNOWN_NAMES"]:
         log.logger.warning("%s", "; ".join(unknown))
     has_pages = worker.wsgi.config["PAGES"]
     addresses = ", ".join(describe_listener(str(each), has_pages) for each in worker.sockets)

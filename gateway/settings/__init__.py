@@ -27,8 +27,6 @@ from gateway.settings import checks, database_url, instance
 
 MAX_BODY_BYTES = 16 * 1024
 INT32_MAX = 2**31 - 1
-MAX_WORKERS = 1000
-DEFAULT_BIND = "127.0.0.1:8082"
 THREADS = 12  # in each worker; each thread may need a database connection, a few need a second one
 EXIT_CODE = 3  # gunicorn and the systemd unit do not start a service again that ends with it
 
@@ -43,8 +41,8 @@ class Setting:
 
 
 INSTANCE_PATH = Setting("INSTANCE_PATH", None, checks.folder)
-BIND = Setting("BIND", DEFAULT_BIND, checks.bind)
-WEB_CONCURRENCY = Setting("WEB_CONCURRENCY", None, checks.integer(1, MAX_WORKERS))
+BIND = Setting("BIND", "127.0.0.1:8082", checks.bind)
+WEB_CONCURRENCY = Setting("WEB_CONCURRENCY", None, checks.integer(1, 1000))
 # These two are needed before config.py can be read, so only the environment can set them.
 ENVIRONMENT_ONLY = (INSTANCE_PATH, BIND)
 SETTINGS = (
@@ -97,7 +95,6 @@ LIBRARY_NAMES = {
 }
 # Common wrong names that difflib does not match.
 SYNONYMS = {"PORT": "BIND", "HOST": "BIND", "ADDRESS": "BIND", "LISTEN": "BIND"}
-_UNKNOWN = "gateway.unknown_names"  # key in app.extensions
 
 
 def stop(error: ConfigError) -> NoReturn:
@@ -117,6 +114,8 @@ def from_environment(setting: Setting, prefix: str = "GATEWAY_") -> Any:
 def load(overrides: Mapping[str, Any] | None = None, *, make_key: bool = True) -> Flask:
     """Return an application that has its settings, from every source and checked, and no more.
 
+    ``UNKNOWN_NAMES`` is a remark for each name in config.py or the environment that sets nothing.
+
     :param make_key: whether to make a secret key if there is none.
     :raises ConfigError: when a setting makes no sense, or a file of the instance folder cannot
         be read or made.
@@ -129,7 +128,7 @@ def load(overrides: Mapping[str, Any] | None = None, *, make_key: bool = True) -
     )
     defaults = {setting.name: deepcopy(setting.default) for setting in SETTINGS}
     app.config.update(defaults)
-    app.extensions[_UNKNOWN] = [*_load_file(app), *_load_environment(app)]
+    app.config["UNKNOWN_NAMES"] = [*_load_file(app), *_load_environment(app)]
     app.config.update(overrides or {})
     app.config["HAS_END_POINTS"] = app.config["END_POINTS"] is not defaults["END_POINTS"]
     for setting in SETTINGS:
@@ -152,11 +151,6 @@ def load(overrides: Mapping[str, Any] | None = None, *, make_key: bool = True) -
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # Flask's replies would have no envelope
     return app
-
-
-def unknown_names(app: Flask) -> list[str]:
-    """Return a remark for each name in the environment or config.py that sets nothing."""
-    return list(app.extensions[_UNKNOWN])
 
 
 def _load_file(app: Flask) -> list[str]:

@@ -91,10 +91,9 @@ def mapping(value: Any) -> dict[str, Any]:
 def flag(value: Any) -> bool:
     """Return whether something is switched on."""
     known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-    try:
-        return known[str(value).lower()]
-    except KeyError:
-        raise ValueError("must be 1 or 0") from None
+    if str(value).lower() not in known:
+        raise ValueError("must be 1 or 0")
+    return known[str(value).lower()]
 
 
 def metrics(value: Any) -> bool:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import jwt
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-PASSWORD = "seven green bottles"  # noqa: S105 - protects nothing
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
-AnyAccount = TypeVar("AnyAccount", bound="Account")
+PASSWORD = "seven green bottles"  # noqa: S105 - protects nothing
 
 
 @dataclass
@@ -64,13 +65,8 @@ class Account:
 
     @classmethod
     def register(
-        cls: type[AnyAccount],
-        client: FlaskClient,
-        codes: Any,
-        user_name: str,
-        email: str,
-        password: str = PASSWORD,
-    ) -> AnyAccount:
+        cls, client: FlaskClient, codes: Any, user_name: str, email: str, password: str = PASSWORD
+    ) -> Self:
         """Register with a mailed code, and sign in.
 
         :param codes: the newest code of each address: the mailbox, or another mapping.

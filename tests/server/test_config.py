@@ -353,7 +353,7 @@ def test_names_that_set_nothing_are_told(start_with, monkeypatch, folder):
     )
     file = folder / "config.py"
     nothing = "there is no such setting"
-    assert settings.unknown_names(app) == [
+    assert app.config["UNKNOWN_NAMES"] == [
         f"BIND in {file} has no effect; set GATEWAY_BIND",
         f"TIMZONE in {file}: {nothing} (did you mean TIMEZONE?)",
         f"pages in {file}: {nothing} (did you mean PAGES?)",
@@ -375,7 +375,7 @@ def test_no_setting_of_a_library_is_told(monkeypatch, library):
     assert len(names) > 5
     for name in names:
         monkeypatch.setenv(f"GATEWAY_{name}", "")
-    assert settings.unknown_names(settings.load(GOOD)) == []
+    assert settings.load(GOOD).config["UNKNOWN_NAMES"] == []
 
 
 def test_one_start_leaves_the_defaults_to_the_next(make, monkeypatch):

@@ -36,7 +36,7 @@ from gateway.ops.doctor.database import (
     writes,
 )
 from gateway.ops.doctor.finding import FAULT, OK, WARNING, Finding, judge
-from gateway.settings import SETTINGS, instance, unknown_names
+from gateway.settings import SETTINGS, instance
 
 MIN_FREE_BYTES = 100 * 2**20  # bytes
 PUBLIC_TIMEOUT = 5  # seconds
@@ -78,7 +78,7 @@ def _findings_of(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
 def _settings() -> Iterator[Finding]:
     config = current_app.config
     yield Finding(OK, "settings", f"{len(SETTINGS)} settings make sense")
-    for remark in unknown_names(current_app):
+    for remark in config["UNKNOWN_NAMES"]:
         yield Finding(WARNING, "settings", remark, "correct the name, or remove it")
     if any("hobbychain.org" in template for template in config["END_POINTS"]):
         what = "END_POINTS are still the example's, and projects show them"
