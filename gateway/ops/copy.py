@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from flask import current_app
 from sqlalchemy import (
     Connection,
     Engine,
+    Result,
     Row,
     Table,
     create_engine,
@@ -53,14 +54,14 @@ def copy_from(url: str, report: Callable[[int, int], None] | None = None) -> dic
             total = sum(source.scalar(size) or 0 for size in sizes) if report else 0
             counts = dict.fromkeys(db.metadata.tables, 0)
             for table in db.metadata.sorted_tables:
-                digest = 0
-                for rows in _batches(table, source):
+                digest = 0  # the sum of the hashes, which does not depend on the rows' order
+                for rows in _rows(table, source).partitions():
                     target.execute(insert(table), [dict(row._mapping) for row in rows])
-                    digest += _digest(rows)
+                    digest += sum(map(_hash, rows))
                     counts[table.name] += len(rows)
                     if report:
                         report(sum(counts.values()), total)
-                if digest != sum(map(_digest, _batches(table, target))):
+                if digest != sum(map(_hash, _rows(table, target))):
                     what = f"{table.name} is not the same on both sides; nothing was copied"
                     raise _refusal(what)
                 if "id" in table.c:
@@ -113,13 +114,8 @@ def _check(source: Connection, target: Connection) -> None:
             raise _refusal(f"The target is not empty: {table.name} has rows")
 
 
-def _batches(table: Table, connection: Connection) -> Iterator[Sequence[Row[Any]]]:
-    return connection.execute(select(table), execution_options={"yield_per": BATCH}).partitions()
-
-
-def _digest(rows: Sequence[Row[Any]]) -> int:
-    """Return the sum of the hashes of rows, which does not depend on their order."""
-    return sum(map(_hash, rows))
+def _rows(table: Table, connection: Connection) -> Result[Any]:
+    return connection.execute(select(table), execution_options={"yield_per": BATCH})
 
 
 def _hash(row: Row[Any]) -> int:
@@ -148,9 +144,8 @@ def _continue_ids_after(table: Table, last: int, connection: Connection) -> None
         connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), values)
         connection.execute(text("INSERT INTO sqlite_sequence VALUES (:name, :last)"), values)
     else:
-        connection.execute(
-            text("SELECT setval(pg_get_serial_sequence(:name, 'id'), :last)"), values
-        )
+        query = text("SELECT setval(pg_get_serial_sequence(:name, 'id'), :last)")
+        connection.execute(query, values)
 
 
 def _check_keys(target: Connection) -> None:

@@ -16,7 +16,7 @@ from flask.cli import ScriptInfo
 
 from gateway import create_app
 from gateway.ops.cli import database, health, mail, pool, project, secret_key, trail, usage, user
-from gateway.ops.cli.base import MAKES_KEY, failure
+from gateway.ops.cli.base import failure
 from gateway.version import __version__
 
 COMMANDS = (
@@ -61,18 +61,17 @@ class _Commands(click.Group):
 def _create_app() -> Flask:
     # A key that is lost must be put back. Only a new installation needs a new one.
     context = click.get_current_context(silent=True)  # there is none while Tab completes
-    info = context.find_object(ScriptInfo) if context else None
-    app = create_app(make_key=info is not None and MAKES_KEY in info.data)
+    is_upgrade = context is not None and getattr(context.command, "is_upgrade", False)
+    app = create_app(make_key=is_upgrade)
     trail.start()
     return app
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+_HELP = {"help_option_names": ["-h", "--help"]}
+
+
+@click.group(cls=_Commands, commands=COMMANDS, context_settings=_HELP)
 @click.version_option(__version__, prog_name="gateway", message="%(prog)s %(version)s")
 def main() -> None:
     """Run and look after the service. Settings are those of the server: GATEWAY_ variables and
     config.py in the instance folder."""
-
-
-for _command in COMMANDS:
-    main.add_command(_command)

@@ -6,8 +6,7 @@ import io
 import os
 import sqlite3
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -29,7 +28,6 @@ from gateway.project.models import Pool, Project
 from gateway.settings import INT32_MAX
 
 COMPLETIONS = 50  # at most
-MAKES_KEY = "makes_key"  # in ScriptInfo.data: this command may make a secret key
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 page_option = click.option(
@@ -88,7 +86,7 @@ LOOK_THEMSELVES = {"copy-from", "db", "doctor", "secret-key", "set-timezone"}
 class Command(click.Command):
     """A command that reports a failure in one line, without a traceback."""
 
-    is_upgrade = False
+    is_upgrade = False  # it may make a secret key, and leaves no line
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         example = [ctx.command_path]
@@ -105,10 +103,8 @@ class Command(click.Command):
 
         :raises click.ClickException: when the command, the relay or the database refuses or fails.
         """
-        if self.is_upgrade:
-            ctx.ensure_object(ScriptInfo).data[MAKES_KEY] = True
-            return self._invoke(ctx)
-        with trail.line(ctx.command_path.partition(" ")[2]):
+        name = ctx.command_path.partition(" ")[2]
+        with nullcontext() if self.is_upgrade else trail.line(name):
             return self._invoke(ctx)
 
     def _invoke(self, ctx: click.Context) -> Any:
@@ -168,8 +164,3 @@ class Group(click.Group):
     """A group of such commands."""
 
     command_class = Command
-
-
-def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
-    """Create a command that belongs to no group."""
-    return click.command(name, cls=Command)

@@ -11,12 +11,12 @@ from gateway import log
 from gateway.db import purge as purging
 from gateway.ops import backup as backups
 from gateway.ops import copy
-from gateway.ops.cli.base import as_json, command, yes_option
+from gateway.ops.cli.base import Command, as_json, yes_option
 from gateway.ops.cli.output import print_one, print_table, progress
 from gateway.project import admin
 
 
-@command("purge")
+@click.command("purge", cls=Command)
 @as_json
 def purge(as_json: bool) -> None:
     """Delete what has expired, as the service does by itself.
@@ -29,7 +29,7 @@ def purge(as_json: bool) -> None:
     purging.shrink_log()
 
 
-@command("backup")
+@click.command("backup", cls=Command)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--keep",
@@ -50,7 +50,7 @@ def backup(file: Path, keep: int | None) -> None:
     click.echo(f"{file}: {size} bytes, checked{said}; keep the secret key elsewhere")
 
 
-@command("copy-from")
+@click.command("copy-from", cls=Command)
 @click.argument("source", metavar="URL", envvar="COPY_FROM")
 def copy_from(source: str) -> None:
     """Copy the database at URL into this empty one.
@@ -63,7 +63,7 @@ def copy_from(source: str) -> None:
     print_table([{"table": table, "rows": rows} for table, rows in counts.items()])
 
 
-@command("set-timezone")
+@click.command("set-timezone", cls=Command)
 @yes_option
 def set_timezone(yes: bool) -> None:
     """Store the TIMEZONE of the settings in the database.

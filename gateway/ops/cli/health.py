@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from gateway.ops import doctor as checks
-from gateway.ops.cli.base import as_json, command
+from gateway.ops.cli.base import Command, as_json
 from gateway.ops.cli.output import print_json
 from gateway.ops.doctor.finding import FAULT
 
 
-@command("doctor")
+@click.command("doctor", cls=Command)
 @as_json
 def doctor(as_json: bool) -> None:
     """Say what is wrong with the installation, and how to fix it.

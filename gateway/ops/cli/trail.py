@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from logging import Handler
 from logging.handlers import SysLogHandler
 from pathlib import Path
 
@@ -26,12 +25,10 @@ IDENT = "gateway: "  # journalctl -t gateway
 
 def start() -> None:
     """Send the lines of this process where operators' lines belong, with the operator's name."""
-    handlers: list[Handler] = list(log.logger.handlers)
     if sys.stderr.isatty() and Path(SYSLOG).is_socket():
         syslog = SysLogHandler(SYSLOG, SysLogHandler.LOG_AUTHPRIV)
         syslog.ident = IDENT
-        handlers = [syslog]
-    log.logger.handlers = handlers
+        log.logger.handlers = [syslog]
     log.name_operator(operator())
 
 

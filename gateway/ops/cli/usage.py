@@ -13,14 +13,14 @@ from typing import Any
 import click
 
 from gateway import clock
-from gateway.ops.cli.base import as_json, command
+from gateway.ops.cli.base import Command, as_json
 from gateway.ops.cli.output import print_list, print_table, visible
 from gateway.project import limits
 from gateway.project import usage as usages
 from gateway.settings import INT32_MAX
 
 
-@command("usage")
+@click.command("usage", cls=Command)
 @click.option(
     "--month",
     metavar="YYYY-MM",
