@@ -136,13 +136,8 @@ def seal(text: str) -> str:
     return _VERSION_2 + base64.b64encode(nonce + sealed).decode()
 
 
-def unseal(sealed: str) -> str | None:
-    """Return the text, or None when neither SECRET_KEY nor a fallback opens it."""
-    return _open(_secret_keys(), sealed)
-
-
-def unseal_all(many: Iterable[str]) -> list[str | None]:
-    """Return what ``unseal`` returns for each sealed text."""
+def unseal(many: Iterable[str]) -> list[str | None]:
+    """Return each text, or None for one that neither SECRET_KEY nor a fallback opens."""
     keys = _secret_keys()
     return [_open(keys, sealed) for sealed in many]
 

@@ -13,19 +13,19 @@ from flask import current_app
 from sqlalchemy import false, func, or_, select, update
 
 from gateway import crypto, throttle
-from gateway.auth import codes, limits, locks, login, passwords, register
+from gateway.auth import codes, limits, locks, passwords, register
 from gateway.auth.delete import erase
 from gateway.auth.email import move
 from gateway.auth.fields import Password
-from gateway.auth.models import User, email_key, name_key
+from gateway.auth.models import User, email_key, find_user, name_key
 from gateway.auth.tokens import Caller
 from gateway.db import db
 from gateway.errors import ApiError, Code
 from gateway.mail import outbox
 from gateway.settings import INT32_MAX
 
-# Revokes every token.
-_REVOKED: dict[str, Any] = {"token_generation": User.token_generation + 1, "kept_jti": None}
+# Values for ``change`` that revoke every token.
+REVOKED: dict[str, Any] = {"token_generation": User.token_generation + 1, "kept_jti": None}
 
 
 def find(who: str) -> User:
@@ -33,7 +33,7 @@ def find(who: str) -> User:
 
     :raises ApiError: 1006 when there is none; every function with ``who`` raises this.
     """
-    user = login.find(who)
+    user = find_user(who)
     if user is None:
         raise ApiError(Code.NOT_FOUND, "There is no such account; see: user list")
     return user
@@ -93,9 +93,8 @@ def invite(email: str, language: str) -> None:
     :raises MailError: when the mail could not be sent.
     """
     if current_app.config["REGISTRATION"] == "closed":
-        raise ApiError(
-            Code.ACCESS_DENIED, "Registration is closed; set REGISTRATION to open or invited"
-        )
+        text = "Registration is closed; set REGISTRATION to open or invited"
+        raise ApiError(Code.ACCESS_DENIED, text)
     register.refuse_address(email_key(email))
     code = codes.mail_code(codes.INVITE, email, language)
     codes.store(codes.INVITE, email_key(email), code)
@@ -163,11 +162,6 @@ def lockouts(user: User) -> list[tuple[str, datetime]]:
     return list(found.items())
 
 
-def revoke_tokens(who: str) -> User:
-    """Revoke every token of an account."""
-    return change(who, **_REVOKED)
-
-
 def change(who: str, *, even_last_admin: bool = False, **values: Any) -> User:
     """Change columns of an account. A ban revokes every token for good.
 
@@ -175,7 +169,7 @@ def change(who: str, *, even_last_admin: bool = False, **values: Any) -> User:
     """
     user = find(who)
     if values.get("is_banned"):
-        values |= _REVOKED
+        values |= REVOKED
     if not even_last_admin and (values.get("is_banned") or values.get("is_admin") is False):
         _refuse_last_admin(user)
     db.session.execute(update(User).where(User.id == user.id).values(**values))

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import ColumnElement, and_, case, delete, or_, select, update
+from sqlalchemy import ColumnElement, case, delete, or_, select, update
 
 from gateway import clock, crypto, log, mail, throttle
 from gateway.auth import limits, locks
@@ -167,9 +167,7 @@ def check(purpose: str, address: str, code: str, asker: str, ip: str) -> None:
 def _count_try(purpose: str, address: str, asker: str) -> Any:
     """Return the statement that takes a try of each open code and returns what has one left."""
     is_own = MailCode.asker == asker
-    has_try = or_(
-        and_(is_own, MailCode.tries < MAX_TRIES), and_(~is_own, MailCode.other_tries < MAX_TRIES)
-    )
+    has_try = case((is_own, MailCode.tries), else_=MailCode.other_tries) < MAX_TRIES
     return (
         update(MailCode)
         .where(*_is_running(purpose, address), has_try)

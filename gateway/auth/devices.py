@@ -69,9 +69,8 @@ def remember(response: Response, client: Client, user_id: int) -> Response:
     """Give the client a device cookie after a right password; a device keeps its nonce."""
     nonce = client.nonce(user_id) or secrets.token_hex(16)
     signed = f"1.{user_id}.{nonce}.{int(clock.now().timestamp())}"
-    return _set(
-        response, user_id, f"{signed}.{crypto.keyed_hash('device-cookie', signed)}", LIFETIME
-    )
+    mac = crypto.keyed_hash("device-cookie", signed)
+    return _set(response, user_id, f"{signed}.{mac}", LIFETIME)
 
 
 def forget(response: Response, user_id: int) -> Response:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
 from gateway import crypto, log
 from gateway.auth import devices, limits, passwords
 from gateway.auth.devices import Client
 from gateway.auth.fields import Password
-from gateway.auth.models import RevokedToken, User, email_key, name_key
+from gateway.auth.models import RevokedToken, User, find_user, login_key
 from gateway.auth.tokens import Caller
 from gateway.db import db
 from gateway.errors import ApiError, Code
-from gateway.web.fields import MAX_SENT
 
 
 def log_in(user_name: str, password: Password, client: Client, language: str | None) -> User:
@@ -24,12 +23,12 @@ def log_in(user_name: str, password: Password, client: Client, language: str | N
     :param language: what the client asks for; None when it does not say.
     :raises ApiError: 1002, 1012 or 429.
     """
-    user = find(user_name)
+    user = find_user(user_name)
     user_id = user.id if user else None
     if user_id:
         log.note(user=user_id)
     device = devices.of(client, user_id)
-    tries = limits.of_login(_key(user_name), user_id, client.ip, device)
+    tries = limits.of_login(login_key(user_name), user_id, client.ip, device)
     is_right = passwords.is_right(password, user, tries, by_stranger=not device)
     if not is_right or user is None:
         raise ApiError(Code.WRONG_CREDENTIALS)
@@ -53,22 +52,6 @@ def _update(user: User, password: Password, language: str) -> None:
         is_unchanged = User.token_generation == user.token_generation
         db.session.execute(update(User).where(User.id == user.id, is_unchanged).values(new))
         db.session.commit()
-
-
-def find(name_or_email: str) -> User | None:
-    """Return the account with this user name or e-mail address.
-
-    No user name holds an "@", so a name is never taken for an address.
-    """
-    if len(name_or_email) > MAX_SENT:
-        return None
-    key = _key(name_or_email)
-    is_meant = User.email_key == key if "@" in name_or_email else User.name_key == key
-    return db.session.scalars(select(User).where(is_meant)).first()
-
-
-def _key(name_or_email: str) -> str:
-    return email_key(name_or_email) if "@" in name_or_email else name_key(name_or_email)
 
 
 def log_out(caller: Caller) -> None:

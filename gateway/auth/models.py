@@ -5,10 +5,11 @@ from __future__ import annotations
 import unicodedata
 from datetime import datetime
 
-from sqlalchemy import String
+from sqlalchemy import String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from gateway.db import Base, UtcDateTime
+from gateway.db import Base, UtcDateTime, db
+from gateway.web.fields import MAX_SENT
 
 ADMIN_PRIVILEGES = [
     "ProjectListAny",
@@ -64,6 +65,19 @@ class User(Base):
     def privilege(self) -> list[str]:
         """What the role allows beyond the account's own data."""
         return ADMIN_PRIVILEGES if self.is_admin else []
+
+
+def login_key(name_or_email: str) -> str:
+    """Return the unique form of a user name or an e-mail address; no user name holds an "@"."""
+    return email_key(name_or_email) if "@" in name_or_email else name_key(name_or_email)
+
+
+def find_user(name_or_email: str) -> User | None:
+    """Return the account with this user name or e-mail address."""
+    if len(name_or_email) > MAX_SENT:
+        return None
+    column = User.email_key if "@" in name_or_email else User.name_key
+    return db.session.scalars(select(User).where(column == login_key(name_or_email))).first()
 
 
 class MailCode(Base):

@@ -16,7 +16,7 @@ from gateway.auth.common_passwords import md5, spellings
 from gateway.auth.devices import Client
 from gateway.auth.fields import Password
 from gateway.auth.limits import Tries
-from gateway.auth.models import User, email_key, name_key
+from gateway.auth.models import User, email_key, find_user, name_key
 from gateway.auth.tokens import Caller
 from gateway.db import db, not_durable
 from gateway.errors import ApiError, Code
@@ -149,7 +149,7 @@ def send_reset_code(email: str, client: Client, language: str) -> None:
     if not mail.is_possible():
         raise ApiError(Code.MAIL_NOT_SENT)
     address = email_key(email)
-    user = _find(address)
+    user = find_user(address)
     device = devices.of(client, user.id if user else None)
     if not device:
         throttle.check(*limits.mails(codes.RESET, address, client.ip))
@@ -164,10 +164,6 @@ def send_reset_code(email: str, client: Client, language: str) -> None:
     outbox.send_soon()
 
 
-def _find(address: str) -> User | None:
-    return db.session.scalars(select(User).where(User.email_key == address)).first()
-
-
 def mail_reset_code(owed: OwedMail) -> None:
     """Mail a promised code, if the address has an account.
 
@@ -178,7 +174,7 @@ def mail_reset_code(owed: OwedMail) -> None:
     """
     address, is_counted = owed.key, owed.details["counted"]
     counters = [Counter(*counted) for counted in owed.details["counters"]]
-    user = _find(address)
+    user = find_user(address)
     user_id, email = (user.id, user.email) if user else (None, None)
     db.session.commit()
     owed.details = {**owed.details, "user_id": user_id}
@@ -211,7 +207,7 @@ def reset(email: str, reg_code: str, password: Password, client: Client) -> int:
         learns the latter, because it would tell whose address this is.
     """
     address = email_key(email)
-    user = _find(address)
+    user = find_user(address)
     device = devices.of(client, user.id if user else None)
     if not device:
         throttle.SIGN_INS.take()

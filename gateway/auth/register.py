@@ -83,9 +83,8 @@ def refuse_domain(address: str) -> None:
     """
     domains = current_app.config["MAIL_DOMAINS"]
     if domains and address.rpartition("@")[2] not in domains:
-        raise ApiError(
-            Code.INVALID_PARAMETER, f"email must be an address at {' or '.join(domains)}"
-        )
+        text = f"email must be an address at {' or '.join(domains)}"
+        raise ApiError(Code.INVALID_PARAMETER, text)
 
 
 def refuse_address(address: str) -> None:

@@ -60,7 +60,7 @@ def list_page(user_id: int, page_no: int, page_size: int) -> tuple[list[dict[str
         rows = _LIST_PAGE.all(page_of_owner)
     total = rows[0].live_projects if rows else 0
     projects = [row for row in rows if row.id is not None]
-    secrets = crypto.unseal_all(project.sealed_secret for project in projects)
+    secrets = crypto.unseal(project.sealed_secret for project in projects)
     days, zone = limits.days(clock.now()), limits.zone()
     pairs = zip(projects, secrets, strict=True)
     return [_item(project, secret, days, zone) for project, secret in pairs], total

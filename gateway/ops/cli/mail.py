@@ -7,8 +7,8 @@ from flask import current_app
 from sqlalchemy import ColumnElement, true
 
 from gateway import mail
-from gateway.auth import login, schemas
-from gateway.auth.models import email_key
+from gateway.auth import schemas
+from gateway.auth.models import email_key, find_user
 from gateway.mail import outbox
 from gateway.mail.models import OwedMail
 from gateway.ops.cli.base import Group, as_json, language_option, page_option
@@ -28,7 +28,7 @@ def list_owed(who: str | None, page: int, as_json: bool) -> None:
     """Show mails that are owed, and why the last try failed."""
     is_meant: ColumnElement[bool] = true()
     if who is not None:
-        user = login.find(who)
+        user = find_user(who)
         is_meant = outbox.belong_to(*((user.email_key, user.id) if user else (email_key(who), 0)))
     found, total = outbox.owed(is_meant, page, PAGE_SIZE)
     rows = [{"purpose": each.kind, "to": _recipient(each), **state_of(each)} for each in found]

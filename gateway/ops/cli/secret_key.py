@@ -49,10 +49,9 @@ def accept(yes: bool) -> None:
         if kept == ours:
             click.echo("The database was used with this key; nothing was changed.")
             return
-        sealed = connection.scalars(
-            select(Project.sealed_secret).where(Project.sealed_secret != "")
-        )
-        lost = sum(crypto.unseal(each) is None for each in sealed.yield_per(1000))
+        query = select(Project.sealed_secret).where(Project.sealed_secret != "")
+        batches = connection.scalars(query).partitions(1000)
+        lost = sum(crypto.unseal(batch).count(None) for batch in batches)
         connection.rollback()
         if not yes:
             click.confirm(

@@ -177,7 +177,7 @@ def unlock(who: str) -> None:
 @who
 def logout(who: str) -> None:
     """Sign an account out everywhere."""
-    _report(accounts.revoke_tokens(who), "has no valid token")
+    _report(accounts.change(who, **accounts.REVOKED), "has no valid token")
 
 
 @group.command("ban")
