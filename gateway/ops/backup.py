@@ -24,7 +24,7 @@ _refusal = partial(ApiError, Code.INVALID_PARAMETER)
 Report = Callable[[int, int], None]  # called with what is done and what there is to do
 
 
-def backup(file: Path, report: Report | None = None) -> int:
+def backup(file: Path, report: Report) -> int:
     """Copy the SQLite database into a new file while it is in use; return the size in bytes.
 
     :raises ApiError: 1003 when the database is Postgres, the file exists, or the copy is damaged.
@@ -46,16 +46,22 @@ def _remember(file: Path) -> None:
         shared.store(connection, LAST_BACKUP, f"{moment} {file.absolute().parent}")
 
 
-def _copy_into(draft: Path, report: Report | None) -> None:
+def _copy_into(draft: Path, report: Report) -> None:
+    def tell(_status: int, remaining: int, total: int) -> None:
+        report(total - remaining, total)
+
     file_in_use = sqlite_file(db.engine.url) or Path(db.engine.url.database or "")
     with closing(_open(file_in_use)) as source, closing(_open(draft)) as target:
-        _copy(source, target, report)
+        # A writer between two steps would make SQLite start again, so the copy reads one snapshot.
+        source.execute("BEGIN")
+        source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        source.backup(target, pages=PAGES, progress=tell, sleep=0)
         target.execute("PRAGMA journal_mode = DELETE")  # one file, without a -wal beside it
         if target.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
             raise _refusal("The copy is not whole; run doctor on the database itself")
 
 
-def backup_into(folder: Path, keep: int, report: Report | None = None) -> tuple[Path, int, int]:
+def backup_into(folder: Path, keep: int, report: Report) -> tuple[Path, int, int]:
     """Make a backup in a folder, then delete the oldest ones there.
 
     Only files that a backup into a folder has named are ever deleted, and only after the new one
@@ -72,17 +78,6 @@ def backup_into(folder: Path, keep: int, report: Report | None = None) -> tuple[
     for path in old:
         path.unlink()
     return file, size, len(old)
-
-
-def _copy(source: sqlite3.Connection, target: sqlite3.Connection, report: Report | None) -> None:
-    def tell(_status: int, remaining: int, total: int) -> None:
-        if report:
-            report(total - remaining, total)
-
-    # A writer between two steps would make SQLite start again, so the copy reads one snapshot.
-    source.execute("BEGIN")
-    source.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    source.backup(target, pages=PAGES, progress=tell, sleep=0)
 
 
 def _open(file: Path) -> sqlite3.Connection:

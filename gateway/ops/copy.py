@@ -35,7 +35,7 @@ BATCH = 1000
 _refusal = partial(ApiError, Code.INVALID_PARAMETER)
 
 
-def copy_from(url: str, report: Callable[[int, int], None] | None = None) -> dict[str, int]:
+def copy_from(url: str, report: Callable[[int, int], None]) -> dict[str, int]:
     """Copy every row of another database into the empty one of this service, or none.
 
     The rows are read in one snapshot, keep their ids, and are compared before the commit. An id
@@ -51,7 +51,7 @@ def copy_from(url: str, report: Callable[[int, int], None] | None = None) -> dic
         with _snapshot(source_engine) as source, db.engine.begin() as target:
             _check(source, target)
             sizes = [select(func.count()).select_from(each) for each in db.metadata.sorted_tables]
-            total = sum(source.scalar(size) or 0 for size in sizes) if report else 0
+            total = sum(source.scalar(size) or 0 for size in sizes)
             counts = dict.fromkeys(db.metadata.tables, 0)
             for table in db.metadata.sorted_tables:
                 digest = 0  # the sum of the hashes, which does not depend on the rows' order
@@ -59,8 +59,7 @@ def copy_from(url: str, report: Callable[[int, int], None] | None = None) -> dic
                     target.execute(insert(table), [dict(row._mapping) for row in rows])
                     digest += sum(map(_hash, rows))
                     counts[table.name] += len(rows)
-                    if report:
-                        report(sum(counts.values()), total)
+                    report(sum(counts.values()), total)
                 if digest != sum(map(_hash, _rows(table, target))):
                     what = f"{table.name} is not the same on both sides; nothing was copied"
                     raise _refusal(what)

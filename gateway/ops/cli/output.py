@@ -39,13 +39,13 @@ def _escaped(character: str) -> str:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show how far a long command is, on one line of a terminal; say nothing in a pipe.
 
     The body gets a function to call with what is done and what there is to do.
     """
     if not sys.stderr.isatty():
-        yield None
+        yield lambda _done, _total: None
         return
     shown = ""
 
