@@ -63,11 +63,10 @@ def belong_to(address: str, user_id: int) -> ColumnElement[bool]:
 
     :param address: in lower case.
     """
-    details = OwedMail.details
     return or_(
         OwedMail.key == address,
-        func.lower(details["email"].as_string()) == address,
-        details["user_id"].as_integer() == user_id,
+        func.lower(OwedMail.details["email"].as_string()) == address,
+        OwedMail.details["user_id"].as_integer() == user_id,
     )
 
 
