@@ -20,14 +20,13 @@ from gateway import log
 from gateway.settings.instance import user_name
 
 SYSLOG = "/dev/log"
-IDENT = "gateway: "  # journalctl -t gateway
 
 
 def start() -> None:
     """Send the lines of this process where operators' lines belong, with the operator's name."""
     if sys.stderr.isatty() and Path(SYSLOG).is_socket():
         syslog = SysLogHandler(SYSLOG, SysLogHandler.LOG_AUTHPRIV)
-        syslog.ident = IDENT
+        syslog.ident = "gateway: "  # journalctl -t gateway
         log.logger.handlers = [syslog]
     log.name_operator(operator())
 

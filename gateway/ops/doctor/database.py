@@ -16,7 +16,6 @@ from gateway.ops.doctor.finding import FAULT, Finding, judge
 from gateway.project import admin
 from gateway.settings.instance import sqlite_file, sqlite_files
 
-HIDDEN = "***"
 _SECRET_OPTIONS = re.compile("pass(word|wd|phrase)|secret|_key$", re.IGNORECASE)
 MAX_LOG_BYTES = 64 * 2**20  # of SQLite's write-ahead log
 MAX_LAG_SECONDS = 60
@@ -25,7 +24,7 @@ MAX_LAG_SECONDS = 60
 def shown(url: URL) -> str:
     """Return a URL for people; options such as ``?password=`` and ``sslpassword=`` are hidden."""
     options = {
-        name: HIDDEN if _SECRET_OPTIONS.search(name) else value for name, value in url.query.items()
+        name: "***" if _SECRET_OPTIONS.search(name) else value for name, value in url.query.items()
     }
     return url.set(query=options).render_as_string(hide_password=True)
 
