@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from support.helpers import basic, until
-from support.servers import Server, call, free_port
+from support.servers import GUNICORN, Server, call, free_port
 from test_metrics import GUIDE
 
 pytestmark = pytest.mark.skipif(
@@ -21,6 +21,13 @@ pytestmark = pytest.mark.skipif(
 SCRAPE = """
 global: {scrape_interval: 250ms, scrape_timeout: 250ms, evaluation_interval: 250ms}
 rule_files: [rules.yml]
+"""
+
+BROKEN = """
+from flask import abort
+from wsgi import app
+
+app.add_url_rule("/broken", view_func=lambda: abort(500))
 """
 
 
@@ -69,10 +76,8 @@ def prometheus(tmp_path):
 
 
 def test_each_alert_fires_when_what_it_watches_breaks(start_service, prometheus, relay, tmp_path):
-    with (tmp_path / "wsgi.py").open("a") as file:
-        file.write("\nfrom flask import abort\n")
-        file.write("app.add_url_rule('/broken', view_func=lambda: abort(500))\n")
-    service = start_service(workers=2, METRICS=1)
+    (tmp_path / "broken.py").write_text(BROKEN)
+    service = start_service(workers=2, command=[*GUNICORN[:-1], "broken:app"], METRICS=1)
     body = {"project_type": 1, "project_name": "first"}
     project = service.post("/project/create", body, service.sign_up("lory"))[2]
     credential = basic(project["project_key"], project["project_secret"])
