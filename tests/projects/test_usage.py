@@ -209,7 +209,9 @@ def test_the_usage_command_answers_who_used_how_much(made, clock, sign_up):
     first, _ = csv.DictReader(io.StringIO(table))
     assert (first["requests"], first["project_key"]) == ("1", project["project_key"])
     assert "other" in person.operate("usage", *march)
-    assert person.operate("usage", "--month", "2023-01") == "none\n"
+    unused = ("usage", "--month", "2023-01")
+    assert person.operate(*unused) == "none\n"
+    assert person.operate(*unused, "--csv").splitlines() == table.splitlines()[:1]
 
 
 def test_usage_outlives_a_project_and_its_row(made, clock, sql):

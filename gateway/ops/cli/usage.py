@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
-from itertools import chain
 from typing import Any
 
 import click
@@ -55,20 +54,20 @@ def usage(
         raise click.UsageError("Give --month or --today, not both.")
     days = limits.days(clock.now())
     period = days if today else limits.month_of(month.date() if month else days[0])
-    rows = usages.rows(usages.BY_OWNER if of_users else usages.BY_PROJECT, period, owner, top)
+    found = usages.BY_OWNER if of_users else usages.BY_PROJECT
+    rows = usages.rows(found, period, owner, top)
     if as_json:
         print_list(rows)
     elif as_csv:
-        _print_csv(rows)
+        _print_csv(found.selected_columns.keys(), rows)
     else:
         print_table(rows)
 
 
-def _print_csv(rows: Iterator[dict[str, Any]]) -> None:
-    first = next(rows, {})
-    writer = csv.DictWriter(sys.stdout, list(first))
+def _print_csv(names: Collection[str], rows: Iterator[dict[str, Any]]) -> None:
+    writer = csv.DictWriter(sys.stdout, names)
     writer.writeheader()
-    for row in chain([first] if first else [], rows):
+    for row in rows:
         writer.writerow({name: _plain(value) for name, value in row.items()})
 
 
