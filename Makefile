@@ -17,8 +17,8 @@ run: $(VENV)/.run ## Set up what is missing, migrate the database, and serve
 	$(GATEWAY) db upgrade && \
 	exec $(VENV)/bin/gunicorn -c python:gateway.server.gunicorn wsgi:app
 
-check: $(VENV)/.dev ## Run the tests that need no nginx, no browser and no soak (3 minutes)
-	@echo 'Running the quick tests in two processes; this takes about 3 minutes.'
+check: $(VENV)/.dev ## Run the tests that need no nginx, no browser and no soak (3 to 4 minutes)
+	@echo 'Running the quick tests in two processes; this takes 3 to 4 minutes.'
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m 'not nginx and not browser and not soak and not image'
 
 test: $(VENV)/.dev ## Run all tests; they start their own servers, and skip what is not here (7 to 10 minutes)
