@@ -29,7 +29,13 @@ def paste(tmp_path):
     Below ``paste.root`` lie the folders that the commands name. ``paste.gateway`` runs a command.
     """
     root, tools = tmp_path / "root", tmp_path / "tools"
-    for folder in ("var/lib/gateway", "etc/systemd/system", "usr/local/share", "work", "../tools"):
+    for folder in (
+        "var/lib/gateway",
+        "etc/systemd/system",
+        "usr/local/share",
+        "checkout",
+        "../tools",
+    ):
         (root / folder).mkdir(parents=True)
     for name, lines in TOOLS.items():
         (tools / name).write_text(f"#!/bin/sh\n{lines}\n")
@@ -44,7 +50,7 @@ def paste(tmp_path):
     def run(block):
         done = subprocess.run(
             ["bash", "-ec", block],
-            cwd=root / "work", env=environment, capture_output=True, text=True, check=False,
+            cwd=root / "checkout", env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -68,9 +74,9 @@ def test_a_new_machine(paste):
     paste.gateway(f"{on_old} gateway db upgrade")
     create = "gateway user create lory lory@example.com --password-stdin"
     paste.gateway(f"{on_old} echo 'violet harbour 77' | {create}")
-    paste.gateway(f"{on_old} gateway backup {paste.root}/work/2026-01-31.db")
+    paste.gateway(f"{on_old} gateway backup {paste.root}/checkout/2026-01-31.db")
     for name in ("config.py", "secret_key"):
-        shutil.copy(old / name, paste.root / "work")
+        shutil.copy(old / name, paste.root / "checkout")
     assert "FAULT" not in paste("install -o gateway -m 600 2026-01-31.db /var/lib/gateway/g")
     assert "lory@example.com" in paste.gateway("gateway user show lory")
     assert (paste.root / "var/lib/gateway/gateway.db").stat().st_mode & 0o777 == 0o600
@@ -78,7 +84,7 @@ def test_a_new_machine(paste):
 
 def test_an_upgrade(paste):
     """Two nodes under load are restarted in turn in proxies/test_nginx.py."""
-    work = paste.root / "work"
+    work = paste.root / "checkout"
     shutil.copytree(DEPLOY, work / "gateway" / "deploy")
     (work / "build").mkdir()
     paste("daemon-reload\nsudo systemctl restart gateway\n")
